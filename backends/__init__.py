@@ -1,0 +1,1 @@
+"""How it runs: one adapter per file. File name = backend = test id = column value."""

@@ -1,0 +1,153 @@
+"""PyTorch: the binding of the vocabulary, and the eager step on any torch device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backends.base import Request, Step
+from workloads.ops import Array, Ops, Parameters
+from workloads.optim import SGD, AdamW, Optimizer
+
+
+class TorchOps(Ops):
+    """The operations in PyTorch, each bound to the native kernel."""
+
+    def embedding(self, table: Array, ids: Array) -> Array:
+        return F.embedding(ids, table)
+
+    def linear(
+        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
+    ) -> Array:
+        return F.linear(x, weight if layout == "oi" else weight.t(), bias)
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+        return F.layer_norm(x, (x.shape[-1],), weight, bias, epsilon)
+
+    def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
+        return F.gelu(x, approximate=approximate)
+
+    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+
+    def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return F.cross_entropy(logits, labels)
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        return x.reshape(tuple(shape))
+
+    def transpose(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.permute(tuple(axes))
+
+    def split(self, x: Array, parts: int) -> Sequence[Array]:
+        return torch.chunk(x, parts, dim=-1)
+
+    def arange(self, n: int, like: Array) -> Array:
+        return torch.arange(n, dtype=like.dtype, device=like.device)
+
+    def sqrt(self, x: Array) -> Array:
+        return torch.sqrt(x)
+
+
+def value_and_grad(f: Callable[[Parameters], Tensor], parameters: Parameters) -> tuple[Tensor, Parameters]:
+    """Returns `f(parameters)` and its gradient by name, through `torch.func`."""
+    gradients, value = torch.func.grad_and_value(f)(dict(parameters))
+    return value, gradients
+
+
+def to_torch(array: NDArray[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Returns a copy of `array` on `device`; floating arrays in `dtype` where one is given."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+
+def native_optimizer(rule: Optimizer, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """Returns torch's own fused optimiser for `rule`; verification proves it equal."""
+    if isinstance(rule, AdamW):
+        return torch.optim.AdamW(
+            parameters,
+            lr=rule.learning_rate,
+            betas=(rule.beta1, rule.beta2),
+            eps=rule.epsilon,
+            weight_decay=rule.weight_decay,
+            fused=True,
+        )
+    if isinstance(rule, SGD):
+        return torch.optim.SGD(parameters, lr=rule.learning_rate, momentum=rule.momentum, fused=True)
+    raise TypeError(f"no torch optimiser for {type(rule).__name__}; add it to backends/_torch.py")
+
+
+NATIVE_MOMENTS = {"SGD": ("momentum_buffer",), "AdamW": ("exp_avg", "exp_avg_sq")}
+"""torch's names of `Optimizer.moments`, in the same order."""
+
+
+class TorchStep(Step):
+    """A step in eager PyTorch on one device: parameters stay there and are updated in place."""
+
+    def __init__(self, request: Request, device: torch.device) -> None:
+        self.workload = request.workload
+        self.phase = request.phase
+        self.device = device
+        self.ops: Ops = TorchOps()
+        self.parameters = {name: to_torch(p, device) for name, p in request.parameters.items()}
+        self.batches = [{name: to_torch(a, device) for name, a in b.items()} for b in request.batches]
+        self.last: dict[str, Tensor] = {}
+        if self.phase == "train":
+            for parameter in self.parameters.values():
+                parameter.requires_grad_(True)
+            self.optimizer = native_optimizer(self.workload.optimizer, list(self.parameters.values()))
+
+    def compile(self) -> None:
+        """Eager: there is nothing to compile."""
+
+    def step(self, i: int) -> None:
+        batch = self.batches[i % len(self.batches)]
+        if self.phase == "infer":
+            with torch.inference_mode():
+                self.last = self.workload.infer(self.ops, self.parameters, batch)
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.workload.loss(self.ops, self.parameters, batch)
+        loss.backward()
+        self.optimizer.step()
+        self.last = {"loss": loss.detach()}
+
+    def sync(self) -> None:
+        """On the CPU every call has already waited."""
+
+    def touch(self) -> None:
+        tensors = [*self.last.values()]
+        if self.phase == "train":
+            tensors += self.parameters.values()
+        for tensor in tensors:
+            tensor.detach().view(-1)[0].item()
+
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        return {name: tensor.cpu().numpy() for name, tensor in self.last.items()}
+
+    def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        rule = self.workload.optimizer
+        for name, parameter in self.parameters.items():
+            yield f"parameter.{name}", parameter.detach().cpu().numpy()
+            native = self.optimizer.state[parameter]
+            for moment, key in zip(rule.moments, NATIVE_MOMENTS[type(rule).__name__], strict=True):
+                yield f"{moment}.{name}", native[key].cpu().numpy()
+
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        dtypes = {str(p.dtype).removeprefix("torch.") for p in self.parameters.values()}
+        matmul = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+        is_fp32 = dtypes == {"float32"} and matmul in ("none", "ieee")
+        return {
+            "device": self.device.type,
+            "precision": "fp32" if is_fp32 else f"{'/'.join(sorted(dtypes))} with {matmul} matmul",
+            "threads": torch.get_num_threads(),
+            "mkldnn_matmul_fp32_precision": matmul,
+            "compile_mode": "eager",
+            "optimizer": f"torch.optim.{type(self.workload.optimizer).__name__}(fused)",
+        }

@@ -1,0 +1,145 @@
+"""What an adapter is: a declaration that any machine can import, and a prepared step that one child runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from workloads.workload import Workload
+
+PHASES = ("infer", "train")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What can be seen of a backend without starting it.
+
+    `usable`: device and library are there. `absent`: no such device, or library not installed. `broken`: there,
+    and known not to work. `reason` says why not, and what to install or mend.
+    """
+
+    status: Literal["usable", "absent", "broken"]
+    device: str = ""
+    version: str = ""
+    reason: str = ""
+    reason_code: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that an adapter needs to prepare one step."""
+
+    workload: Workload
+    phase: str
+    precision: str
+    threads: int
+    device_index: int
+    parameters: Mapping[str, NDArray[np.float32]]
+    """Initial parameters, read-only and memory-mapped: copy what the step changes."""
+    batches: tuple[Mapping[str, NDArray[np.generic]], ...]
+    """Several batches of inputs (and, in training, targets); step `i` takes batch `i % len(batches)`."""
+    graph: Path | None = None
+    """The step as an ONNX file, for adapters that declare `needs_graph`."""
+
+
+class Step(ABC):
+    """A prepared step on its device. It has a lifetime: `close()` gives the device back."""
+
+    @abstractmethod
+    def compile(self) -> None:
+        """Compiles ahead of time where the runtime does so; else does nothing."""
+
+    @abstractmethod
+    def step(self, i: int) -> None:
+        """Enqueues one step on batch `i % n`. It may return before the work is done."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Returns when all outputs of all steps so far, and the state, are complete."""
+
+    @abstractmethod
+    def touch(self) -> None:
+        """Reads one element of every output and state tensor of the last step to the host.
+
+        After `sync()` this waits for nothing; that is how an adapter is seen to wait.
+        """
+
+    @abstractmethod
+    def outputs(self) -> Mapping[str, NDArray[np.generic]]:
+        """Returns the last step's outputs on the host: inference's by name, or `{"loss": scalar}`."""
+
+    @abstractmethod
+    def state(self) -> Iterable[tuple[str, NDArray[np.generic]]]:
+        """Yields the training state on the host under canonical names: `parameter.…`, `first_moment.…`, …"""
+
+    @abstractmethod
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        """Returns what the runtime says it does: at least `device` (its kind) and `precision`, read back."""
+
+    def close(self) -> None:  # noqa: B027 - a default, not a forgotten abstract method: most need nothing
+        """Gives the device back."""
+
+
+@dataclass(frozen=True)
+class KnownFailure:
+    """A declared failure: where it happens, why, and the link that says so."""
+
+    workload: str
+    phase: str
+    reason: str
+    link: str
+
+
+class Adapter(ABC):
+    """One runtime on one kind of device. Class attributes declare; nothing here imports the runtime."""
+
+    device_kind: ClassVar[str]
+    """What `Step.effective()["device"]` must say: `cpu`, `cuda`, `tpu` …"""
+    phases: ClassVar[tuple[str, ...]] = PHASES
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    serial_phases: ClassVar[tuple[str, ...]] = ()
+    """Phases whose steps cannot overlap: one set of samples serves latency and throughput."""
+    needs_graph: ClassVar[bool] = False
+    verifiable: ClassVar[bool] = True
+    """False only for `null`, which computes nothing."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """Installed distributions whose versions go into the row; the first one is the runtime."""
+    known_failures: ClassVar[tuple[KnownFailure, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """The backend's name: the name of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def probe(self) -> Probe:
+        """Returns what is here, in milliseconds, with no side effect and without importing the runtime."""
+
+    def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
+        """Returns (reason code, reason) where this runtime cannot do it at all, else None."""
+        if phase not in self.phases:
+            reason = f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
+            return "phase_not_supported", reason
+        if precision not in self.precisions:
+            reason = f"{self.name} cannot run in {precision}; it can in: {', '.join(self.precisions)}"
+            return "precision_not_supported", reason
+        return None
+
+    @abstractmethod
+    def load(self, threads: int) -> None:
+        """Imports the runtime and sets its process-wide switches (threads, precision)."""
+
+    @abstractmethod
+    def prepare(self, request: Request) -> Step:
+        """Builds the step and places its data on the device."""
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Returns whether the runtime says by `error` that memory ran out."""
+        return isinstance(error, MemoryError)

@@ -1,0 +1,41 @@
+"""What adapters share to look around cheaply: installed libraries and this machine's CPU, from files alone."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from backends.base import Probe
+
+
+def cpu_name() -> str:
+    """Returns the CPU's marketing name, else its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions(distributions: Sequence[str]) -> dict[str, str]:
+    """Returns the versions of those `distributions` that are installed."""
+    found = {}
+    for distribution in distributions:
+        try:
+            found[distribution] = version(distribution)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def probe_cpu(module: str, distributions: Sequence[str], extra: str) -> Probe:
+    """Returns whether the CPU runtime whose top-level package is `module` is installed here."""
+    if find_spec(module) is None:
+        reason = f"{module} is not installed: pip install -e '.[{extra}]'"
+        return Probe("absent", cpu_name(), reason=reason, reason_code="not_installed")
+    found = versions(distributions)
+    return Probe("usable", cpu_name(), version=" ".join(f"{name} {v}" for name, v in found.items()))

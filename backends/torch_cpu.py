@@ -1,0 +1,36 @@
+"""PyTorch, eager, on the CPU. Requires torch."""
+
+from __future__ import annotations
+
+from backends.base import Adapter, Probe, Request, Step
+from backends.probes import probe_cpu
+
+
+class TorchCpu(Adapter):
+    """Eager PyTorch on the CPU; every call waits, so that steps cannot overlap."""
+
+    device_kind = "cpu"
+    serial_phases = ("infer", "train")
+    distributions = ("torch",)
+
+    def probe(self) -> Probe:
+        return probe_cpu("torch", self.distributions, "torch")
+
+    def load(self, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(1)
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+    def prepare(self, request: Request) -> Step:
+        import torch
+
+        from backends._torch import TorchStep
+
+        return TorchStep(request, torch.device("cpu"))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        # torch's CPU allocator raises a plain RuntimeError with this text (DefaultCPUAllocator, 2.13).
+        return isinstance(error, MemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,36 @@
+"""The workloads by name. Adding one is a file in `workloads/models/` and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+
+from workloads.models import gpt2, mlp
+from workloads.workload import Workload
+
+CATALOG: Mapping[str, ModuleType] = {
+    "mlp": mlp,
+    "gpt2": gpt2,
+}
+
+
+def load(name: str, size: str | None = None, batch: int | None = None, sequence: int | None = None) -> Workload:
+    """Returns the workload `name`; what is not given is the published size and its default batch.
+
+    Raises ValueError for an unknown name or size, a batch below 1, and a sequence the model cannot take.
+    """
+    if name not in CATALOG:
+        raise ValueError(f"unknown workload {name!r}; known: {', '.join(CATALOG)}")
+    model = CATALOG[name]
+    size = size or model.PUBLISHED
+    if size not in model.SIZES:
+        raise ValueError(f"unknown size {size!r} of {name}; known: {', '.join(model.SIZES)}")
+    for what, value in (("batch", batch), ("sequence", sequence)):
+        if value is not None and value < 1:
+            raise ValueError(f"{what} must be at least 1, got {value}")
+    if model.SEQUENCES is None:
+        sequence = None
+    elif sequence is None:
+        sequence = model.SEQUENCES[size]
+    workload: Workload = model.build(size, batch or model.BATCHES[size], sequence)
+    return workload

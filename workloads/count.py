@@ -1,0 +1,142 @@
+"""FLOPs and compulsory bytes of a step, counted by running the model on shapes alone.
+
+A multiply-add is 2 FLOPs; only matrix products and convolutions count, attention with its full square (the
+convention of `torch.utils.flop_counter` and of Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal
+
+from workloads.ops import Array, Ops
+from workloads.workload import Workload
+
+_ITEM_BYTES = {"float32": 4, "int64": 8}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """FLOPs and compulsory bytes of one step."""
+
+    flops: int
+    minimum_bytes: int
+
+
+@dataclass
+class _Tally:
+    """What is added up while a model runs on shapes. `rows` holds, by parameter, the elements that are read."""
+
+    forward_flops: int = 0
+    backward_flops: int = 0
+    elements_read: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """An array without elements. `source` names the parameter it is, or is a view of."""
+
+    shape: tuple[int, ...]
+    needs_gradient: bool
+    tally: _Tally
+    source: str | None = None
+
+    def read(self, elements: int | None = None) -> None:
+        if self.source is not None:
+            seen = self.tally.elements_read.get(self.source, 0)
+            self.tally.elements_read[self.source] = max(seen, elements or prod(self.shape))
+
+    def __add__(self, other: Any) -> _Shape:
+        operands = [self, other] if isinstance(other, _Shape) else [self]
+        return _result(operands, _broadcast(*(operand.shape for operand in operands)))
+
+    __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __add__
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    width = max(map(len, shapes))
+    padded = [(1,) * (width - len(shape)) + shape for shape in shapes]
+    return tuple(max(axis) for axis in zip(*padded, strict=True))
+
+
+def _result(operands: Sequence[_Shape], shape: tuple[int, ...]) -> _Shape:
+    for operand in operands:
+        operand.read()
+    return _Shape(shape, any(operand.needs_gradient for operand in operands), operands[0].tally)
+
+
+def _view(x: _Shape, shape: tuple[int, ...]) -> _Shape:
+    return _Shape(shape, x.needs_gradient, x.tally, x.source)
+
+
+class CountOps(Ops):
+    """The vocabulary on shapes. A product's gradient costs one product per operand that needs one."""
+
+    def _product(self, left: _Shape, right: _Shape, flops: int) -> None:
+        left.tally.forward_flops += flops
+        left.tally.backward_flops += flops * (left.needs_gradient + right.needs_gradient)
+
+    def embedding(self, table: Array, ids: Array) -> Array:
+        rows, width = table.shape
+        table.read(min(rows, prod(ids.shape)) * width)
+        return _Shape((*ids.shape, width), table.needs_gradient, table.tally)
+
+    def linear(
+        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
+    ) -> Array:
+        n_out = weight.shape[0 if layout == "oi" else 1]
+        self._product(x, weight, 2 * prod(x.shape) * n_out)
+        return _result([x, weight] if bias is None else [x, weight, bias], (*x.shape[:-1], n_out))
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+        return _result([x, weight, bias], x.shape)
+
+    def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
+        return _result([x], x.shape)
+
+    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        scores = _result([query, key], (*query.shape[:-1], key.shape[-2]))
+        self._product(query, key, 2 * prod(scores.shape) * query.shape[-1])
+        self._product(scores, value, 2 * prod(scores.shape) * value.shape[-1])
+        return _result([scores, value], (*query.shape[:-1], value.shape[-1]))
+
+    def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return _result([logits], ())
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        known = prod(n for n in shape if n != -1)
+        return _view(x, tuple(prod(x.shape) // known if n == -1 else n for n in shape))
+
+    def transpose(self, x: Array, axes: Sequence[int]) -> Array:
+        return _view(x, tuple(x.shape[axis] for axis in axes))
+
+    def split(self, x: Array, parts: int) -> Sequence[Array]:
+        return [_view(x, (*x.shape[:-1], x.shape[-1] // parts))] * parts
+
+    def arange(self, n: int, like: Array) -> Array:
+        return _Shape((n,), False, like.tally)
+
+    def sqrt(self, x: Array) -> Array:
+        return _result([x], x.shape)
+
+
+def count(workload: Workload, phase: str) -> Counts:
+    """Returns the FLOPs and compulsory bytes of one step of `phase`, in float32.
+
+    Compulsory bytes are what even a perfect cache must move: inference reads each parameter (of an embedding
+    only the rows looked up) and its inputs, and writes its outputs; training reads and writes each parameter
+    and each of the optimiser's tensors, and reads its inputs. Activations and gradients count as cached.
+    """
+    tally = _Tally()
+    parameters = {s.name: _Shape(s.shape, phase == "train", tally, s.name) for s in workload.parameters}
+    batch = {s.name: _Shape(s.shape, False, tally) for s in workload.phase_inputs(phase)}
+    input_bytes = sum(prod(s.shape) * _ITEM_BYTES[s.dtype] for s in workload.phase_inputs(phase))
+    if phase == "train":
+        workload.loss(CountOps(), parameters, batch)
+        state_size = (1 + len(workload.optimizer.moments)) * workload.parameter_count
+        return Counts(tally.forward_flops + tally.backward_flops, 2 * 4 * state_size + input_bytes)
+    outputs = workload.infer(CountOps(), parameters, batch)
+    output_elements = sum(prod(output.shape) for output in outputs.values())
+    return Counts(tally.forward_flops, 4 * (sum(tally.elements_read.values()) + output_elements) + input_bytes)

@@ -1,0 +1,61 @@
+"""The bytes a workload runs on: parameters and batches from a seed, and the digest that names them.
+
+`numpy.random.RandomState` is used because its stream is frozen across NumPy versions (NEP 19). Every tensor
+has a generator of its own, seeded by its name, so that adding a tensor changes no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.workload import N_BATCHES, InputSpec, Workload
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def _generator(seed: int, name: str) -> np.random.RandomState:
+    word = hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4]
+    return np.random.RandomState(int.from_bytes(word, "little"))
+
+
+def make_parameters(workload: Workload) -> dict[str, NDArray[np.float32]]:
+    """Returns the initial parameters, float32, by name."""
+    made = {}
+    for spec in workload.parameters:
+        draw = _generator(workload.seed, spec.name).standard_normal(spec.shape)
+        made[spec.name] = (spec.mean + spec.standard_deviation * draw).astype(np.float32)
+    return made
+
+
+def _make_input(spec: InputSpec, generator: np.random.RandomState) -> NDArray[np.generic]:
+    if spec.high is not None:
+        return generator.randint(0, spec.high, spec.shape, dtype=np.int64)
+    return generator.standard_normal(spec.shape).astype(spec.dtype)
+
+
+def make_batches(workload: Workload) -> list[dict[str, NDArray[np.generic]]]:
+    """Returns `N_BATCHES` batches, each with the workload's inputs and targets by name."""
+    return [
+        {
+            spec.name: _make_input(spec, _generator(workload.seed, f"batch {i}: {spec.name}"))
+            for spec in workload.inputs + workload.targets
+        }
+        for i in range(N_BATCHES)
+    ]
+
+
+def digest(workload: Workload, parameters: Arrays, batches: list[dict[str, NDArray[np.generic]]]) -> str:
+    """Returns 16 hex digits over the bytes of parameters and inputs, the sizes and the hyperparameters.
+
+    Two rows may be compared only where it is equal.
+    """
+    running = hashlib.sha256(workload.canonical().encode())
+    for arrays in (parameters, *batches):
+        for name in sorted(arrays):
+            running.update(name.encode())
+            running.update(np.ascontiguousarray(arrays[name]).data)
+    return running.hexdigest()[:16]

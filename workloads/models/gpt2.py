@@ -1,0 +1,123 @@
+"""GPT-2 (Radford et al. 2019), with the names and shapes of Hugging Face's `GPT2LMHeadModel`.
+
+Token embedding and output head are tied. Dropout is 0. The inference step is the forward pass over whole
+sequences (prefill) and returns the logits of every position; the training step is next-token prediction with
+AdamW on all parameters. Labels are given shifted: `labels[:, t]` is the token that follows `input_ids[:, t]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from workloads.ops import Array, Ops, Parameters
+from workloads.optim import AdamW
+from workloads.workload import InputSpec, ParameterSpec, Workload
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the model, named as in its published configuration."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    vocab_size: int
+    n_positions: int
+
+
+SIZES = {
+    "tiny": Config(n_layer=2, n_head=2, n_embd=32, vocab_size=211, n_positions=32),
+    "124m": Config(n_layer=12, n_head=12, n_embd=768, vocab_size=50257, n_positions=1024),
+}
+PUBLISHED = "124m"
+BATCHES = {"tiny": 2, "124m": 2}
+SEQUENCES = {"tiny": 16, "124m": 128}
+
+
+def forward(ops: Ops, config: Config, p: Parameters, input_ids: Array) -> Array:
+    """Returns the logits (B, T, vocabulary) of every position."""
+    batch, sequence = input_ids.shape
+    heads = (batch, sequence, config.n_head, config.n_embd // config.n_head)
+
+    def norm(x: Array, p: Parameters, name: str) -> Array:
+        return ops.layer_norm(x, p[f"{name}.weight"], p[f"{name}.bias"], LAYER_NORM_EPSILON)
+
+    def conv1d(x: Array, p: Parameters, name: str) -> Array:
+        return ops.linear(x, p[f"{name}.weight"], p[f"{name}.bias"], layout="io")
+
+    def block(x: Array, p: Parameters) -> Array:
+        q, k, v = (
+            ops.transpose(ops.reshape(part, heads), (0, 2, 1, 3))
+            for part in ops.split(conv1d(norm(x, p, "ln_1"), p, "attn.c_attn"), 3)
+        )
+        attended = ops.transpose(ops.attention(q, k, v, causal=True), (0, 2, 1, 3))
+        x = x + conv1d(ops.reshape(attended, (batch, sequence, config.n_embd)), p, "attn.c_proj")
+        return x + conv1d(ops.gelu(conv1d(norm(x, p, "ln_2"), p, "mlp.c_fc"), "tanh"), p, "mlp.c_proj")
+
+    positions = ops.arange(sequence, like=input_ids)
+    x = ops.embedding(p["transformer.wte.weight"], input_ids)
+    x = x + ops.embedding(p["transformer.wpe.weight"], positions)
+    x = ops.repeat(block, x, p, "transformer.h", config.n_layer)
+    return ops.linear(norm(x, p, "transformer.ln_f"), p["transformer.wte.weight"])
+
+
+def parameters(config: Config) -> tuple[ParameterSpec, ...]:
+    """Returns the parameters in the published order, initialised as published but for biases and norms.
+
+    Weights are normal with 0.02, residual projections scaled by 1/sqrt(2·n_layer). Biases and norms, published
+    as exact zeros and ones, are drawn around them, so that a dropped bias cannot go unseen.
+    """
+    d, specs = config.n_embd, []
+
+    def norm(name: str) -> None:
+        specs.append(ParameterSpec(f"{name}.weight", (d,), 1.0, 0.02))
+        specs.append(ParameterSpec(f"{name}.bias", (d,), 0.0, 0.02))
+
+    def conv1d(name: str, n_in: int, n_out: int, scale: float = 1.0) -> None:
+        specs.append(ParameterSpec(f"{name}.weight", (n_in, n_out), 0.0, 0.02 * scale))
+        specs.append(ParameterSpec(f"{name}.bias", (n_out,), 0.0, 0.02))
+
+    specs.append(ParameterSpec("transformer.wte.weight", (config.vocab_size, d), 0.0, 0.02))
+    specs.append(ParameterSpec("transformer.wpe.weight", (config.n_positions, d), 0.0, 0.02))
+    residual = (2 * config.n_layer) ** -0.5
+    for i in range(config.n_layer):
+        prefix = f"transformer.h.{i}"
+        norm(f"{prefix}.ln_1")
+        conv1d(f"{prefix}.attn.c_attn", d, 3 * d)
+        conv1d(f"{prefix}.attn.c_proj", d, d, residual)
+        norm(f"{prefix}.ln_2")
+        conv1d(f"{prefix}.mlp.c_fc", d, 4 * d)
+        conv1d(f"{prefix}.mlp.c_proj", 4 * d, d, residual)
+    norm("transformer.ln_f")
+    return tuple(specs)
+
+
+def build(size: str, batch: int, sequence: int | None = None) -> Workload:
+    """Returns the workload at `size`. Raises ValueError where `sequence` exceeds the model's positions."""
+    config = SIZES[size]
+    sequence = sequence or SEQUENCES[size]
+    if sequence > config.n_positions:
+        raise ValueError(f"sequence {sequence} is longer than gpt2-{size}'s {config.n_positions} positions")
+
+    def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, Array]:
+        return {"logits": forward(ops, config, p, batch["input_ids"])}
+
+    def loss(ops: Ops, p: Parameters, batch: Parameters) -> Array:
+        logits = forward(ops, config, p, batch["input_ids"])
+        return ops.cross_entropy(ops.reshape(logits, (-1, config.vocab_size)), ops.reshape(batch["labels"], (-1,)))
+
+    return Workload(
+        name="gpt2",
+        size=size,
+        batch=batch,
+        sequence=sequence,
+        parameters=parameters(config),
+        inputs=(InputSpec("input_ids", (batch, sequence), "int64", high=config.vocab_size),),
+        targets=(InputSpec("labels", (batch, sequence), "int64", high=config.vocab_size),),
+        optimizer=AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01),
+        hyperparameters=asdict(config) | {"layer_norm_epsilon": LAYER_NORM_EPSILON, "dropout": 0},
+        infer=infer,
+        loss=loss,
+    )

@@ -1,0 +1,84 @@
+"""The vocabulary of operations in which every model is written; each framework binds it once.
+
+Arrays are whatever the framework calls an array, and `+ - * /` are its own operators. An operation enters
+the vocabulary when two models need it or a runtime has a fused kernel for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+Array = Any
+Parameters = Mapping[str, Array]
+
+
+class Ops(ABC):
+    """The operations a framework must offer. Shapes are given with B batch, T sequence, H heads, D head size."""
+
+    @abstractmethod
+    def embedding(self, table: Array, ids: Array) -> Array:
+        """Rows of `table` (rows, D) at integer `ids` (...), as (..., D)."""
+
+    @abstractmethod
+    def linear(
+        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
+    ) -> Array:
+        """`x` (..., in) times `weight` plus `bias` (out), as (..., out).
+
+        `layout` says how the published weight lies: "oi" (out, in) as in `torch.nn.Linear`, "io" (in, out) as
+        in GPT-2's `Conv1D`.
+        """
+
+    @abstractmethod
+    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+        """`x` normalised over its last axis, biased variance (Ba et al. 2016, arXiv:1607.06450)."""
+
+    @abstractmethod
+    def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
+        """Gaussian error linear unit, exact or by tanh (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+
+    @abstractmethod
+    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        """Scaled dot-product attention over (B, H, T, D), scale 1/sqrt(D) (Vaswani et al. 2017)."""
+
+    @abstractmethod
+    def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        """Mean negative log-likelihood of integer `labels` (N) under `logits` (N, classes), a scalar."""
+
+    @abstractmethod
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        """`x` with another shape, elements in the same order."""
+
+    @abstractmethod
+    def transpose(self, x: Array, axes: Sequence[int]) -> Array:
+        """`x` with its axes permuted."""
+
+    @abstractmethod
+    def split(self, x: Array, parts: int) -> Sequence[Array]:
+        """`x` cut into `parts` equal pieces along its last axis."""
+
+    @abstractmethod
+    def arange(self, n: int, like: Array) -> Array:
+        """The integers 0 … n-1, on the device and in the dtype of `like`."""
+
+    @abstractmethod
+    def sqrt(self, x: Array) -> Array:
+        """Element-wise square root."""
+
+    def repeat(
+        self, block: Callable[[Array, Parameters], Array], x: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        """`block` applied `n` times, each time with the parameters under `prefix.i.`, stripped of that prefix.
+
+        Repetition is named so that a binding can later scan, shard or checkpoint over it.
+        """
+        for i in range(n):
+            x = block(x, subset(parameters, f"{prefix}.{i}."))
+        return x
+
+
+def subset(arrays: Parameters, prefix: str) -> dict[str, Array]:
+    """Returns the entries whose name starts with `prefix`, under the rest of their name."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
