@@ -1,0 +1,139 @@
+"""JAX: the binding of the vocabulary, and the step compiled ahead of time on any JAX device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.base import Request, Step
+from workloads.ops import Array, Ops, Parameters
+from workloads.workload import initial_state, train_step
+
+
+class JaxOps(Ops):
+    """The operations in `jax.numpy` and `jax.nn`, which XLA fuses."""
+
+    def embedding(self, table: Array, ids: Array) -> Array:
+        return jnp.take(table, ids, axis=0, mode="clip")
+
+    def linear(
+        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
+    ) -> Array:
+        y = jnp.matmul(x, weight.T if layout == "oi" else weight)
+        return y if bias is None else y + bias
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+        mean = x.mean(-1, keepdims=True)
+        variance = ((x - mean) ** 2).mean(-1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + epsilon) * weight + bias
+
+    def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
+        return jax.nn.gelu(x, approximate=approximate == "tanh")
+
+    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        # jax.nn wants (B, T, H, D); XLA folds the transposes into the products.
+        q, k, v = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+        return jax.nn.dot_product_attention(q, k, v, is_causal=causal).transpose(0, 2, 1, 3)
+
+    def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        picked = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+        return (jax.nn.logsumexp(logits, axis=-1) - picked).mean()
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        return x.reshape(tuple(shape))
+
+    def transpose(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.transpose(tuple(axes))
+
+    def split(self, x: Array, parts: int) -> Sequence[Array]:
+        return jnp.split(x, parts, axis=-1)
+
+    def arange(self, n: int, like: Array) -> Array:
+        return jnp.arange(n, dtype=like.dtype)
+
+    def sqrt(self, x: Array) -> Array:
+        return jnp.sqrt(x)
+
+
+def value_and_grad(f: Callable[[Parameters], Array], parameters: Parameters) -> tuple[Array, Parameters]:
+    """Returns `f(parameters)` and its gradient by name."""
+    value, gradients = jax.value_and_grad(f)(dict(parameters))
+    return value, gradients
+
+
+def narrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """Returns integers as int32, JAX's own default; floating arrays as they are."""
+    return array.astype(np.int32) if array.dtype == np.int64 else array
+
+
+class JaxStep(Step):
+    """A step compiled ahead of time by XLA. In training the state is donated, so that it is updated in place."""
+
+    def __init__(self, request: Request, device: jax.Device) -> None:
+        self.request = request
+        self.device = device
+        self.ops: Ops = JaxOps()
+        workload = request.workload
+        parameters = {name: jax.device_put(np.array(p), device) for name, p in request.parameters.items()}
+        self.batches = [
+            {name: jax.device_put(narrowed(a), device) for name, a in batch.items()} for batch in request.batches
+        ]
+        # In training this is the whole state; in inference the parameters, which every step reads again.
+        self.held: dict[str, Any] = parameters
+        if request.phase == "train":
+            self.held = initial_state(workload, parameters, jnp.zeros_like)
+        jax.block_until_ready((self.held, self.batches))
+        self.last: dict[str, Any] = {}
+
+    def _step(self, held: Any, batch: Any) -> tuple[Any, Any]:
+        workload = self.request.workload
+        if self.request.phase == "infer":
+            return workload.infer(self.ops, held, batch), None
+        loss, state = train_step(workload, self.ops, value_and_grad, held, batch)
+        return {"loss": loss}, state
+
+    def compile(self) -> None:
+        donated = 0 if self.request.phase == "train" else ()
+        self.executable = jax.jit(self._step, donate_argnums=donated).lower(self.held, self.batches[0]).compile()
+        outputs = jax.eval_shape(self._step, self.held, self.batches[0])
+        self.peek = jax.jit(lambda tree: [x.reshape(-1)[0] for x in jax.tree.leaves(tree)]).lower(outputs).compile()
+
+    def step(self, i: int) -> None:
+        self.last, state = self.executable(self.held, self.batches[i % len(self.batches)])
+        if state is not None:
+            self.held = state
+
+    def sync(self) -> None:
+        jax.block_until_ready((self.last, self.held))
+
+    def touch(self) -> None:
+        state = self.held if self.request.phase == "train" else None
+        for element in self.peek((self.last, state)):
+            np.asarray(element)
+
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        return {name: np.asarray(x) for name, x in self.last.items()}
+
+    def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name, x in self.held.items():
+            yield name, np.asarray(x)
+
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        leaves = jax.tree.leaves((self.held, self.last))
+        dtypes = {str(x.dtype) for x in leaves}
+        platforms = {device.platform for x in leaves for device in x.devices()}
+        matmul = jax.config.jax_default_matmul_precision
+        is_fp32 = dtypes == {"float32"} and matmul == "highest"
+        return {
+            "device": "/".join(sorted(platforms)),
+            "precision": "fp32" if is_fp32 else f"{'/'.join(sorted(dtypes))} with {matmul} matmul",
+            "matmul_precision": str(matmul),
+            "compile_mode": "xla",
+            "integer_inputs": "int32",
+            "optimizer": f"workloads.optim.{type(self.request.workload.optimizer).__name__}",
+        }

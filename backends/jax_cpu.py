@@ -1,0 +1,34 @@
+"""JAX on the CPU. Requires jax."""
+
+from __future__ import annotations
+
+from backends.base import Adapter, Probe, Request, Step
+from backends.probes import probe_cpu
+
+
+class JaxCpu(Adapter):
+    """XLA on the CPU. Training steps chain through their state; inference steps may queue."""
+
+    device_kind = "cpu"
+    serial_phases = ("train",)
+    distributions = ("jax", "jaxlib")
+
+    def probe(self) -> Probe:
+        return probe_cpu("jax", self.distributions, "jax")
+
+    def load(self, threads: int) -> None:
+        # XLA sizes its pool by the process's affinity, which the parent has set (jax issue 1539).
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_default_matmul_precision", "highest")
+
+    def prepare(self, request: Request) -> Step:
+        import jax
+
+        from backends._jax import JaxStep
+
+        return JaxStep(request, jax.devices("cpu")[request.device_index])
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

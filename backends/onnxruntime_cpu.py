@@ -1,0 +1,31 @@
+"""ONNX Runtime's CPU execution provider. Requires onnxruntime; its graphs are made with torch and onnxscript."""
+
+from __future__ import annotations
+
+from backends.base import Adapter, Probe, Request, Step
+from backends.probes import probe_cpu
+
+
+class OnnxRuntimeCpu(Adapter):
+    """ONNX Runtime on the CPU; `run` waits, and one session's steps share its threads."""
+
+    device_kind = "cpu"
+    serial_phases = ("infer", "train")
+    needs_graph = True
+    distributions = ("onnxruntime",)
+
+    def probe(self) -> Probe:
+        return probe_cpu("onnxruntime", self.distributions, "onnxruntime")
+
+    def load(self, threads: int) -> None:
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(3)
+
+    def prepare(self, request: Request) -> Step:
+        from backends._onnxruntime import OnnxRuntimeStep
+
+        return OnnxRuntimeStep(request, "CPUExecutionProvider")
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError) or "Failed to allocate memory" in str(error)

@@ -1,0 +1,26 @@
+"""OpenVINO's CPU plugin (Intel, AMD, ARM). Requires openvino; its graphs are made with torch and onnxscript."""
+
+from __future__ import annotations
+
+from backends.base import Adapter, Probe, Request, Step
+from backends.probes import probe_cpu
+
+
+class OpenVinoCpu(Adapter):
+    """OpenVINO on the CPU, one synchronous request at a time."""
+
+    device_kind = "cpu"
+    serial_phases = ("infer", "train")
+    needs_graph = True
+    distributions = ("openvino",)
+
+    def probe(self) -> Probe:
+        return probe_cpu("openvino", self.distributions, "openvino")
+
+    def load(self, threads: int) -> None:
+        import openvino  # noqa: F401 - imported here so that its time counts as import
+
+    def prepare(self, request: Request) -> Step:
+        from backends._openvino import OpenVinoStep
+
+        return OpenVinoStep(request, "CPU")

@@ -1,0 +1,39 @@
+"""Files that are whole or absent."""
+
+import os
+from pathlib import Path
+
+
+class ResultsError(Exception):
+    """A file or folder of results cannot be read or written; the message says which, why and what to do."""
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write the file so that a reader, or a power cut, sees the old content or the new, never a part.
+
+    Text is written as UTF-8 with its line ends as they are. Raises OSError, and then leaves the old content.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    # In the same folder, because a rename is atomic within one file system only.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in the folder are on disk. Windows cannot open a folder, and keeps names itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

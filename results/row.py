@@ -1,0 +1,307 @@
+"""The schema of a row: what came out of one cell in one run, whatever came out."""
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from results.text import TEXT_LIMIT, one_line, shortened
+
+Row = dict[str, object]
+
+ROW_FORMAT = 1
+"""Raised when the meaning of a column changes. A new column, empty in older rows, does not raise it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `kind` is text, integer, number or boolean; `unit` is SI ("1" for a count, "" for text)."""
+
+    name: str
+    kind: str
+    unit: str
+    description: str
+
+
+def _text(name: str, description: str) -> Column:
+    return Column(name, "text", "", description)
+
+
+def _integer(name: str, unit: str, description: str) -> Column:
+    return Column(name, "integer", unit, description)
+
+
+def _number(name: str, unit: str, description: str) -> Column:
+    return Column(name, "number", unit, description)
+
+
+COLUMNS: tuple[Column, ...] = (
+    _integer("row_format", "1", "The format of this row (`ROW_FORMAT` of the samestep that wrote it)."),
+    _text("run_id", "The run that the row belongs to; sorts by time."),
+    _text("machine", "The machine's name, as its operator or its host name says."),
+    _text("machine_id", "Twelve hex digits over the machine's hardware."),
+    _text("started_utc", "When the run began, UTC, ISO 8601."),
+    _text("workload", "The model with its inputs and optimiser, such as `gpt2`."),
+    _text("size", "Which size of the workload, such as `tiny`."),
+    _text("phase", "`infer` (one inference step) or `train` (one training step)."),
+    _text("backend", "The adapter: one runtime on one kind of device, such as `torch_cuda`."),
+    _text("device", "The device as its runtime or driver names it."),
+    _integer("device_index", "1", "Which of the machine's devices of that kind, from 0."),
+    _text("precision", "The effective precision, read back from the prepared step."),
+    _text("precision_requested", "The precision that was asked for."),
+    _integer("batch", "1", "Samples in one batch."),
+    _integer("sequence", "1", "Tokens in one sample; empty where samples have none."),
+    _integer("threads", "1", "Host threads given to the runtime."),
+    _integer("samples_per_step", "1", "Samples that one step processes."),
+    _integer("tokens_per_step", "1", "Tokens that one step processes; empty where samples have none."),
+    _text("status", "What came of the cell: one of `STATUSES`."),
+    _text("stage", "The stage that the cell reached: one of `STAGES`."),
+    _text("reason_code", "Why the cell has no number: one of `REASON_CODES`."),
+    _text("reason", "The same in words."),
+    _text("verification", "`passed`, or `not applicable` for a backend that computes nothing."),
+    _number("error_worst", "1", "The largest relative error of a verified tensor."),
+    _text("error_worst_of", "The tensor with the largest relative error."),
+    _number("error_tolerance", "1", "The relative error that was tolerated."),
+    _number("scale_worst", "1", "The systematic deviation <a,b>/<b,b> - 1 farthest from 0."),
+    _text("scale_worst_of", "The tensor whose scale deviates most."),
+    _number("scale_tolerance", "1", "The deviation of scale that was tolerated."),
+    _number("latency_p50_s", "s", "Median time of one step, with one step in flight."),
+    _number("latency_mean_s", "s", "Mean time of one step, with one step in flight."),
+    _number("latency_min_s", "s", "Shortest time of one step, with one step in flight."),
+    _number("latency_max_s", "s", "Longest time of one step, with one step in flight."),
+    _number("latency_p90_s", "s", "90th percentile (Hyndman-Fan type 7) of 100 or more samples."),
+    _number("latency_p99_s", "s", "99th percentile (Hyndman-Fan type 7) of 1000 or more samples."),
+    _integer("latency_n", "1", "Latency samples behind the numbers."),
+    _integer("steps_per_sample", "1", "Steps in one latency sample."),
+    _number("throughput_samples_per_s", "samples/s", "Samples per second with the device kept full."),
+    _number("throughput_tokens_per_s", "tokens/s", "Tokens per second with the device kept full."),
+    _text("throughput_mode", "How the device was kept full; `serial`: steps cannot overlap."),
+    _integer("throughput_n", "1", "Throughput samples (blocks of steps) behind the numbers."),
+    _integer("warm_up_steps", "1", "Steps run before the first sample."),
+    _number("warm_up_s", "s", "Time of the warm-up."),
+    _number("import_s", "s", "Time to import the runtime."),
+    _number("build_s", "s", "Time to build the model and place it on the device."),
+    _number("compile_s", "s", "Time to compile the step."),
+    _number("first_step_s", "s", "Time of the first step, with what it compiles on the way."),
+    _number("verify_s", "s", "Time to compare with the reference."),
+    _number("artifacts_s", "s", "Time to make graphs and reference values, when not cached."),
+    _number("launch_s", "s", "Time of the whole child process."),
+    _integer("peak_memory_bytes", "byte", "Most memory held at once on the step's device."),
+    _integer("parameters", "1", "Trainable parameters of the model."),
+    _integer("flops_per_step", "FLOP", "Floating-point operations of one step, counted from the shapes."),
+    _integer("minimum_bytes_per_step", "byte", "Least memory traffic of one step, from the shapes."),
+    _number("flops_per_s", "FLOP/s", "Floating-point operations per second that the step achieved."),
+    _text("workload_digest", "Digest of parameters, inputs, sizes and hyperparameters."),
+    _text("optimizer", "The update rule with its hyperparameters."),
+    _text("effective", "JSON: what the adapter read back (device, precision, threads, ...)."),
+    _integer("launches_ok", "1", "Launches that were verified and timed."),
+    _integer("launches_failed", "1", "Launches that were not."),
+    _text("library_versions", "JSON: version by library."),
+    _text("python_version", "Version of the Python that ran the step."),
+    _text("samestep_version", "Version of samestep."),
+    _text("method_version", "Version of the way of measuring; numbers compare within one."),
+    _text("preset", "The preset of budgets and limits, such as `quick`."),
+)
+COLUMN: dict[str, Column] = {column.name: column for column in COLUMNS}
+
+CELL_COLUMNS = (
+    "workload",
+    "size",
+    "phase",
+    "backend",
+    "device_index",
+    "precision_requested",
+    "batch",
+    "sequence",
+    "threads",
+)
+"""What identifies a cell within a run."""
+
+STATUSES = (
+    "ok",
+    "unavailable",
+    "unsupported",
+    "known_failure",
+    "wrong",
+    "refused",
+    "broken",
+    "error",
+    "crashed",
+    "timeout",
+    "out_of_memory",
+    "not_run",
+)
+STAGES = (
+    "plan",
+    "artifacts",
+    "start",
+    "import",
+    "build",
+    "compile",
+    "verify",
+    "warm_up",
+    "measure",
+    "close",
+)
+REASON_CODES = (
+    "not_installed",
+    "no_device",
+    "wrong_platform",
+    "phase_not_supported",
+    "precision_not_supported",
+    "declared",
+    "output_differs",
+    "loss_differs",
+    "state_differs",
+    "not_finite",
+    "effective_precision",
+    "effective_device",
+    "does_not_wait",
+    "implausible",
+    "import_failed",
+    "start_failed",
+    "compile_failed",
+    "step_failed",
+    "artifact_failed",
+    "signal",
+    "exit_code",
+    "deadline",
+    "memory",
+    "interrupted",
+    "killed",
+    "first_failure",
+)
+VERIFICATIONS = ("passed", "not applicable")
+VOCABULARIES: dict[str, tuple[str, ...]] = {
+    "status": STATUSES,
+    "stage": STAGES,
+    "reason_code": REASON_CODES,
+    "verification": VERIFICATIONS,
+}
+
+MEASURED = tuple(
+    column.name
+    for column in COLUMNS
+    if column.kind != "text"
+    and (column.name.startswith(("latency_", "throughput_")) or column.name == "flops_per_s")
+)
+"""The numbers that only an `ok` row may carry."""
+
+SAMPLES_NEEDED = {"latency_p90_s": 100, "latency_p99_s": 1000}
+"""A percentile needs ten samples beyond it."""
+
+REASON_LIMIT = 2_000
+"""Characters of a reason: it is read in a table, the whole message of a compiler belongs into the log."""
+
+
+def make_row(**values: object) -> Row:
+    """Return a row: every column of `COLUMNS` in order, None where not given.
+
+    Text becomes one printable line, and no text becomes None. Raises TypeError for an unknown column or a value of
+    another kind, ValueError for a value or a combination that a row cannot have.
+    """
+    unknown = [name for name in values if name not in COLUMN]
+    if unknown:
+        raise TypeError(f"unknown columns {unknown}; a row has: {', '.join(COLUMN)}")
+    row: Row = {name: _checked(column, values.get(name)) for name, column in COLUMN.items()}
+    if row["row_format"] is None:
+        row["row_format"] = ROW_FORMAT
+    _check_together(row)
+    return row
+
+
+def cell_of(row: Mapping[str, object]) -> tuple[object, ...]:
+    """Return what identifies the row's cell within its run: the values of `CELL_COLUMNS`."""
+    return tuple(row[name] for name in CELL_COLUMNS)
+
+
+def describe_cell(row: Mapping[str, object]) -> str:
+    """Return the row's cell in words, such as `workload=gpt2 size=tiny phase=infer backend=torch_cpu …`."""
+    return " ".join(f"{name}={row[name]}" for name in CELL_COLUMNS if row[name] is not None)
+
+
+def _checked(column: Column, value: object) -> object:
+    if value is None:
+        return None
+    if column.kind == "text":
+        return _checked_text(column, value)
+    if column.kind == "boolean":
+        if isinstance(value, bool):
+            return value
+        raise TypeError(f"{column.name} is {value!r}; expected True, False or None")
+    number = _integer_in(column, value) if column.kind == "integer" else _number_in(column, value)
+    if number < 0 and column.name != "scale_worst":
+        raise ValueError(f"{column.name} is {value!r}; expected 0 or more")
+    return number
+
+
+def _checked_text(column: Column, value: object) -> str | None:
+    if not isinstance(value, str):
+        raise TypeError(f"{column.name} is {value!r}; expected a str or None")
+    text = one_line(value)
+    if column.name == "reason":
+        text = shortened(text, REASON_LIMIT)
+    if len(text) > TEXT_LIMIT:
+        raise ValueError(f"{column.name} has {len(text)} characters; expected {TEXT_LIMIT} at most")
+    known = VOCABULARIES.get(column.name)
+    if text and known and text not in known:
+        raise ValueError(f"unknown {column.name} {text!r}; known: {', '.join(known)}")
+    return text or None
+
+
+def _integer_in(column: Column, value: object) -> int:
+    # A bool is an integer to Python, and a count of True would be a mistake that nobody sees.
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{column.name} is {value!r}; expected an integer or None")
+    if not -(2**63) <= int(value) < 2**63:
+        raise ValueError(f"{column.name} is {value!r}; expected an integer of 64 bits")
+    return int(value)
+
+
+def _number_in(column: Column, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{column.name} is {value!r}; expected a finite number or None")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{column.name} is {value!r}; expected a finite number, or None where there is none")
+    return number
+
+
+def _check_together(row: Row) -> None:
+    if row["row_format"] != ROW_FORMAT:
+        found = row["row_format"]
+        raise ValueError(f"row_format is {found}, expected {ROW_FORMAT}: use the samestep that wrote it")
+    for name in ("workload", "phase", "backend", "status"):
+        if row[name] is None:
+            raise ValueError(f"{name} is missing; every row names its cell and what came of it")
+    if row["status"] == "ok":
+        _check_ok(row)
+    else:
+        _check_not_ok(row)
+
+
+def _check_not_ok(row: Row) -> None:
+    status = row["status"]
+    if row["reason"] is None:
+        raise ValueError(f"status is {status!r} and reason is missing; say why the cell has no number")
+    given = [name for name in MEASURED if row[name] is not None]
+    if given:
+        raise ValueError(f"status is {status!r} and {given} are given; only an ok row has numbers")
+
+
+def _check_ok(row: Row) -> None:
+    if row["verification"] is None:
+        raise ValueError(f"status is 'ok' without verification; expected one of: {', '.join(VERIFICATIONS)}")
+    median = row["latency_p50_s"]
+    if not isinstance(median, float) or median <= 0:
+        raise ValueError(f"status is 'ok' and latency_p50_s is {median}; expected more than 0 s")
+    shortest, longest = row["latency_min_s"], row["latency_max_s"]
+    if isinstance(shortest, float) and shortest > median or isinstance(longest, float) and longest < median:
+        raise ValueError(f"latency_p50_s is {median}, outside its own extremes {shortest} and {longest}")
+    samples = row["latency_n"]
+    for name, needed in SAMPLES_NEEDED.items():
+        if row[name] is not None and (not isinstance(samples, int) or samples < needed):
+            raise ValueError(f"{name} is given for latency_n = {samples}; it takes {needed}")

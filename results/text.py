@@ -1,0 +1,40 @@
+"""Text that a CSV, a terminal and a spreadsheet can all hold without being changed or run."""
+
+import re
+
+TEXT_LIMIT = 32_767
+"""Characters in a cell of a spreadsheet."""
+
+# A spreadsheet takes a cell that begins like this for a formula (ASVS 1.2.10, CWE-1236). The leading apostrophes
+# are there so that `restore` can tell text that `protect` changed from text that began with an apostrophe itself.
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r]")
+_PROTECTED = re.compile(r"'+\s*[=+\-@\t\r]")
+
+
+def one_line(text: str) -> str:
+    """Return the text as one printable line of valid UTF-8.
+
+    Line ends and tabs become a space, other control characters go (NUL, terminal escapes), and what is no
+    character in UTF-8 becomes a question mark.
+    """
+    spaced = re.sub("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+", " ", text)
+    printable = re.sub("[\x00-\x1f\x7f-\x9f]", "", spaced)
+    return printable.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return the text, or its beginning and a mark that says how long it was, in at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    mark = f" … ({len(text)} characters in all)"
+    return text[: limit - len(mark)] + mark
+
+
+def protect(text: str) -> str:
+    """Return the text with an apostrophe in front where a spreadsheet would take it for a formula."""
+    return "'" + text if _FORMULA.match(text) else text
+
+
+def restore(text: str) -> str:
+    """Return the text that `protect` was given."""
+    return text[1:] if _PROTECTED.match(text) else text
