@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backends.base import Adapter, Probe, Request, Step
-from backends.probes import probe_cpu
+from backends._probes import probe_cpu
 
 
 class OpenVinoCpu(Adapter):

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from results.files import ResultsError, sync_folder, write_atomic
 from results.machine import slug
@@ -73,7 +73,10 @@ class Journal:
         missing = [key for key in HEADER_KEYS if key not in header]
         if missing:
             raise ValueError(f"the header of a run lacks {missing}; expected {', '.join(HEADER_KEYS)}")
-        line = _line(0, "run", {**header, "journal_format": JOURNAL_FORMAT, "run_id": run_id})
+        machine = header["machine"]
+        if not isinstance(machine, Mapping) or not {"name", "machine_id"} <= set(machine):
+            raise ValueError(f"machine is {machine!r}; expected what describe_machine returns")
+        line = encode_line(0, "run", {**header, "journal_format": JOURNAL_FORMAT, "run_id": run_id})
         folder = results_dir / run_id
         try:
             results_dir.mkdir(parents=True, exist_ok=True)
@@ -82,7 +85,9 @@ class Journal:
             # Renamed into place, so that a folder with a journal always has a header.
             write_atomic(folder / JOURNAL_NAME, line)
             sync_folder(results_dir)
-            descriptor = os.open(folder / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+            descriptor = os.open(
+                folder / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            )
         except FileExistsError as error:
             raise JournalError(f"{error.filename} exists; choose another results folder or run id") from error
         except OSError as error:
@@ -99,9 +104,11 @@ class Journal:
         if self._planned is not None:
             raise ValueError("the run has a plan; a journal holds one")
         bodies = [dict(cell) for cell in cells]
-        planned = {cell_of(_planned_row(body, "planned", "killed")) for body in bodies}
+        planned = {cell_of(not_run_row(body, "planned", "killed")) for body in bodies}
         if len(planned) < len(bodies):
-            raise ValueError(f"the plan has {len(bodies)} cells, {len(planned)} of them different; plan each once")
+            raise ValueError(
+                f"the plan has {len(bodies)} cells, {len(planned)} of them different; plan each once"
+            )
         self._append("plan", {"cells": bodies})
         self._planned = planned
 
@@ -148,30 +155,46 @@ class Journal:
             state = "ended" if self._ended else "closed"
             raise ValueError(f"the journal of {self.run_id} is {state}; nothing more can be written")
         seq, size = self._next
-        line = _line(seq, kind, body)
+        line = encode_line(seq, kind, body)
         if os.fstat(self._descriptor).st_size != size:
             os.ftruncate(self._descriptor, size)
         written = os.write(self._descriptor, line)
         if written < len(line):
-            raise OSError(f"{self.folder / JOURNAL_NAME}: {written} of {len(line)} bytes written; is the disk full?")
+            raise OSError(
+                f"{self.folder / JOURNAL_NAME}: {written} of {len(line)} bytes written; is the disk full?"
+            )
         os.fsync(self._descriptor)
         self._next = (seq + 1, size + len(line))
 
 
-def _line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:
+def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None) -> Row:
+    """Return the row of a planned cell that the run did not come to; raises where the cell is not one."""
+    missing = [name for name in CELL_COLUMNS if name not in cell]
+    if missing:
+        raise ValueError(f"a planned cell lacks {missing}; expected at least {', '.join(CELL_COLUMNS)}")
+    return make_row(
+        **{**cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code}
+    )
+
+
+def encode_line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:
+    """Return the line with its checksum and its end. Raises TypeError or ValueError for what JSON cannot hold."""
     try:
-        rest = json.dumps({"seq": seq, "kind": kind, "body": body}, separators=(",", ":"), allow_nan=False)
+        text = json.dumps({"seq": seq, "kind": kind, "body": body}, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"the {kind} line cannot be written as JSON ({error}); give finite numbers, text, lists and dicts"
         ) from error
-    # JSON escapes what is not ASCII, so the bytes are those of the text.
-    checked = rest[1:].encode("ascii")
+    checked = text[1:].encode("ascii")
     return b'{"crc":"%08x",%s\n' % (binascii.crc32(checked), checked)
 
 
-def _planned_row(cell: Mapping[str, object], reason: str, reason_code: str | None) -> Row:
-    missing = [name for name in CELL_COLUMNS if name not in cell]
-    if missing:
-        raise ValueError(f"a planned cell lacks {missing}; expected at least {', '.join(CELL_COLUMNS)}")
-    return make_row(**{**cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code})
+def decode_line(line: bytes) -> tuple[int, str, dict[str, Any]]:
+    """Return seq, kind and body of a line without its end. Raises ValueError for what `encode_line` did not write."""
+    found = re.fullmatch(rb'\{"crc":"([0-9a-f]{8})",(.*)', line, re.DOTALL)
+    if found is None:
+        raise ValueError("it does not begin with the checksum of a journal's line")
+    if int(found[1], 16) != binascii.crc32(found[2]):
+        raise ValueError("its checksum does not match")
+    entry = json.loads(line)
+    return entry["seq"], entry["kind"], entry["body"]

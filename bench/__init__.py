@@ -1,0 +1,1 @@
+"""When it is timed: cells, child processes, verification and clocks; the pytest door."""

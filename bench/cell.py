@@ -1,0 +1,46 @@
+"""What one timed test measures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workloads.catalog import load
+from workloads.workload import Workload
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A workload at a size, in a phase, on a backend, with its batch, precision and threads."""
+
+    workload: str
+    size: str
+    phase: str
+    backend: str
+    batch: int
+    sequence: int | None
+    precision: str
+    threads: int
+    device_index: int = 0
+
+    @property
+    def id(self) -> str:
+        """The cell's test id, stable over machines: `gpt2-b2-s128-fp32-torch_cpu`."""
+        sequence = "" if self.sequence is None else f"-s{self.sequence}"
+        return f"{self.workload}-b{self.batch}{sequence}-{self.precision}-{self.backend}"
+
+    @property
+    def title(self) -> str:
+        """The cell in words, for a person who follows a run."""
+        shape = str(self.batch) if self.sequence is None else f"{self.batch}×{self.sequence}"
+        return f"{self.workload} {self.phase} {shape} {self.precision} {self.backend}"
+
+    def columns(self) -> dict[str, Any]:
+        """Returns the cell as columns of a row, the precision as the one asked for."""
+        columns = asdict(self)
+        columns["precision_requested"] = columns.pop("precision")
+        return columns
+
+    def load_workload(self) -> Workload:
+        """Returns the workload that the cell runs."""
+        return load(self.workload, self.size, self.batch, self.sequence)

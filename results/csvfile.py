@@ -1,0 +1,91 @@
+"""Rows as CSV: the form that travels. What is read back equals what was written, and a spreadsheet runs nothing.
+
+UTF-8, line ends `\\n`, quotes only where needed, a header always, the columns of `results.row` in their order. Empty
+is null; a number is the shortest text that reads back as the same float; text that a spreadsheet would take for a
+formula has an apostrophe in front.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from results.files import ResultsError, write_atomic
+from results.row import COLUMN, Column, Row, make_row
+from results.text import protect, restore
+
+REQUIRED = ("row_format", "workload", "phase", "backend", "status")
+"""The columns without which a CSV is none of ours."""
+
+
+def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
+    """Write the rows, each checked by `make_row`, as one file that is whole or absent."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    writer.writerow(COLUMN)
+    for row in rows:
+        checked = make_row(**row)
+        writer.writerow(_cell(checked[name]) for name in COLUMN)
+    write_atomic(path, text.getvalue())
+
+
+def read_csv(path: Path) -> tuple[Row, ...]:
+    """Return the rows of a file that `write_csv` wrote, now or before some column was added.
+
+    Raises ResultsError, with the file and the line, for anything else.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(f"cannot read {path} as CSV in UTF-8: {error}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        columns = _columns(header)
+        return tuple(_row(columns, cells) for cells in reader)
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ResultsError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _columns(header: list[str]) -> list[Column]:
+    if any(name not in header for name in REQUIRED):
+        raise ValueError(f"this is no CSV of samestep; expected a header with {', '.join(REQUIRED)}")
+    unknown = [name for name in header if name not in COLUMN]
+    if unknown:
+        raise ValueError(f"unknown columns {unknown}; update samestep if a newer one wrote the file")
+    if len(set(header)) < len(header):
+        raise ValueError("a column is there twice; expected each once")
+    return [COLUMN[name] for name in header]
+
+
+def _row(columns: list[Column], cells: list[str]) -> Row:
+    if len(cells) != len(columns):
+        raise ValueError(f"{len(cells)} cells; expected {len(columns)}")
+    return make_row(
+        **{column.name: _value(column, cell) for column, cell in zip(columns, cells, strict=True)}
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return protect(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
+
+
+def _value(column: Column, cell: str) -> object:
+    if cell == "":
+        return None
+    try:
+        if column.kind == "integer":
+            return int(cell)
+        if column.kind == "number":
+            return float(cell)
+        if column.kind == "boolean":
+            return {"true": True, "false": False}[cell]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{column.name} is {cell!r}; expected a {column.kind}") from error
+    return restore(cell)

@@ -1,0 +1,51 @@
+"""Rows from whatever holds them: run folders, journals, CSV files, results folders."""
+
+from pathlib import Path
+
+from results.csvfile import read_csv
+from results.files import ResultsError
+from results.journal import JOURNAL_NAME
+from results.row import Row, cell_of, describe_cell
+from results.run import find_runs, read_run
+
+
+def read_rows(*paths: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return the rows that the paths hold, and what was forgiven on the way.
+
+    A path is a run folder, a journal, a CSV of results or a results folder with runs in it. The same row given
+    twice (a run and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows
+    of one cell of one run differ.
+    """
+    rows: list[Row] = []
+    of_cell: dict[tuple[object, ...], tuple[Row, Path]] = {}
+    problems: list[str] = []
+    for path in paths:
+        found, forgiven = _read(path)
+        problems += forgiven
+        for row in found:
+            cell = (row["run_id"], *cell_of(row))
+            if row["run_id"] is not None and cell in of_cell:
+                known, source = of_cell[cell]
+                if known != row:
+                    raise ResultsError(
+                        f"{source} and {path} say different things of one cell of run {row['run_id']}"
+                        f" ({describe_cell(row)}); give the one to believe"
+                    )
+                continue
+            of_cell[cell] = row, path
+            rows.append(row)
+    return tuple(rows), tuple(problems)
+
+
+def _read(path: Path) -> tuple[list[Row], list[str]]:
+    if not path.exists():
+        raise ResultsError(f"{path} does not exist; expected a run's folder, a journal or a CSV of results")
+    if path.is_file() and path.suffix == ".csv":
+        return list(read_csv(path)), []
+    if path.is_file() or (path / JOURNAL_NAME).exists():
+        run = read_run(path)
+        return list(run.rows), list(run.problems)
+    runs = [read_run(folder) for folder in find_runs(path)]
+    if not runs:
+        raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
+    return [row for run in runs for row in run.rows], [problem for run in runs for problem in run.problems]

@@ -1,0 +1,158 @@
+"""Rows as pandas DataFrames: tidy, in SI units, and set beside each other."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from results.read import read_rows
+from results.row import CELL_COLUMNS, COLUMN, COLUMNS, Row
+
+POSITION = ("workload", "size", "phase", "batch", "sequence", "precision", "threads")
+"""The levels of a comparison's rows; its columns are the backends."""
+
+PREFERRED_BASELINE = "torch_cpu"
+"""What everybody has, so what the backends of two machines can both be set against."""
+
+_DTYPES = {"text": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean"}
+
+
+def load(*paths: Path | str) -> pd.DataFrame:
+    """Return the rows of run folders, journals, CSV files or results folders: one row per cell and run.
+
+    Columns, units and dtypes are those of `results.row.COLUMNS` (string, Int64, Float64, boolean; missing is NA).
+    Warns of what was forgiven, such as a torn last line; raises ResultsError for what holds no results.
+    """
+    rows, problems = read_rows(*map(Path, paths))
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    return to_frame(rows)
+
+
+def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """Return the rows, as `make_row` returns them, as a frame with the schema's columns and dtypes."""
+    listed = list(rows)
+    return pd.DataFrame(
+        {
+            column.name: pd.Series([row[column.name] for row in listed], dtype=_DTYPES[column.kind])
+            for column in COLUMNS
+        }
+    )
+
+
+def to_rows(frame: pd.DataFrame) -> list[Row]:
+    """Return the rows of a frame with plain Python values, None where NA: what `write_csv` takes."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def newest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per cell and machine: that of the newest run."""
+    ordered = frame.sort_values("run_id", kind="stable", na_position="first")
+    return ordered.drop_duplicates(["machine_id", "machine", *CELL_COLUMNS], keep="last").sort_index()
+
+
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the newest rows with a column `label`, which names their column in a comparison.
+
+    A label is the backend's name, with `:1` for the second device of its kind, and with `@machine` where the frame
+    holds several machines. `precision` becomes the requested one where none was read back.
+    """
+    found = newest(frame)
+    several = found[["machine_id", "machine"]].drop_duplicates().shape[0] > 1
+    label = found["backend"] + (":" + found["device_index"].astype("string")).where(
+        found["device_index"].fillna(0) > 0, ""
+    )
+    if several:
+        label = label + "@" + found["machine"].fillna("unknown")
+    requested, effective = found["precision_requested"], found["precision"]
+    differs = (requested != effective).fillna(False)
+    precision = effective.fillna(requested).mask(differs, requested + " as " + effective)
+    return found.assign(label=label, precision=precision)
+
+
+def comparison(
+    frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None
+) -> pd.DataFrame:
+    """Return the metric of the `ok` rows, in its SI unit: a row per position, a column per backend.
+
+    Rows have the levels of `POSITION`. Columns are the labels of `placed`, the baseline first, then by name, those
+    that compute nothing last; NA where a cell has no number. Raises ValueError for an unknown metric or baseline.
+    """
+    _check_metric(metric)
+    return _beside(placed(frame), metric, baseline).astype("Float64")
+
+
+def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
+    """Return how many times as good as the baseline each number of `comparison` is: 2 is twice as fast.
+
+    That is baseline / value where less is better (seconds, bytes), value / baseline where more is (a rate). NA where
+    one of the two has no number, was not verified, or is of another workload digest: a ratio is between equal work.
+    """
+    _check_metric(metric)
+    rows = placed(frame)
+    chosen = default_baseline(frame) if baseline is None else _label_of(rows, baseline)
+    values = _beside(rows, metric, chosen).astype("Float64")
+    if chosen is None:
+        return values.mask(values.notna())
+    verified = rows["verification"] == "passed"
+    if not (verified & (rows["label"] == chosen)).any():
+        raise ValueError(f"{chosen} cannot be the baseline: it has no verified number")
+    digests = _beside(
+        rows.assign(workload_digest=rows["workload_digest"].where(verified)), "workload_digest", chosen
+    )
+    equal = digests.eq(digests[chosen], axis="index").fillna(False).astype(bool)
+    if more_is_better(metric):
+        ratio = values.div(values[chosen], axis="index")
+    else:
+        ratio = values.rdiv(values[chosen], axis="index")
+    return ratio.where(equal)
+
+
+def default_baseline(frame: pd.DataFrame) -> str | None:
+    """Return the label of `torch_cpu` if it has a verified number, else the first by name that has; else None."""
+    rows = placed(frame)
+    verified = rows[(rows["status"] == "ok") & (rows["verification"] == "passed")]
+    labels = sorted(verified["label"].unique())
+    preferred = sorted(verified.loc[verified["backend"] == PREFERRED_BASELINE, "label"].unique())
+    return next(iter(preferred + labels), None)
+
+
+def more_is_better(metric: str) -> bool:
+    """Return whether more of the metric is better. Raises ValueError where neither more nor less is."""
+    unit = COLUMN[metric].unit
+    if unit.endswith("/s"):
+        return True
+    if unit in ("s", "byte"):
+        return False
+    raise ValueError(
+        f"{metric} has no better direction, so no ratio; choose a time, a rate or a size in bytes"
+    )
+
+
+def _check_metric(metric: str) -> None:
+    known = [column.name for column in COLUMNS if column.kind in ("number", "integer")]
+    if metric not in known:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(known)}")
+
+
+def _label_of(rows: pd.DataFrame, baseline: str) -> str:
+    labels = sorted(rows["label"].unique())
+    if baseline in labels:
+        return baseline
+    of_backend = sorted(rows.loc[rows["backend"] == baseline, "label"].unique())
+    if len(of_backend) == 1:
+        return str(of_backend[0])
+    raise ValueError(f"unknown baseline {baseline!r}; known: {', '.join(of_backend or labels)}")
+
+
+def _beside(rows: pd.DataFrame, column: str, baseline: str | None) -> pd.DataFrame:
+    """Return the column of the `ok` rows as positions x labels, NA for the others."""
+    first = None if baseline is None else _label_of(rows, baseline)
+    idle = set(rows.loc[rows["verification"] == "not applicable", "label"])
+    labels = sorted(rows["label"].unique(), key=lambda label: (label != first, label in idle, label))
+    table = rows.assign(**{column: rows[column].where(rows["status"] == "ok")}).pivot(
+        index=list(POSITION), columns="label", values=column
+    )
+    return table.reindex(columns=pd.Index(labels, name="backend"))
