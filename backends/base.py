@@ -96,6 +96,10 @@ class KnownFailure:
     reason: str
     link: str
 
+    def covers(self, workload: str, phase: str) -> bool:
+        """Whether this is where it fails."""
+        return (self.workload, self.phase) == (workload, phase)
+
 
 class Adapter(ABC):
     """One runtime on one kind of device. Class attributes declare; nothing here imports the runtime."""

@@ -81,7 +81,9 @@ def comparison(
     that compute nothing last; NA where a cell has no number. Raises ValueError for an unknown metric or baseline.
     """
     _check_metric(metric)
-    return _beside(placed(frame), metric, baseline).astype("Float64")
+    rows = placed(frame)
+    chosen = default_baseline(frame) if baseline is None else label_of(rows, baseline)
+    return _beside(rows, metric, chosen).astype("Float64")
 
 
 def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
@@ -92,11 +94,11 @@ def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | N
     """
     _check_metric(metric)
     rows = placed(frame)
-    chosen = default_baseline(frame) if baseline is None else _label_of(rows, baseline)
+    chosen = default_baseline(frame) if baseline is None else label_of(rows, baseline)
     values = _beside(rows, metric, chosen).astype("Float64")
     if chosen is None:
         return values.mask(values.notna())
-    verified = rows["verification"] == "passed"
+    verified = is_verified(rows)
     if not (verified & (rows["label"] == chosen)).any():
         raise ValueError(f"{chosen} cannot be the baseline: it has no verified number")
     digests = _beside(
@@ -113,22 +115,33 @@ def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | N
 def default_baseline(frame: pd.DataFrame) -> str | None:
     """Return the label of `torch_cpu` if it has a verified number, else the first by name that has; else None."""
     rows = placed(frame)
-    verified = rows[(rows["status"] == "ok") & (rows["verification"] == "passed")]
+    verified = rows[is_verified(rows)]
     labels = sorted(verified["label"].unique())
     preferred = sorted(verified.loc[verified["backend"] == PREFERRED_BASELINE, "label"].unique())
     return next(iter(preferred + labels), None)
 
 
+def is_verified(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Return, for each row, whether it has a number that was proven to be of the same computation."""
+    return ((rows["status"] == "ok") & (rows["verification"] == "passed")).fillna(False).astype(bool)
+
+
+def idle_labels(rows: pd.DataFrame) -> set[str]:
+    """Return the labels, in `placed` rows, of the backends that compute nothing."""
+    return set(rows.loc[rows["verification"] == "not applicable", "label"])
+
+
+def has_direction(metric: str) -> bool:
+    """Return whether more or less of the metric is better, so that a ratio of it means something."""
+    unit = COLUMN[metric].unit
+    return unit in ("s", "byte") or unit.endswith("/s")
+
+
 def more_is_better(metric: str) -> bool:
     """Return whether more of the metric is better. Raises ValueError where neither more nor less is."""
-    unit = COLUMN[metric].unit
-    if unit.endswith("/s"):
-        return True
-    if unit in ("s", "byte"):
-        return False
-    raise ValueError(
-        f"{metric} has no better direction, so no ratio; choose a time, a rate or a size in bytes"
-    )
+    if not has_direction(metric):
+        raise ValueError(f"{metric} has no better direction, so no ratio; choose a time, a rate or bytes")
+    return COLUMN[metric].unit.endswith("/s")
 
 
 def _check_metric(metric: str) -> None:
@@ -137,7 +150,8 @@ def _check_metric(metric: str) -> None:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(known)}")
 
 
-def _label_of(rows: pd.DataFrame, baseline: str) -> str:
+def label_of(rows: pd.DataFrame, baseline: str) -> str:
+    """Return the label in `placed` rows that a label or a backend's name means; ValueError if none or several."""
     labels = sorted(rows["label"].unique())
     if baseline in labels:
         return baseline
@@ -147,10 +161,9 @@ def _label_of(rows: pd.DataFrame, baseline: str) -> str:
     raise ValueError(f"unknown baseline {baseline!r}; known: {', '.join(of_backend or labels)}")
 
 
-def _beside(rows: pd.DataFrame, column: str, baseline: str | None) -> pd.DataFrame:
+def _beside(rows: pd.DataFrame, column: str, first: str | None) -> pd.DataFrame:
     """Return the column of the `ok` rows as positions x labels, NA for the others."""
-    first = None if baseline is None else _label_of(rows, baseline)
-    idle = set(rows.loc[rows["verification"] == "not applicable", "label"])
+    idle = idle_labels(rows)
     labels = sorted(rows["label"].unique(), key=lambda label: (label != first, label in idle, label))
     table = rows.assign(**{column: rows[column].where(rows["status"] == "ok")}).pivot(
         index=list(POSITION), columns="label", values=column

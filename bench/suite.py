@@ -1,0 +1,147 @@
+"""Runs cells, one after the other: probe, artifacts, launch, row. The parent's engine; it imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import backends
+from backends.base import Adapter, Probe
+from bench.cache import NEEDS, Cache, Entry
+from bench.cell import Cell
+from bench.environment import usable_cpus
+from bench.launch import Outcome, launch
+from bench.measure import Effort
+from bench.record import adapter_columns, outcome_columns, workload_columns
+from workloads.workload import Workload
+
+
+class ArtifactError(Exception):
+    """An artifact could not be made; `outcome` says how its child ended."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What came out of a cell: its row's columns and its latency samples in seconds, empty without a number."""
+
+    columns: dict[str, Any]
+    samples_s: tuple[float, ...]
+
+
+@dataclass
+class Suite:
+    """How the cells of one run are run."""
+
+    cache: Cache
+    logs: Path
+    effort: Effort
+    longest_stage_s: float | None = None
+    find_adapter: Callable[[str], Adapter] = backends.get
+    adapter_paths: tuple[str, ...] = ()
+    _failed: dict[tuple[str, ...], Outcome] = field(default_factory=dict)
+
+    def run(self, cell: Cell) -> CellResult:
+        """Runs `cell` to its row, whatever comes of it; only Ctrl-C and our own faults are raised."""
+        workload = cell.load_workload()
+        known = cell.columns() | workload_columns(workload, cell.phase)
+        adapter = self.find_adapter(cell.backend)
+        probe = probed(adapter)
+        known |= adapter_columns(adapter, probe)
+        if refusal := self._why_not(adapter, probe, cell):
+            return CellResult(known | refusal, ())
+        try:
+            entries = self.entries(cell, workload, adapter)
+        except ArtifactError as error:
+            failed = outcome_columns(cell, error.outcome, known["flops_per_step"], workload.tokens_per_step)
+            return CellResult(known | failed, ())
+        known["workload_digest"] = entries["batches"].made["workload_digest"]
+        known["artifacts_s"] = sum(entry.seconds for entry in entries.values())
+        outcome = self._launch(cell, adapter, entries)
+        samples = tuple(outcome.result.get("samples_s", ())) if outcome.status == "ok" else ()
+        columns = outcome_columns(cell, outcome, known["flops_per_step"], workload.tokens_per_step)
+        failure = self._known_failure(adapter, cell)
+        if failure and columns["status"] not in ("ok", "not_run"):
+            columns |= {"status": "known_failure", "reason_code": "declared", "reason": failure}
+        return CellResult(known | columns, samples)
+
+    def _why_not(self, adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
+        """Returns the columns of a cell that need not be started, or None."""
+        if unsupported := adapter.why_unsupported(cell.phase, cell.precision):
+            status, (code, reason) = "unsupported", unsupported
+        elif probe.status == "absent":
+            status, code, reason = "unavailable", probe.reason_code, probe.reason
+        elif probe.status == "broken":
+            status, code, reason = "broken", probe.reason_code, probe.reason
+        else:
+            return None
+        return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
+
+    def _known_failure(self, adapter: Adapter, cell: Cell) -> str | None:
+        for failure in adapter.known_failures:
+            if failure.covers(cell.workload, cell.phase):
+                return f"{failure.reason} ({failure.link})"
+        return None
+
+    def entries(self, cell: Cell, workload: Workload, adapter: Adapter) -> dict[str, Entry]:
+        """Returns the cache entries that the cell needs, made where they are missing. Raises ArtifactError."""
+        kinds = ["parameters", "batches"]
+        kinds += ["expected"] if adapter.verifiable else []
+        kinds += ["graph"] if adapter.needs_graph else []
+        entries: dict[str, Entry] = {}
+        for kind in kinds:
+            needed = {name: entries[name] for name in NEEDS.get(kind, ("parameters", "batches"))}
+            entries[kind] = self._entry(kind, cell, workload, needed)
+        return entries
+
+    def _entry(self, kind: str, cell: Cell, workload: Workload, needed: Mapping[str, Entry]) -> Entry:
+        """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
+        attempt = (kind, workload.canonical(), cell.phase)
+        if attempt in self._failed:
+            raise ArtifactError(self._failed[attempt])
+
+        def make(folder: Path) -> dict[str, Any]:
+            self.cache.say(f"making the {kind} of {workload.name} {workload.size} ({cell.phase})")
+            job = {
+                "job": "artifact",
+                "kind": kind,
+                "cell": asdict(cell),
+                "folder": str(folder),
+                "inputs": {name: str(entry.path) for name, entry in needed.items()},
+                "cpus": None,
+            }
+            log = self.logs / f"{kind}-{cell.workload}-{cell.phase}.log"
+            outcome = launch(job, log, len(usable_cpus()), self.longest_stage_s)
+            if outcome.status != "ok":
+                if outcome.status == "broken":
+                    outcome.status = "error"
+                outcome.stage = "artifacts"
+                self._failed[attempt] = outcome
+                raise ArtifactError(outcome)
+            return outcome.result
+
+        return self.cache.ensure(kind, workload, cell.phase, make)
+
+    def _launch(self, cell: Cell, adapter: Adapter, entries: Mapping[str, Entry]) -> Outcome:
+        job = {
+            "job": "cell",
+            "cell": asdict(cell),
+            "adapter": type(adapter).__module__,
+            "paths": list(self.adapter_paths),
+            "entries": {kind: str(entry.path) for kind, entry in entries.items()},
+            "effort": asdict(self.effort),
+            "cpus": usable_cpus()[: cell.threads],
+        }
+        return launch(job, self.logs / f"{cell.phase}-{cell.id}.log", cell.threads, self.longest_stage_s)
+
+
+@cache
+def probed(adapter: Adapter) -> Probe:
+    """Returns what the adapter's probe says, asked once per process."""
+    return adapter.probe()
