@@ -127,16 +127,16 @@ def compare(found: Expected, expected: Expected, allowed: Mapping[str, Tolerance
     floors = {quantity: _floor_rms(expected, quantity) for quantity in QUANTITIES}
     for key, reference in expected.items():
         quantity, _, tensor = key.partition(".")
-        floor = floors[quantity] * sqrt(reference.n)
+        mine, kept = found.get(key), None
         if quantity == "parameter_change":
-            gradient = expected[f"first_moment.{tensor}"]
-            if gradient.norm < floors["first_moment"] * sqrt(gradient.n):
+            gradient, floor_of_gradients = expected[f"first_moment.{tensor}"], floors["first_moment"]
+            kept = np.abs(gradient.values) > floor_of_gradients
+            if gradient.norm <= floor_of_gradients * sqrt(gradient.n) or not kept.any():
                 continue
         bounds = allowed[quantity]
-        error, scale = _deviate(found.get(key), reference, floor)
-        deviations.append(Deviation(quantity, tensor, "error", error, bounds.error))
-        if reference.norm > floor and reference.n > 1:
-            deviations.append(Deviation(quantity, tensor, "scale", scale, bounds.scale))
+        deviations.append(Deviation(quantity, tensor, "error", _error(mine, reference, floors[quantity], kept), bounds.error))
+        if reference.n > 1 and reference.norm > floors[quantity] * sqrt(reference.n):
+            deviations.append(Deviation(quantity, tensor, "scale", _scale(mine, reference, kept), bounds.scale))
     return Verification(tuple(deviations))
 
 
@@ -147,26 +147,31 @@ def _floor_rms(expected: Expected, quantity: str) -> float:
     return FLOOR * sqrt(sum(summary.norm**2 for summary in ours) / n) if n else 0.0
 
 
-def _deviate(found: Summary | None, reference: Summary, floor: float) -> tuple[float, float]:
-    """Returns error and scale; both infinite where the tensor is missing or has another size.
+def _error(found: Summary | None, reference: Summary, floor: float, kept: Any) -> float:
+    """Returns the relative error: infinite where the tensor is missing or has another size, NaN where it is NaN.
 
-    The error is the largest of three: over the kept elements, of the norm, and of the sum (which differs by at
-    most sqrt(n) times the norm of the difference, Cauchy-Schwarz).
+    It is the largest of three: over the kept elements, of the norm, and of the sum (which differs by at most
+    sqrt(n) times the norm of the difference, Cauchy-Schwarz). `floor` is a root mean square.
     """
     if found is None or found.n != reference.n:
-        return float("inf"), float("inf")
-    a, b = found.values, reference.values
-    kept_floor = floor * sqrt(b.size / reference.n)
-    base = max(reference.norm, floor)
+        return float("inf")
+    a, b = (found.values, reference.values) if kept is None else (found.values[kept], reference.values[kept])
+    whole = max(reference.norm, floor * sqrt(reference.n))
     errors = (
-        float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), kept_floor),
-        abs(found.norm - reference.norm) / base,
-        abs(found.total - reference.total) / (base * sqrt(reference.n)),
+        float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), floor * sqrt(b.size)),
+        abs(found.norm - reference.norm) / whole,
+        abs(found.total - reference.total) / (whole * sqrt(reference.n)),
     )
-    square = float(np.dot(b, b))
-    scale = abs(float(np.dot(a, b)) / square - 1) if square else 0.0
     # max() would drop a NaN that does not come first.
-    return (max(errors) if all(map(isfinite, errors)) else float("nan")), scale
+    return max(errors) if all(map(isfinite, errors)) else float("nan")
+
+
+def _scale(found: Summary | None, reference: Summary, kept: Any) -> float:
+    """Returns how much too long `found` is along the reference: random noise hardly moves it, a mistake does."""
+    if found is None or found.n != reference.n:
+        return float("inf")
+    a, b = (found.values, reference.values) if kept is None else (found.values[kept], reference.values[kept])
+    return abs(float(np.dot(a, b)) / float(np.dot(b, b)) - 1)
 
 
 def check_effective(effective: Mapping[str, Any], precision: str, device_kind: str) -> None:

@@ -1,0 +1,43 @@
+"""Starts one backend in child processes and runs one tiny, verified step of each phase: `check.py NAME`.
+
+Behind `python -m backends --check`. The exit status says whether all that it supports is `ok`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import backends
+from bench.cache import Cache, default_root
+from bench.cell import Cell
+from bench.environment import usable_cpus
+from bench.measure import Effort
+from bench.suite import Suite
+from workloads.catalog import CATALOG, load
+
+ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1)
+
+
+def check(name: str) -> bool:
+    """Prints one line per phase and returns whether each phase that the backend supports is `ok`."""
+    workload = load(next(iter(CATALOG)), "tiny")
+    good = True
+    with tempfile.TemporaryDirectory() as logs:
+        suite = Suite(Cache(default_root(os.environ), lambda text: None), Path(logs), ONE_STEP)
+        for phase in backends.get(name).phases:
+            shape = (workload.batch, workload.sequence)
+            cell = Cell(workload.name, workload.size, phase, name, *shape, "fp32", len(usable_cpus()))
+            row = suite.run(cell).columns
+            said = f"{row['launch_s']:.1f} s" if row["status"] == "ok" else row["reason"]
+            print(f"{'':18} {phase}: {row['status']} ({said})", flush=True)
+            good &= row["status"] in ("ok", "unsupported", "known_failure")
+    return good
+
+
+if __name__ == "__main__":
+    sys.exit(0 if check(sys.argv[1]) else 1)
