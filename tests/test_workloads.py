@@ -1,0 +1,199 @@
+"""The models themselves: published counts and names, counted FLOPs, and bindings held against the NumPy reference."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from backends._torch import TorchOps, to_torch, value_and_grad
+from workloads import data
+from workloads.catalog import CATALOG, load
+from workloads.count import count
+from workloads.reference import NumpyOps, float64
+from workloads.workload import N_BATCHES, initial_state, train_step
+
+CPU = torch.device("cpu")
+TINY = [load(name, "tiny") for name in CATALOG]
+tiny = pytest.mark.parametrize("workload", TINY, ids=lambda w: w.name)
+
+
+def in_torch(arrays, dtype=torch.float64):
+    return {name: to_torch(a, CPU, dtype) for name, a in arrays.items()}
+
+
+def test_gpt2_has_the_published_number_of_parameters():
+    assert load("gpt2").parameter_count == 124_439_808
+
+
+def test_gpt2_has_the_published_names_and_shapes():
+    shapes = {spec.name: spec.shape for spec in load("gpt2").parameters}
+    assert len(shapes) == 4 + 12 * 12
+    assert shapes["transformer.wte.weight"] == (50257, 768)
+    assert shapes["transformer.wpe.weight"] == (1024, 768)
+    assert shapes["transformer.h.11.attn.c_attn.weight"] == (768, 2304)
+    assert shapes["transformer.h.0.attn.c_proj.weight"] == (768, 768)
+    assert shapes["transformer.h.5.mlp.c_fc.weight"] == (768, 3072)
+    assert shapes["transformer.h.5.mlp.c_proj.bias"] == (768,)
+    assert shapes["transformer.ln_f.bias"] == (768,)
+
+
+@tiny
+def test_torch_equals_the_numpy_reference_in_float64(workload):
+    parameters, batch = data.make_parameters(workload), data.make_batches(workload)[0]
+    expected = workload.infer(NumpyOps(), float64(parameters), batch)
+    found = workload.infer(TorchOps(), in_torch(parameters), in_torch(batch))
+    assert found.keys() == expected.keys()
+    for name, reference in expected.items():
+        np.testing.assert_allclose(found[name].numpy(), reference, rtol=1e-11, atol=1e-12)
+    loss = workload.loss(NumpyOps(), float64(parameters), batch)
+    np.testing.assert_allclose(
+        workload.loss(TorchOps(), in_torch(parameters), in_torch(batch)).item(), loss, rtol=1e-13
+    )
+
+
+@tiny
+def test_jax_equals_the_numpy_reference_in_float64(workload):
+    import jax
+
+    from backends import _jax
+
+    parameters, batch = float64(data.make_parameters(workload)), data.make_batches(workload)[0]
+    with jax.enable_x64(True):
+        arrays = {name: jax.numpy.asarray(p) for name, p in parameters.items()}
+        inputs = {name: jax.numpy.asarray(a) for name, a in batch.items()}
+        found = workload.infer(_jax.JaxOps(), arrays, inputs)
+        loss, gradients = _jax.value_and_grad(lambda p: workload.loss(_jax.JaxOps(), p, inputs), arrays)
+    for name, reference in workload.infer(NumpyOps(), parameters, batch).items():
+        assert difference(found[name], reference) < JAX_DIFFERENCE[workload.name]
+    expected, torch_gradients = value_and_grad(
+        lambda p: workload.loss(TorchOps(), p, in_torch(batch)), in_torch(parameters)
+    )
+    assert difference(loss, expected.numpy()) < JAX_DIFFERENCE[workload.name]
+    for name, gradient in torch_gradients.items():
+        assert difference(gradients[name], gradient.numpy()) < JAX_DIFFERENCE[workload.name], name
+
+
+JAX_DIFFERENCE = {"mlp": 1e-12, "gpt2": 1e-7}
+"""`jax.nn.dot_product_attention` keeps its softmax in float32, whatever it is given (jax 0.10.2)."""
+
+
+def difference(found, reference):
+    """Returns the norm of the difference relative to the reference's."""
+    return np.linalg.norm(np.asarray(found) - reference) / np.linalg.norm(reference)
+
+
+@tiny
+def test_gradients_equal_central_differences_of_the_numpy_reference(workload):
+    """One random direction per parameter tensor, through losses that know nothing of any framework."""
+    parameters, batch = float64(data.make_parameters(workload)), data.make_batches(workload)[0]
+    _, gradients = value_and_grad(
+        lambda p: workload.loss(TorchOps(), p, in_torch(batch)), {n: torch.from_numpy(p) for n, p in parameters.items()}
+    )
+    generator = np.random.RandomState(1)
+    for name, parameter in parameters.items():
+        direction = generator.standard_normal(parameter.shape)
+        h = 1e-5 * max(1.0, np.abs(parameter).max())
+        ahead, behind = (
+            workload.loss(NumpyOps(), parameters | {name: parameter + sign * h * direction}, batch) for sign in (1, -1)
+        )
+        slope = float((gradients[name].numpy() * direction).sum())
+        assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-5, abs=1e-9), name
+
+
+def counted(workload, phase):
+    """Returns FLOPs as torch counts them, attention in its mathematical form (its fused CPU kernel is not counted)."""
+    parameters = {name: p.requires_grad_(phase == "train") for name, p in in_torch_float32(workload).items()}
+    batch = in_torch(data.make_batches(workload)[0], torch.float32)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        if phase == "infer":
+            workload.infer(TorchOps(), parameters, batch)
+        else:
+            workload.loss(TorchOps(), parameters, batch).backward()
+    return counter.get_total_flops()
+
+
+def in_torch_float32(workload):
+    return in_torch(data.make_parameters(workload), torch.float32)
+
+
+@tiny
+@pytest.mark.parametrize("phase", ["infer", "train"])
+def test_flops_equal_those_that_torch_counts(workload, phase):
+    assert count(workload, phase).flops == counted(workload, phase)
+
+
+def test_minimum_bytes_of_a_training_step_are_the_state_once_in_and_out():
+    gpt2 = load("gpt2")
+    assert count(gpt2, "train").minimum_bytes == 2 * 3 * 4 * 124_439_808 + 2 * 8 * 2 * 128
+
+
+def test_minimum_bytes_of_inference_leave_out_embedding_rows_that_are_not_looked_up():
+    gpt2 = load("gpt2")
+    read = 124_439_808 - (1024 - 128) * 768
+    logits = 2 * 128 * 50257
+    assert count(gpt2, "infer").minimum_bytes == 4 * (read + logits) + 8 * 2 * 128
+
+
+@tiny
+def test_data_are_the_same_every_time_and_differ_by_batch_and_seed(workload):
+    first, second = data.make_batches(workload), data.make_batches(workload)
+    assert len(first) == N_BATCHES
+    for name, array in first[0].items():
+        np.testing.assert_array_equal(array, second[0][name])
+        assert not np.array_equal(array, first[1][name])
+    assert all(np.all(p != 0) for p in data.make_parameters(workload).values())
+
+
+def test_digests_are_frozen():
+    """Rows of different versions are compared by these: a change here splits every series."""
+    digests = {w.name: data.digest(w, data.make_parameters(w), data.make_batches(w)) for w in TINY}
+    assert digests == {"mlp": "7aaafba32ee19d86", "gpt2": "134520fcd6049987"}
+
+
+@pytest.mark.parametrize("change", ["parameter", "input", "batch"])
+def test_the_digest_changes_with_the_bytes(change):
+    workload = load("mlp", "tiny")
+    parameters, batches = data.make_parameters(workload), data.make_batches(workload)
+    before = data.digest(workload, parameters, batches)
+    if change == "parameter":
+        parameters["layers.0.bias"][0] += 1
+    elif change == "input":
+        batches[1]["labels"][0] ^= 1
+    else:
+        workload = load("mlp", "tiny", batch=5)
+    assert data.digest(workload, parameters, batches) != before
+
+
+@tiny
+def test_the_update_rule_equals_torch_optim(workload):
+    """Three float64 steps of this project's own rule against torch's optimiser."""
+    from backends._torch import native_optimizer
+
+    initial = in_torch(data.make_parameters(workload))
+    batch = in_torch(data.make_batches(workload)[0])
+    state = initial_state(workload, initial, torch.zeros_like)
+    native = {name: p.clone().requires_grad_(True) for name, p in initial.items()}
+    optimizer = native_optimizer(workload.optimizer, list(native.values()))
+    for _ in range(3):
+        _, state = train_step(workload, TorchOps(), value_and_grad, state, batch)
+        optimizer.zero_grad()
+        workload.loss(TorchOps(), native, batch).backward()
+        optimizer.step()
+    for name, parameter in native.items():
+        torch.testing.assert_close(state[f"parameter.{name}"], parameter.detach(), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nope",), "unknown workload 'nope'; known: mlp, gpt2"),
+        (("gpt2", "huge"), "unknown size 'huge' of gpt2; known: tiny, 124m"),
+        (("mlp", "tiny", 0), "batch must be at least 1, got 0"),
+        (("gpt2", "124m", 1, 1025), "sequence 1025 is longer than gpt2-124m's 1024 positions"),
+    ],
+)
+def test_what_the_catalogue_does_not_have_is_refused(arguments, message):
+    with pytest.raises(ValueError) as error:
+        load(*arguments)
+    assert str(error.value) == message
