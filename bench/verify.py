@@ -148,29 +148,46 @@ def _floor_rms(expected: Expected, quantity: str) -> float:
 
 
 def _error(found: Summary | None, reference: Summary, floor: float, kept: Any) -> float:
-    """Returns the relative error: infinite where the tensor is missing or has another size, NaN where it is NaN.
+    """Returns the largest of `ERRORS`: infinite where the tensor is missing or of another size, NaN where it is NaN.
 
-    It is the largest of three: over the kept elements, of the norm, and of the sum (which differs by at most
-    sqrt(n) times the norm of the difference, Cauchy-Schwarz). `floor` is a root mean square.
+    `floor` is the least root mean square that an error is taken relative to.
     """
     if found is None or found.n != reference.n:
         return float("inf")
-    a, b = (found.values, reference.values) if kept is None else (found.values[kept], reference.values[kept])
-    whole = max(reference.norm, floor * sqrt(reference.n))
-    errors = (
-        float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), floor * sqrt(b.size)),
-        abs(found.norm - reference.norm) / whole,
-        abs(found.total - reference.total) / (whole * sqrt(reference.n)),
-    )
+    errors = [error(found, reference, floor, kept) for error in ERRORS]
     # max() would drop a NaN that does not come first.
     return max(errors) if all(map(isfinite, errors)) else float("nan")
+
+
+def elements_error(found: Summary, reference: Summary, floor: float, kept: Any) -> float:
+    """Returns the norm of the difference over the elements that are kept, relative to their norm."""
+    a, b = _elements(found, reference, kept)
+    return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), floor * sqrt(b.size))
+
+
+def norm_error(found: Summary, reference: Summary, floor: float, kept: Any) -> float:
+    """Returns the difference of the norms over all elements: it sees those that are not kept."""
+    return abs(found.norm - reference.norm) / max(reference.norm, floor * sqrt(reference.n))
+
+
+def sum_error(found: Summary, reference: Summary, floor: float, kept: Any) -> float:
+    """Returns the difference of the sums, at most sqrt(n) times that of the norms (Cauchy-Schwarz): it sees signs."""
+    whole = max(reference.norm, floor * sqrt(reference.n)) * sqrt(reference.n)
+    return abs(found.total - reference.total) / whole
+
+
+ERRORS = (elements_error, norm_error, sum_error)
+
+
+def _elements(found: Summary, reference: Summary, kept: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (found.values, reference.values) if kept is None else (found.values[kept], reference.values[kept])
 
 
 def _scale(found: Summary | None, reference: Summary, kept: Any) -> float:
     """Returns how much too long `found` is along the reference: random noise hardly moves it, a mistake does."""
     if found is None or found.n != reference.n:
         return float("inf")
-    a, b = (found.values, reference.values) if kept is None else (found.values[kept], reference.values[kept])
+    a, b = _elements(found, reference, kept)
     return abs(float(np.dot(a, b)) / float(np.dot(b, b)) - 1)
 
 

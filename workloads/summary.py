@@ -24,7 +24,8 @@ class Summary:
 
 
 @lru_cache(maxsize=64)
-def _chosen(n: int, limit: int) -> NDArray[np.int64] | None:
+def chosen(n: int, limit: int = SAMPLE_LIMIT) -> NDArray[np.int64] | None:
+    """Returns the sorted indices of the elements that are kept of `n`, None for all: the same on every machine."""
     if n <= limit:
         return None
     return np.unique(np.random.RandomState(crc32(f"{n}".encode())).randint(0, n, limit, dtype=np.int64))
@@ -46,5 +47,5 @@ def summarize(
         chunk = read(slice(start, start + _CHUNK))
         square += float(np.dot(chunk, chunk))
         total += float(chunk.sum())
-    chosen = _chosen(flat.size, limit)
-    return Summary(flat.size, square**0.5, total, read(slice(None) if chosen is None else chosen))
+    kept = chosen(flat.size, limit)
+    return Summary(flat.size, square**0.5, total, read(slice(None) if kept is None else kept))

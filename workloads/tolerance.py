@@ -30,13 +30,13 @@ class Tolerance:
 TOLERANCES: Mapping[tuple[str, str], Mapping[str, Tolerance]] = {
     ("mlp", "fp32"): {
         "output": Tolerance(1e-5, 3e-6, correct_error=1.2e-6, correct_scale=9.4e-8),
-        "loss": Tolerance(5e-6, 5e-6, correct_error=2.6e-7, correct_scale=0),
+        "loss": Tolerance(1e-5, 1e-5, correct_error=2.6e-7, correct_scale=0),
         "first_moment": Tolerance(1e-5, 3e-6, correct_error=1.4e-6, correct_scale=1.2e-7),
         "parameter_change": Tolerance(2e-4, 1e-5, correct_error=4.2e-5, correct_scale=7.1e-7),
     },
     ("gpt2", "fp32"): {
         "output": Tolerance(1e-5, 3e-6, correct_error=1.2e-6, correct_scale=3.4e-8),
-        "loss": Tolerance(5e-6, 5e-6, correct_error=5.2e-7, correct_scale=0),
+        "loss": Tolerance(1e-5, 1e-5, correct_error=5.2e-7, correct_scale=0),
         "first_moment": Tolerance(1e-5, 3e-6, correct_error=1.4e-6, correct_scale=2.8e-7),
         "second_moment": Tolerance(2e-5, 1e-5, correct_error=2.1e-6, correct_scale=1.0e-6),
         "parameter_change": Tolerance(3e-3, 1.5e-3, correct_error=5.7e-4, correct_scale=3.1e-4),

@@ -1,0 +1,94 @@
+"""The house itself: no arrow between the rooms runs back, and a declaration imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = {
+    "workloads": {"workloads"},
+    "results": {"results"},
+    "backends": {"backends", "workloads"},
+    "bench": {"bench", "backends", "workloads", "results"},
+}
+"""What each room may import, of the rooms."""
+HEAVY = {"torch", "jax", "jaxlib", "onnx", "onnxscript", "onnxruntime", "openvino", "pandas", "numpy", "scipy"}
+
+
+def imported(path):
+    """Returns the dotted names that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_runs_back(path):
+    room = path.relative_to(ROOT).parts[0]
+    rooms = {name.partition(".")[0] for name in imported(path)} & {*ROOMS, "samestep", "conftest", "tests"}
+    assert rooms <= ROOMS[room]
+
+
+def test_bench_imports_results_only_to_write_rows():
+    importers = {
+        path.name: {name for name in imported(path) if name.startswith("results.")}
+        for path in (ROOT / "bench").glob("*.py")
+        if any(name.startswith("results") for name in imported(path))
+    }
+    assert importers == {"session.py": {"results.journal.Journal", "results.row.make_row"}}
+
+
+def test_workloads_know_numpy_and_nothing_heavier():
+    for path in (ROOT / "workloads").rglob("*.py"):
+        tops = {name.partition(".")[0] for name in imported(path)}
+        assert tops & HEAVY <= {"numpy"}, path
+
+
+def test_the_vocabulary_is_bound_completely_by_every_framework():
+    from backends._jax import JaxOps
+    from backends._torch import TorchOps
+    from workloads.count import CountOps
+    from workloads.reference import NumpyOps
+
+    for binding in (JaxOps, TorchOps, CountOps, NumpyOps):
+        assert not binding.__abstractmethods__
+
+
+def loaded_by(code):
+    """Returns which heavy libraries a fresh interpreter has loaded after `code`."""
+    report = f"import sys; print('LOADED', *sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import backends; [backends.get(name).probe() for name in backends.names()]",
+        "import backends.__main__; backends.__main__.main([])",
+        "import workloads.catalog",
+        "import bench.suite, bench.session, bench.plan",
+        "import results.journal, results.row, results.machine",
+        "import samestep",
+        "import pytest; pytest.main(['bench', '--co', '-q'])",
+    ],
+)
+def test_nothing_heavy_is_loaded_by(code):
+    assert loaded_by(code) == set()
+
+
+def test_the_check_for_heavy_libraries_sees_one():
+    assert loaded_by("import numpy") == {"numpy"}

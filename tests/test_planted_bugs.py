@@ -1,0 +1,122 @@
+"""Every planted bug is refused, and every comparison is needed: without it some planted bug would pass."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from backends.base import Request
+from bench import artifacts, verify
+from bench.trial import WrongResult, verify_step
+from tests.planted import BUGS, PlantedAdapter
+from workloads import data
+from workloads.catalog import load
+from workloads.models import mlp
+from workloads.tolerance import tolerances
+
+mlp.SIZES["wide"] = (300, 300, 5)  # its first weight has more elements than a summary keeps
+mlp.BATCHES["wide"] = 4
+
+bugs = pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS.keys())
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """Returns request and expectation by workload, size and phase, each made once through the real makers."""
+
+    @cache
+    def make(name: str, size: str, phase: str):
+        workload = load(name, size)
+        folders: dict[str, Path] = {}
+        for kind in ("parameters", "batches", "expected"):
+            folder = tmp_path_factory.mktemp(kind)
+            more = (phase,) if kind == "expected" else ()
+            artifacts.MAKERS[kind](workload, folder, folders, *more)
+            folders[kind] = folder
+        parameters, batches = data.make_parameters(workload), tuple(data.make_batches(workload))
+        request = Request(workload, phase, "fp32", 1, 0, parameters, batches)
+        return request, artifacts.load_expected(folders["expected"])
+
+    return make
+
+
+def verified(adapter_class, prepared):
+    """Returns the reason code with which the adapter is refused, None where it passes."""
+    adapter = adapter_class()
+    request, expected = prepared(adapter.workload, adapter.size, adapter.phase)
+    try:
+        verify_step(adapter, adapter.prepare(request), request, expected, tolerances(adapter.workload, "fp32"))
+    except WrongResult as wrong:
+        return wrong.code
+    except verify.Refused as refused:
+        return refused.code
+    return None
+
+
+@bugs
+def test_every_planted_bug_is_refused(bug, prepared):
+    assert verified(bug, prepared) is not None
+
+
+@pytest.mark.parametrize("workload", ["mlp", "gpt2"])
+@pytest.mark.parametrize("phase", ["infer", "train"])
+def test_what_has_no_bug_passes(workload, phase, prepared):
+    correct = type("Correct", (PlantedAdapter,), {"workload": workload, "phase": phase})
+    del BUGS["Correct"]
+    assert verified(correct, prepared) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("NoCausalMask", "output_differs"),
+        ("Tf32DeclaredAsFp32", "output_differs"),
+        ("LossReportedTooLarge", "loss_differs"),
+        ("WeightDecayLeftOut", "state_differs"),
+        ("NotANumber", "not_finite"),
+        ("Unsynced", "does_not_wait"),
+        ("OtherPrecision", "effective_precision"),
+        ("OtherDevice", "effective_device"),
+    ],
+)
+def test_the_reason_says_what_differs(name, code, prepared):
+    assert verified(BUGS[name], prepared) == code
+
+
+def test_the_worst_deviation_is_named_with_its_tolerance(prepared):
+    adapter = BUGS["OneLayersGradientOnePercentTooLargeUnderSGD"]()
+    request, expected = prepared("mlp", "tiny", "train")
+    with pytest.raises(WrongResult, match=r"of first_moment layers\.1\.weight is 0\.01, tolerance .* \(and \d+ more\)"):
+        verify_step(adapter, adapter.prepare(request), request, expected, tolerances("mlp", "fp32"))
+
+
+COMPARISONS = (
+    *verify.QUANTITIES,
+    "error",
+    "scale",
+    *(error.__name__ for error in verify.ERRORS),
+    "check_waits",
+    "check_effective",
+)
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_every_comparison_is_needed(comparison, prepared, monkeypatch):
+    """Without it, at least one planted bug passes."""
+    if comparison.startswith("check_"):
+        monkeypatch.setattr(verify, comparison, lambda *given: 0)
+    elif comparison.endswith("_error"):
+        monkeypatch.setattr(verify, "ERRORS", tuple(e for e in verify.ERRORS if e.__name__ != comparison))
+    else:
+        compare = verify.compare
+
+        def without(*given):
+            deviations = compare(*given).deviations
+            left = (d for d in deviations if comparison not in (d.quantity, d.measure))
+            # One that passes stands for each measure, so that the worst can be named.
+            pads = (verify.Deviation("none", "none", measure, 0.0, 1.0) for measure in ("error", "scale"))
+            return verify.Verification((*left, *pads))
+
+        monkeypatch.setattr(verify, "compare", without)
+    passing = [name for name, bug in BUGS.items() if verified(bug, prepared) is None]
+    assert passing, f"no planted bug needs {comparison}"
