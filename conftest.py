@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import backends
+from backends.base import PHASES
 from bench import plan
 from bench.cache import Cache, default_root
 from bench.cell import Cell
@@ -24,6 +25,7 @@ from results.journal import Journal, JournalError, new_run_id
 from results.machine import describe_machine
 from results.run import read_run
 from samestep import __version__
+from workloads.catalog import CATALOG
 
 PYTEST_BENCHMARK_MAX_TIME = 1.0
 PYTEST_BENCHMARK_MIN_ROUNDS = 5
@@ -38,8 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("samestep", "samestep: the same step on every backend (lists are comma-separated)")
     known = ", ".join(backends.names())
     group.addoption("--backends", metavar="LIST", help=f"backends that must run here, of: {known}")
-    group.addoption("--workloads", metavar="LIST", help=f"workloads, of: {', '.join(plan.CATALOG)}")
-    group.addoption("--phases", metavar="LIST", help=f"phases, of: {', '.join(plan.PHASES)}")
+    group.addoption("--workloads", metavar="LIST", help=f"workloads, of: {', '.join(CATALOG)}")
+    group.addoption("--phases", metavar="LIST", help=f"phases, of: {', '.join(PHASES)}")
     group.addoption("--batch", metavar="LIST", help="samples per step; several values make several cells")
     group.addoption("--sequence", metavar="LIST", help="tokens per sample, for language models")
     group.addoption("--preset", metavar="NAME", default="quick", help=f"one of: {', '.join(plan.PRESETS)}")
@@ -88,7 +90,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (cell := cell_of(item)) is not None:
             # Nanoseconds beside milliseconds would make pytest-benchmark's table unreadable.
-            group = "the harness itself" if not backends.get(cell.backend).verifiable else f"{cell.workload} {cell.phase}"
+            group = (
+                "the harness itself" if not backends.get(cell.backend).verifiable else f"{cell.workload} {cell.phase}"
+            )
             item.add_marker(pytest.mark.benchmark(timer=ReplayTimer(), group=group), append=False)
 
 

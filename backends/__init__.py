@@ -10,7 +10,6 @@ from pathlib import Path
 from backends.base import Adapter
 
 
-
 @cache
 def names() -> tuple[str, ...]:
     """Returns the names of all backends: one per file, in alphabetical order, `null` last."""

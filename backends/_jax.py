@@ -21,9 +21,7 @@ class JaxOps(Ops):
     def embedding(self, table: Array, ids: Array) -> Array:
         return jnp.take(table, ids, axis=0, mode="clip")
 
-    def linear(
-        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
-    ) -> Array:
+    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         y = jnp.matmul(x, weight.T if layout == "oi" else weight)
         return y if bias is None else y + bias
 

@@ -91,9 +91,7 @@ class OnnxRuntimeStep(Step):
             yield name, value.numpy()
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
-        placed = {
-            group.ep_name: len(group.get_nodes()) for group in self.session.get_provider_graph_assignment_info()
-        }
+        placed = {group.ep_name: len(group.get_nodes()) for group in self.session.get_provider_graph_assignment_info()}
         floats = {o.type for o in (*self.session.get_inputs(), *self.session.get_outputs()) if "int" not in o.type}
         options = self.session.get_session_options()
         return {

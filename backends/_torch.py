@@ -22,9 +22,7 @@ class TorchOps(Ops):
     def embedding(self, table: Array, ids: Array) -> Array:
         return F.embedding(ids, table)
 
-    def linear(
-        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
-    ) -> Array:
+    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         return F.linear(x, weight if layout == "oi" else weight.t(), bias)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
@@ -141,7 +139,7 @@ class TorchStep(Step):
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
         dtypes = {str(p.dtype).removeprefix("torch.") for p in self.parameters.values()}
-        matmul = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+        matmul = torch.backends.mkldnn.matmul.fp32_precision
         is_fp32 = dtypes == {"float32"} and matmul in ("none", "ieee")
         return {
             "device": self.device.type,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backends.base import Adapter, Probe, Request, Step
 from backends._probes import probe_cpu
+from backends.base import Adapter, Probe, Request, Step
 
 
 class OpenVinoCpu(Adapter):

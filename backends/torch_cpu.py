@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backends.base import Adapter, Probe, Request, Step
 from backends._probes import probe_cpu
+from backends.base import Adapter, Probe, Request, Step
 
 
 class TorchCpu(Adapter):
@@ -21,8 +21,8 @@ class TorchCpu(Adapter):
 
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
-        torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"
+        torch.backends.mkldnn.conv.fp32_precision = "ieee"
 
     def prepare(self, request: Request) -> Step:
         import torch

@@ -1,13 +1,14 @@
 """What is made once and cached: parameters, batches, float64 expectations, ONNX graphs. Runs in a child.
 
-Every function writes its files into an empty folder and returns what the entry's manifest shall remember.
+Every maker writes its files into an empty `folder`, from the entries whose folders are in `inputs`, and returns
+what its manifest shall remember. Parameters and batches are the same for both phases.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,13 @@ def load_batches(path: Path) -> tuple[dict[str, NDArray[Any]], ...]:
     return tuple(batches)
 
 
-def make_parameters(workload: Workload, folder: Path, inputs: Mapping[str, Path]) -> Made:
+def make_parameters(workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Made:
     """Writes `parameters.safetensors`."""
     save_file(data.make_parameters(workload), folder / "parameters.safetensors")
     return {}
 
 
-def make_batches(workload: Workload, folder: Path, inputs: Mapping[str, Path]) -> Made:
+def make_batches(workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Made:
     """Writes `batches.safetensors`; returns the workload's digest."""
     batches = data.make_batches(workload)
     flat = {f"{i}.{name}": array for i, batch in enumerate(batches) for name, array in batch.items()}
@@ -66,7 +67,7 @@ def make_batches(workload: Workload, folder: Path, inputs: Mapping[str, Path]) -
     return {"workload_digest": data.digest(workload, parameters, batches)}
 
 
-def make_expected(workload: Workload, folder: Path, inputs: Mapping[str, Path], phase: str) -> Made:
+def make_expected(workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Made:
     """Writes what `phase` must compute: `expected.json` and `expected.safetensors`.
 
     The torch binding in float64 on the CPU, through `torch.func` and this project's own update rule; tests hold
@@ -115,7 +116,7 @@ def load_expected(folder: Path) -> dict[str, Summary]:
     return {key: Summary(values=values[key], **entry) for key, entry in numbers.items()}
 
 
-def make_graph(workload: Workload, folder: Path, inputs: Mapping[str, Path], phase: str) -> Made:
+def make_graph(workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Made:
     """Writes `step.onnx`: the inference step with its weights, or the whole training step."""
     from backends import _onnx_export
 
@@ -126,7 +127,7 @@ def make_graph(workload: Workload, folder: Path, inputs: Mapping[str, Path], pha
     return {}
 
 
-MAKERS = {
+MAKERS: Mapping[str, Callable[[Workload, str, Path, Mapping[str, Path]], Made]] = {
     "parameters": make_parameters,
     "batches": make_batches,
     "expected": make_expected,

@@ -6,7 +6,23 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-CLEARED_PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "VECLIB_", "NUMEXPR_", "XLA_", "JAX_", "TF_", "ONEDNN_", "DNNL_", "TORCHINDUCTOR_", "OPENVINO_", "OV_")  # fmt: skip
+CLEARED_PREFIXES = (
+    "OMP_",
+    "KMP_",
+    "GOMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "VECLIB_",
+    "NUMEXPR_",
+    "XLA_",
+    "JAX_",
+    "TF_",
+    "ONEDNN_",
+    "DNNL_",
+    "TORCHINDUCTOR_",
+    "OPENVINO_",
+    "OV_",
+)
 """Variables that change what a framework does; a child gets ours, or none."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

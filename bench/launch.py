@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -142,20 +143,14 @@ def _dump_stack(child: subprocess.Popen[bytes]) -> None:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Ends the child's whole process group, unless it ends by itself at once after its last event."""
-    try:
+    with suppress(subprocess.TimeoutExpired):
         child.wait(0 if sys.exc_info()[0] else 1)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
+    with suppress(ProcessLookupError):  # it has gone, and so has its group
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()
     assert child.stdin is not None
-    try:
+    with suppress(BrokenPipeError):
         child.stdin.close()
-    except BrokenPipeError:
-        pass
 
 
 def _memory_kills() -> int:

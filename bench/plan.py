@@ -61,7 +61,9 @@ def words(text: str | None, option: str, known: Sequence[str]) -> tuple[str, ...
         raise PlanError(f"{option} is empty; known: {', '.join(known)}")
     for name in names:
         if name not in known:
-            raise PlanError(f"unknown {option.removeprefix('--').removesuffix('s')} {name!r}; known: {', '.join(known)}")
+            raise PlanError(
+                f"unknown {option.removeprefix('--').removesuffix('s')} {name!r}; known: {', '.join(known)}"
+            )
     return names
 
 
@@ -113,7 +115,8 @@ def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[in
     if default.sequence is None:
         yield from ((batch, None) for batch in batches)
     elif selection.batches or selection.sequences:
-        yield from product(batches, selection.sequences or tuple(dict.fromkeys(s for _, s in shapes)))
+        default_sequences = tuple(dict.fromkeys(sequence for _, sequence in shapes))
+        yield from product(batches, selection.sequences or default_sequences)
     else:
         yield from shapes
 
@@ -127,6 +130,8 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
         published = CATALOG[workload].PUBLISHED
         size = "tiny" if PRESETS[selection.preset].sizes == "tiny" else published
         for batch, sequence in _shapes(selection, workload, size):
-            for backend in selection.backends or known_backends:
-                planned.append(Cell(workload, size, phase, backend, batch, sequence, "fp32", selection.threads))
+            planned += [
+                Cell(workload, size, phase, backend, batch, sequence, "fp32", selection.threads)
+                for backend in selection.backends or known_backends
+            ]
     return planned

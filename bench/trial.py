@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-
 from backends.base import Adapter, Request, Step
 from bench import artifacts, verify
 from bench.cell import Cell

@@ -81,8 +81,8 @@ class Refused(Exception):
 def observe(step: Step, phase: str, parameters: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Summary], float]:
     """Runs `step` and returns what it computed, summarised as `Expected` is, and the seconds of its first step.
 
-    Inference: the outputs of every batch (one computed once and returned for ever fits one of them). Training: the losses of `N_LOSSES` steps, and after the first one the
-    optimiser's tensors and the change of each parameter.
+    Inference: the outputs of every batch (one computed once and returned for ever fits one of them). Training: the
+    losses of `N_LOSSES` steps, and after the first one the optimiser's tensors and the change of each parameter.
     """
     found: dict[str, Summary] = {}
     first_step_s = 0.0
@@ -134,7 +134,8 @@ def compare(found: Expected, expected: Expected, allowed: Mapping[str, Tolerance
             if gradient.norm <= floor_of_gradients * sqrt(gradient.n) or not kept.any():
                 continue
         bounds = allowed[quantity]
-        deviations.append(Deviation(quantity, tensor, "error", _error(mine, reference, floors[quantity], kept), bounds.error))
+        error = _error(mine, reference, floors[quantity], kept)
+        deviations.append(Deviation(quantity, tensor, "error", error, bounds.error))
         if reference.n > 1 and reference.norm > floors[quantity] * sqrt(reference.n):
             deviations.append(Deviation(quantity, tensor, "scale", _scale(mine, reference, kept), bounds.scale))
     return Verification(tuple(deviations))

@@ -86,9 +86,8 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
 
         cell = Cell(**job["cell"])
         inputs = {kind: Path(path) for kind, path in job["inputs"].items()}
-        more = () if job["kind"] in ("parameters", "batches") else (cell.phase,)
-        made = artifacts.MAKERS[job["kind"]](cell.load_workload(), Path(job["folder"]), inputs, *more)
-    except Exception as error:  # whatever it is, the cells that need it say so
+        made = artifacts.MAKERS[job["kind"]](cell.load_workload(), cell.phase, Path(job["folder"]), inputs)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the cells that need it say so
         traceback.print_exc()
         report.end("error", "artifact_failed", f"making the {job['kind']} failed: {one_line(error)}")
     report.send(event="result", result=made | {"seconds": perf_counter() - start})
@@ -116,7 +115,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     except WrongResult as wrong:
         report.send(event="result", result=wrong.columns)
         report.end("wrong", wrong.code, str(wrong))
-    except Exception as error:  # native runtimes raise whatever they like; the row says what and where
+    except Exception as error:  # noqa: BLE001 - native runtimes raise whatever they like; the row says it
         traceback.print_exc()
         if adapter is not None and adapter.is_out_of_memory(error):
             report.end("out_of_memory", "memory", f"{report.stage}: {one_line(error)}")

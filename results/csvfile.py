@@ -61,9 +61,7 @@ def _columns(header: list[str]) -> list[Column]:
 def _row(columns: list[Column], cells: list[str]) -> Row:
     if len(cells) != len(columns):
         raise ValueError(f"{len(cells)} cells; expected {len(columns)}")
-    return make_row(
-        **{column.name: _value(column, cell) for column, cell in zip(columns, cells, strict=True)}
-    )
+    return make_row(**{column.name: _value(column, cell) for column, cell in zip(columns, cells, strict=True)})
 
 
 def _cell(value: object) -> str:

@@ -85,9 +85,7 @@ class Journal:
             # Renamed into place, so that a folder with a journal always has a header.
             write_atomic(folder / JOURNAL_NAME, line)
             sync_folder(results_dir)
-            descriptor = os.open(
-                folder / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            )
+            descriptor = os.open(folder / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         except FileExistsError as error:
             raise JournalError(f"{error.filename} exists; choose another results folder or run id") from error
         except OSError as error:
@@ -106,9 +104,7 @@ class Journal:
         bodies = [dict(cell) for cell in cells]
         planned = {cell_of(not_run_row(body, "planned", "killed")) for body in bodies}
         if len(planned) < len(bodies):
-            raise ValueError(
-                f"the plan has {len(bodies)} cells, {len(planned)} of them different; plan each once"
-            )
+            raise ValueError(f"the plan has {len(bodies)} cells, {len(planned)} of them different; plan each once")
         self._append("plan", {"cells": bodies})
         self._planned = planned
 
@@ -160,9 +156,7 @@ class Journal:
             os.ftruncate(self._descriptor, size)
         written = os.write(self._descriptor, line)
         if written < len(line):
-            raise OSError(
-                f"{self.folder / JOURNAL_NAME}: {written} of {len(line)} bytes written; is the disk full?"
-            )
+            raise OSError(f"{self.folder / JOURNAL_NAME}: {written} of {len(line)} bytes written; is the disk full?")
         os.fsync(self._descriptor)
         self._next = (seq + 1, size + len(line))
 
@@ -172,9 +166,7 @@ def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None
     missing = [name for name in CELL_COLUMNS if name not in cell]
     if missing:
         raise ValueError(f"a planned cell lacks {missing}; expected at least {', '.join(CELL_COLUMNS)}")
-    return make_row(
-        **{**cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code}
-    )
+    return make_row(**{**cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code})
 
 
 def encode_line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:

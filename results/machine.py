@@ -12,9 +12,7 @@ ACCELERATOR_CLASSES = ("0x03", "0x12")
 """PCI classes of display controllers (GPUs) and processing accelerators (PCI Code and ID Assignment, 1.11)."""
 
 
-def describe_machine(
-    root: Path = Path("/"), environment: Mapping[str, str] = os.environ
-) -> dict[str, object]:
+def describe_machine(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> dict[str, object]:
     """Return what is known of this machine; None for what its system does not tell through files.
 
     name            SAMESTEP_MACHINE, else the host name, in [a-z0-9-]

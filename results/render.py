@@ -26,9 +26,7 @@ TOKENS = "throughput_tokens_per_s"
 BY_URGENCY = (*STATUSES[STATUSES.index("wrong") :], "known_failure", "unsupported", "unavailable")
 
 
-def render(
-    frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[str] = METRICS, width: int = 120
-) -> str:
+def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[str] = METRICS, width: int = 120) -> str:
     """Return the rows as text: a table per metric, what has no number and why, and what the ratios mean.
 
     `baseline` is a backend (or a label of `results.table.placed`); by default `default_baseline`. Raises ValueError
@@ -52,9 +50,7 @@ def _heading(frame: pd.DataFrame, rows: pd.DataFrame) -> str:
     statuses = ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts.index)
     runs, machines = rows["run_id"].dropna().unique(), rows["machine"].dropna().unique()
     of_runs = f"Run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs"
-    lines = [
-        f"{of_runs} on {', '.join(machines) or 'an unknown machine'}: {_plural(len(rows), 'cell')}, {statuses}"
-    ]
+    lines = [f"{of_runs} on {', '.join(machines) or 'an unknown machine'}: {_plural(len(rows), 'cell')}, {statuses}"]
     if len(frame) > len(rows):
         lines.append(f"Not shown: {_plural(len(frame) - len(rows), 'row')} of the same cells in older runs")
     return "\n".join(lines)
@@ -75,9 +71,7 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
     lines: list[list[str]] = []
     cells: list[list[Cell]] = []
     for number, position in enumerate(left):
-        words = [
-            "-" if status == "ok" else "" if pd.isna(status) else status for status in statuses.iloc[number]
-        ]
+        words = ["-" if status == "ok" else "" if pd.isna(status) else status for status in statuses.iloc[number]]
         lines.append(position)
         cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, COLUMN[metric].unit, idle))
         if tokens.iloc[number].notna().any():
@@ -104,9 +98,7 @@ def _positions(levels: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
     return [str(name) for name in shown], texts[shown].to_numpy().tolist(), caption
 
 
-def _cells(
-    numbers: pd.Series, beside: pd.Series, words: Sequence[str], unit: str, idle: set[str]
-) -> list[Cell]:
+def _cells(numbers: pd.Series, beside: pd.Series, words: Sequence[str], unit: str, idle: set[str]) -> list[Cell]:
     """Return one line's cells: the number with its unit and ratio, or the word."""
     known = numbers.dropna()
     common = time_unit(known.drop(labels=list(idle & set(known.index)))) if unit == "s" else ""
@@ -160,14 +152,10 @@ def _legend(rows: pd.DataFrame, baseline: str | None) -> str:
     serial = verified[verified["throughput_mode"] == "serial"]
     if not serial.empty:
         cases = (serial["label"] + " " + serial["phase"]).drop_duplicates()
-        lines.append(
-            f"Serial (steps cannot overlap, so throughput is of the latency's samples): {', '.join(cases)}."
-        )
+        lines.append(f"Serial (steps cannot overlap, so throughput is of the latency's samples): {', '.join(cases)}.")
     partly = rows[(rows["status"] == "ok") & (rows["launches_failed"].fillna(0) > 0)]
     if not partly.empty:
-        lines.append(
-            f"With a number from fewer launches, because some failed: {', '.join(partly['label'].unique())}."
-        )
+        lines.append(f"With a number from fewer launches, because some failed: {', '.join(partly['label'].unique())}.")
     return "\n".join(lines)
 
 

@@ -182,8 +182,7 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
 MEASURED = tuple(
     column.name
     for column in COLUMNS
-    if column.kind != "text"
-    and (column.name.startswith(("latency_", "throughput_")) or column.name == "flops_per_s")
+    if column.kind != "text" and (column.name.startswith(("latency_", "throughput_")) or column.name == "flops_per_s")
 )
 """The numbers that only an `ok` row may carry."""
 
@@ -299,7 +298,7 @@ def _check_ok(row: Row) -> None:
     if not isinstance(median, float) or median <= 0:
         raise ValueError(f"status is 'ok' and latency_p50_s is {median}; expected more than 0 s")
     shortest, longest = row["latency_min_s"], row["latency_max_s"]
-    if isinstance(shortest, float) and shortest > median or isinstance(longest, float) and longest < median:
+    if (isinstance(shortest, float) and shortest > median) or (isinstance(longest, float) and longest < median):
         raise ValueError(f"latency_p50_s is {median}, outside its own extremes {shortest} and {longest}")
     samples = row["latency_n"]
     for name, needed in SAMPLES_NEEDED.items():

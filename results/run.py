@@ -43,18 +43,14 @@ def read_run(path: Path) -> Run:
     try:
         content = journal.read_bytes()
     except OSError as error:
-        raise JournalError(
-            f"cannot read {journal} ({error.strerror}); give a run's folder or journal"
-        ) from error
+        raise JournalError(f"cannot read {journal} ({error.strerror}); give a run's folder or journal") from error
     *lines, last = content.split(b"\n")
     problems = []
     if last:
         if _is_whole(last):
             lines.append(last)
         else:
-            problems.append(
-                f"{journal}, line {len(lines) + 1}: torn, and left out; the run ended while writing it"
-            )
+            problems.append(f"{journal}, line {len(lines) + 1}: torn, and left out; the run ended while writing it")
     if not lines:
         raise JournalError(f"{journal}: no whole line; it is no journal, or its run ended before it began")
     contents = _Contents()
@@ -62,9 +58,7 @@ def read_run(path: Path) -> Run:
         try:
             seq, kind, body = decode_line(line)
             if seq != number - 1:
-                raise ValueError(
-                    f"its seq is {seq}, expected {number - 1}: a line was lost or is there twice"
-                )
+                raise ValueError(f"its seq is {seq}, expected {number - 1}: a line was lost or is there twice")
             contents.add(kind, body)
         except (ValueError, TypeError, KeyError) as error:
             raise JournalError(f"{journal}, line {number}: {error}") from error

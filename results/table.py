@@ -34,10 +34,7 @@ def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Return the rows, as `make_row` returns them, as a frame with the schema's columns and dtypes."""
     listed = list(rows)
     return pd.DataFrame(
-        {
-            column.name: pd.Series([row[column.name] for row in listed], dtype=_DTYPES[column.kind])
-            for column in COLUMNS
-        }
+        {column.name: pd.Series([row[column.name] for row in listed], dtype=_DTYPES[column.kind]) for column in COLUMNS}
     )
 
 
@@ -72,9 +69,7 @@ def placed(frame: pd.DataFrame) -> pd.DataFrame:
     return found.assign(label=label, precision=precision)
 
 
-def comparison(
-    frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None
-) -> pd.DataFrame:
+def comparison(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
     """Return the metric of the `ok` rows, in its SI unit: a row per position, a column per backend.
 
     Rows have the levels of `POSITION`. Columns are the labels of `placed`, the baseline first, then by name, those
@@ -101,9 +96,7 @@ def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | N
     verified = is_verified(rows)
     if not (verified & (rows["label"] == chosen)).any():
         raise ValueError(f"{chosen} cannot be the baseline: it has no verified number")
-    digests = _beside(
-        rows.assign(workload_digest=rows["workload_digest"].where(verified)), "workload_digest", chosen
-    )
+    digests = _beside(rows.assign(workload_digest=rows["workload_digest"].where(verified)), "workload_digest", chosen)
     equal = digests.eq(digests[chosen], axis="index").fillna(False).astype(bool)
     if more_is_better(metric):
         ratio = values.div(values[chosen], axis="index")

@@ -30,8 +30,7 @@ def prepared(tmp_path_factory):
         folders: dict[str, Path] = {}
         for kind in ("parameters", "batches", "expected"):
             folder = tmp_path_factory.mktemp(kind)
-            more = (phase,) if kind == "expected" else ()
-            artifacts.MAKERS[kind](workload, folder, folders, *more)
+            artifacts.MAKERS[kind](workload, phase, folder, folders)
             folders[kind] = folder
         parameters, batches = data.make_parameters(workload), tuple(data.make_batches(workload))
         request = Request(workload, phase, "fp32", 1, 0, parameters, batches)

@@ -83,9 +83,7 @@ class CountOps(Ops):
         table.read(min(rows, prod(ids.shape)) * width)
         return _Shape((*ids.shape, width), table.needs_gradient, table.tally)
 
-    def linear(
-        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
-    ) -> Array:
+    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         n_out = weight.shape[0 if layout == "oi" else 1]
         self._product(x, weight, 2 * prod(x.shape) * n_out)
         return _result([x, weight] if bias is None else [x, weight, bias], (*x.shape[:-1], n_out))

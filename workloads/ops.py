@@ -22,9 +22,7 @@ class Ops(ABC):
         """Rows of `table` (rows, D) at integer `ids` (...), as (..., D)."""
 
     @abstractmethod
-    def linear(
-        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
-    ) -> Array:
+    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         """`x` (..., in) times `weight` plus `bias` (out), as (..., out).
 
         `layout` says how the published weight lies: "oi" (out, in) as in `torch.nn.Linear`, "io" (in, out) as

@@ -22,9 +22,7 @@ class NumpyOps(Ops):
     def embedding(self, table: Array, ids: Array) -> Array:
         return table[ids]
 
-    def linear(
-        self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi"
-    ) -> Array:
+    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         y = x @ (weight.T if layout == "oi" else weight)
         return y if bias is None else y + bias
 
@@ -40,7 +38,7 @@ class NumpyOps(Ops):
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
         scores = query @ key.swapaxes(-1, -2) / sqrt(query.shape[-1])
         if causal:
-            scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+            scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         return weights / weights.sum(-1, keepdims=True) @ value
 

@@ -40,7 +40,7 @@ def summarize(
 
     def read(part: slice | NDArray[np.int64]) -> NDArray[np.float64]:
         wide = flat[part].astype(np.float64)
-        return wide if base is None else wide - base[part]
+        return wide if base is None else wide - base[part].astype(np.float64)
 
     square, total = 0.0, 0.0
     for start in range(0, flat.size, _CHUNK):

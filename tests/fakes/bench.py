@@ -1,0 +1,34 @@
+"""What it takes to run the fake adapter in a child: its cell, and cache entries made without any framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import artifacts
+from bench.cache import Cache, Entry
+from bench.cell import Cell
+from bench.measure import Effort
+from bench.suite import Suite
+from tests.fakes.faulty import Faulty
+from workloads.summary import summarize
+
+CELL = Cell("mlp", "tiny", "infer", "faulty", 4, None, "fp32", threads=1)
+EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=2)
+
+
+def filled_cache(root: Path) -> Cache:
+    """Returns a cache with all that `CELL` needs; what its step shall compute is made up."""
+    cache, workload = Cache(root, lambda text: None), CELL.load_workload()
+
+    def ensure(kind: str, make: Callable[[Path], Any]) -> Entry:
+        return cache
+
+
+def faulty_suite(cache: Cache, logs: Path, **more: Any) -> Suite:
+    """Returns a suite whose every backend is the fake one."""
+    adapter = Faulty()
+    return Suite(cache, logs, EFFORT, find_adapter=lambda name: adapter, **more)

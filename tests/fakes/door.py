@@ -1,0 +1,94 @@
+"""Runs `pytest bench/` as a person would, and looks at what it leaves: its run, its processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+from results.run import Run, latest_run, read_run
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 60.0
+"""How long to wait for what is bound to happen; never how long something may take."""
+
+
+def command(*arguments: str, fake: str | None = None) -> list[str]:
+    """Returns the command that runs `pytest bench/`; with `fake`, what `openvino_cpu` does instead of its work."""
+    plugin = [] if fake is None else ["-p", "tests.fakes.plugin"]
+    return [sys.executable, "-m", "pytest", str(ROOT / "bench"), "-p", "no:cacheprovider", *plugin, *arguments]
+
+
+def environment(fake: str | None = None, **more: str) -> dict[str, str]:
+    """Returns the environment for `command`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return kept | ({} if fake is None else {"SAMESTEP_FAKE": fake, "PYTHONPATH": str(ROOT)}) | more
+
+
+def bench(
+    *arguments: str, cwd: Path, fake: str | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs `pytest bench/` in `cwd` to its end."""
+    return subprocess.run(
+        command(*arguments, fake=fake),
+        cwd=cwd,
+        env=environment(fake, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_in(results_dir: Path) -> Run:
+    """Returns the newest run in a results folder."""
+    return read_run(latest_run(results_dir))
+
+
+def statuses(run: Run) -> dict[tuple[object, object], object]:
+    """Returns the status of each cell by (phase, backend)."""
+    return {(row["phase"], row["backend"]): row["status"] for row in run.rows}
+
+
+def workers_of(parent: int) -> list[int]:
+    """Returns the worker processes that the process `parent` started and that are alive, be they stopped."""
+    found = []
+    for folder in _processes():
+        words = _read(folder / "cmdline").split(b"\0")  # empty where the process is dead and not yet reaped
+        if any(word.endswith(b"/worker.py") for word in words) and str(parent).encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+def group_members(group: int) -> list[int]:
+    """Returns the processes of a process group that are alive."""
+    found = []
+    for folder in _processes():
+        # proc(5): pid (comm) state ppid pgrp …, and comm may hold spaces.
+        state, _, pgrp = (_read(folder / "stat").rpartition(b")")[2].split() + [b"Z", b"", b"0"])[:3]
+        if int(pgrp) == group and state != b"Z":
+            found.append(int(folder.name))
+    return found
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    """Returns whether the condition came true while one had patience."""
+    end = monotonic() + PATIENCE_S
+    while not condition():
+        if monotonic() > end:
+            return False
+        sleep(0.02)
+    return True
+
+
+def _processes() -> Iterator[Path]:
+    return (folder for folder in Path("/proc").iterdir() if folder.name.isdecimal())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+        return b""

@@ -1,0 +1,130 @@
+"""An adapter that does in one stage what the variable `SAMESTEP_FAKE` says, as `sleep@measure` or `raise@import`.
+
+The parent may import it at any time: it acts in children only. Without the variable it works, and computes nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from backends.base import Adapter, Probe, Request, Step
+
+VARIABLE = "SAMESTEP_FAKE"
+IS_CHILD = Path(sys.argv[0]).name == "worker.py"
+
+SLOW_STEP_S = 0.005
+
+
+def fail() -> NoReturn:
+    raise RuntimeError("planted failure")
+
+
+def run_out_of_memory() -> NoReturn:
+    raise MemoryError("planted: no memory left")
+
+
+def leave_a_process_and_exit() -> NoReturn:
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    os._exit(3)
+
+
+ACTIONS: Mapping[str, Callable[[], Any]] = {
+    "sleep": lambda: time.sleep(3600),
+    "slow": lambda: time.sleep(SLOW_STEP_S),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "abort": os.abort,
+    "segfault": lambda: ctypes.string_at(0),
+    "exit": lambda: os._exit(3),
+    "exit_well": lambda: os._exit(0),
+    "leave": lambda: sys.exit(3),
+    "fork": leave_a_process_and_exit,
+    "raise": fail,
+    "memory": run_out_of_memory,
+}
+
+
+def told() -> tuple[str, str]:
+    """Returns what to do and where; both are empty where nothing was asked for."""
+    action, _, stage = os.environ.get(VARIABLE, "").partition("@")
+    return action, stage
+
+
+def act(stage: str) -> None:
+    action, where = told()
+    if IS_CHILD and where == stage:
+        ACTIONS[action]()
+
+
+class FaultyStep(Step):
+    """A step that computes nothing, and acts in the stage that it was told."""
+
+    def __init__(self, precision: str, is_verified: bool) -> None:
+        self.precision = precision
+        self.is_verified = is_verified
+
+    def compile(self) -> None:
+        act("compile")
+
+    def step(self, i: int) -> None:
+        # The tests warm up by one step, the first.
+        act("verify" if self.is_verified else "warm_up" if i == 0 else "measure")
+
+    def sync(self) -> None: ...
+
+    def touch(self) -> None: ...
+
+    def outputs(self) -> Mapping[str, Any]:
+        return {}
+
+    def state(self) -> Iterator[tuple[str, Any]]:
+        return iter(())
+
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        said, _, value = told()[1].partition("=")
+        return {
+            "device": value if said == "device" else Faulty.device_kind,
+            "precision": value if said == "precision" else self.precision,
+            "omp_num_threads": os.environ["OMP_NUM_THREADS"],
+            "cpus": len(os.sched_getaffinity(0)),
+        }
+
+    def close(self) -> None:
+        act("close")
+
+
+class Faulty(Adapter):
+    """`says@device=cuda` claims another device than asked for, `absent@probe` and `broken@probe` cannot be used."""
+
+    device_kind = "fake"
+    serial_phases = ("infer", "train")
+
+    @property
+    def verifiable(self) -> bool:
+        """True only where the fault lies in verification: nothing that this computes is right."""
+        action, stage = told()
+        return stage == "verify" or action == "says"
+
+    def probe(self) -> Probe:
+        action, stage = told()
+        if stage == "probe":
+            return Probe(action, reason="no fake device here", reason_code="no_device")
+        return Probe("usable", "fake device")
+
+    def load(self, threads: int) -> None:
+        act("import")
+
+    def prepare(self, request: Request) -> Step:
+        act("build")
+        return FaultyStep(request.precision, self.verifiable)
+
+
+act("start")
