@@ -61,6 +61,7 @@ def told() -> tuple[str, str]:
 def act(stage: str) -> None:
     action, where = told()
     if IS_CHILD and where == stage:
+        print(f"{action} in {stage}", file=sys.stderr, flush=True)
         ACTIONS[action]()
 
 
