@@ -134,6 +134,7 @@ def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
         effort=effort(config, selection),
         longest_stage_s=None if deadline is None else float(deadline),
     )
+    config.pluginmanager.getplugin("terminalreporter").showfspath = False  # cells have lines of their own
     return BenchSession(journal, suite, len(cells), common, lambda text: say(config, text))
 
 
@@ -155,7 +156,6 @@ def say(config: pytest.Config, text: str) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         reporter = config.pluginmanager.getplugin("terminalreporter")
-        reporter.ensure_newline()
         reporter.write_line(text)
         reporter.flush()
 

@@ -1,0 +1,176 @@
+"""`pytest bench/` from a folder with packages of the same names: its rows, its JSON, and pytest-benchmark's options."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from bench import artifacts
+from bench.cache import default_root, entry_name
+from results.csvfile import read_csv
+from tests.fakes.door import bench, run_in, statuses
+from workloads.catalog import load
+
+BACKENDS = ("null", "onnxruntime_cpu", "openvino_cpu")
+MLP = ("--preset", "smoke", "--workloads", "mlp", "--results-dir", "runs", "--benchmark-json", "out.json")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder that holds the JSON, the run and the output of one run of everything."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name in ("results", "backends", "bench", "workloads"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(f"raise ImportError('this is the {name} of somebody else')\n")
+    done = bench(*MLP, "--backends", ",".join(BACKENDS), cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "output").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(elsewhere):
+    return {(row["phase"], row["backend"]): row for row in run_in(elsewhere / "runs").rows}
+
+
+@pytest.fixture(scope="module")
+def entries(elsewhere):
+    found = json.loads((elsewhere / "out.json").read_text())["benchmarks"]
+    return {(e["extra_info"]["phase"], e["extra_info"]["backend"]): e for e in found}
+
+
+def entries_in(folder):
+    return [entry["name"] for entry in json.loads((folder / "out.json").read_text())["benchmarks"]]
+
+
+def test_every_cell_is_ok(rows):
+    assert {cell: row["status"] for cell, row in rows.items()} == {
+        (phase, backend): "ok" for phase in ("infer", "train") for backend in BACKENDS
+    }
+    assert {cell: row["verification"] for cell, row in rows.items()} == {
+        cell: "not applicable" if "null" in cell else "passed" for cell in rows
+    }
+
+
+def test_the_json_has_one_entry_per_cell(elsewhere, entries, rows):
+    assert len(entries_in(elsewhere)) == len(rows)
+    assert entries.keys() == rows.keys()
+
+
+def test_medians_in_the_json_are_those_of_the_rows(entries, rows):
+    medians = {cell: entry["stats"]["median"] for cell, entry in entries.items()}
+    assert medians == {cell: row["latency_p50_s"] for cell, row in rows.items()}
+
+
+def test_samples_in_the_json_are_those_of_the_journal(elsewhere, entries):
+    samples = {cell: tuple(entry["stats"]["data"]) for cell, entry in entries.items()}
+    launches = run_in(elsewhere / "runs").launches
+    assert samples == {(launch["phase"], launch["backend"]): tuple(launch["samples_s"]) for launch in launches}
+
+
+def test_extra_info_is_the_row(entries, rows):
+    for cell, entry in entries.items():
+        assert entry["extra_info"] == {name: value for name, value in rows[cell].items() if value is not None}
+        assert entry["extra_info"]["throughput_samples_per_s"] > 0
+
+
+def test_the_csv_says_what_the_journal_says(elsewhere):
+    run = run_in(elsewhere / "runs")
+    assert read_csv(run.path / "results.csv") == run.rows
+    assert (run.end_reason, run.problems) == ("the plan is done", ())
+
+
+def test_the_table_at_the_end_names_every_backend(elsewhere):
+    table = (elsewhere / "output").read_text().rpartition(" samestep ==")[2]
+    assert [name for name in BACKENDS if name not in table] == []
+    assert "6 cells, 6 ok" in table
+
+
+def test_pytest_benchmark_compares_the_file(elsewhere, tmp_path):
+    compare = [sys.executable, "-m", "pytest_benchmark", "compare", str(elsewhere / "out.json")]
+    done = subprocess.run(compare, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [name for name in entries_in(elsewhere) if name not in done.stdout] == []
+
+
+def test_disabled_runs_and_verifies_each_cell_once(tmp_path):
+    done = bench(*MLP[:-2], "--backends", "null,onnxruntime_cpu", "--benchmark-disable", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    run = run_in(tmp_path / "runs")
+    assert [row["status"] for row in run.rows] == ["ok"] * 4
+    assert [row["latency_n"] for row in run.rows] == [1] * 4
+    assert {row["verification"] for row in run.rows if row["backend"] == "onnxruntime_cpu"} == {"passed"}
+
+
+def test_rounds_and_time_that_are_given_are_honoured(tmp_path):
+    given = ("--benchmark-min-rounds=7", "--benchmark-max-time=0.01", "--phases", "infer")
+    # Two steps of 5 ms each spend the time, and the preset's 0.1 s would not be spent by seven.
+    bench(*MLP, *given, "--backends", "openvino_cpu", cwd=tmp_path, fake="slow@measure")
+    (row,) = run_in(tmp_path / "runs").rows
+    assert (row["status"], row["latency_n"]) == ("ok", 7)
+
+
+def test_k_selects_cells(tmp_path):
+    done = bench(*MLP, "-k", "train and null", "--benchmark-disable", cwd=tmp_path)
+    assert done.returncode == 0
+    assert statuses(run_in(tmp_path / "runs")) == {("train", "null"): "ok"}
+
+
+def test_x_stops_at_the_first_failure(tmp_path):
+    done = bench(*MLP, "-x", "--backends", "null,openvino_cpu", cwd=tmp_path, fake="raise@compile")
+    run = run_in(tmp_path / "runs")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert [(row["phase"], row["backend"], row["status"], row["reason_code"]) for row in run.rows] == [
+        ("infer", "null", "ok", None),
+        ("infer", "openvino_cpu", "broken", "compile_failed"),
+        ("train", "null", "not_run", "first_failure"),
+        ("train", "openvino_cpu", "not_run", "first_failure"),
+    ]
+    assert read_csv(run.path / "results.csv") == run.rows
+
+
+def test_a_crash_leaves_all_other_cells_in_the_json(tmp_path):
+    done = bench(*MLP, "--backends", "openvino_cpu,null", cwd=tmp_path, fake="segfault@measure")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    crashed = {("infer", "openvino_cpu"): "crashed", ("train", "openvino_cpu"): "crashed"}
+    assert statuses(run_in(tmp_path / "runs")) == {("infer", "null"): "ok", ("train", "null"): "ok"} | crashed
+    assert entries_in(tmp_path) == ["test_inference[mlp-b4-fp32-null]", "test_training[mlp-b4-fp32-null]"]
+    failed = json.loads((tmp_path / "out.json").read_text())["samestep"]["failed"]
+    assert [(cell["phase"], cell["status"]) for cell in failed] == [("infer", "crashed"), ("train", "crashed")]
+
+
+def test_a_wrong_result_has_no_number_and_leaves_the_others_theirs(elsewhere, tmp_path):
+    expect_twice_as_much(tmp_path / "cache")
+    options = (*MLP, "--backends", "null,onnxruntime_cpu", "--benchmark-disable-gc")
+    done = bench(*options, cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
+    run = run_in(tmp_path / "runs")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert statuses(run) == {
+        ("infer", "null"): "ok",
+        ("infer", "onnxruntime_cpu"): "wrong",
+        ("train", "null"): "ok",
+        ("train", "onnxruntime_cpu"): "ok",
+    }
+    (row,) = (row for row in run.rows if row["status"] == "wrong")
+    assert (row["stage"], row["reason_code"], row["latency_p50_s"]) == ("verify", "output_differs", None)
+    assert "error of output" in row["reason"]
+    assert len(entries_in(tmp_path)) == 3
+
+
+def expect_twice_as_much(root):
+    """Makes a cache like the one in use, in which inference's expected outputs are doubled and the sums fit."""
+    workload = load("mlp", "tiny")
+    kinds = ("parameters", "batches", "expected", "graph")
+    for name in {entry_name(kind, workload, phase) for kind in kinds for phase in ("infer", "train")}:
+        shutil.copytree(default_root(os.environ) / name, root / name)
+    entry = root / entry_name("expected", workload, "infer")
+    expected = artifacts.load_expected(entry)
+    doubled = {k: replace(s, norm=2 * s.norm, total=2 * s.total, values=2 * s.values) for k, s in expected.items()}
+    artifacts.save_expected(doubled, entry)
+    manifest = json.loads((entry / "manifest.json").read_text())
+    manifest["files"] = {name: hashlib.sha256((entry / name).read_bytes()).hexdigest() for name in manifest["files"]}
+    (entry / "manifest.json").write_text(json.dumps(manifest))

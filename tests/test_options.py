@@ -1,0 +1,195 @@
+"""What was asked for is planned, or refused before anything runs: with what was got, expected and possible."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import backends
+import conftest
+from backends.base import PHASES
+from bench import plan
+from bench.plan import PRESETS, PlanError, cells, select
+from tests.fakes.door import bench, run_in, statuses
+from workloads.catalog import CATALOG
+
+BACKENDS = backends.names()
+
+
+def selected(**given):
+    options = {"--preset": "smoke"} | {f"--{name}": value for name, value in given.items()}
+    return select(options.get, BACKENDS)
+
+
+@pytest.fixture
+def _four_cores(monkeypatch):
+    monkeypatch.setattr(plan, "usable_cpus", lambda: (0, 1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "got", "possible"),
+    [
+        ("backends", "cuda", "unknown backend 'cuda'", ", ".join(BACKENDS)),
+        ("backends", "null,Torch_CPU", "unknown backend 'Torch_CPU'", ", ".join(BACKENDS)),
+        ("backends", "base", "unknown backend 'base'", ", ".join(BACKENDS)),
+        ("backends", "", "--backends is empty", ", ".join(BACKENDS)),
+        ("backends", " , ", "--backends is empty", ", ".join(BACKENDS)),
+        ("workloads", "bert", "unknown workload 'bert'", ", ".join(CATALOG)),
+        ("phases", "predict", "unknown phase 'predict'", ", ".join(PHASES)),
+        ("preset", "fast", "unknown preset 'fast'", ", ".join(PRESETS)),
+        ("preset", "", "unknown preset ''", ", ".join(PRESETS)),
+        ("batch", "0", "--batch", "at least 1, comma-separated; got '0'"),
+        ("batch", "-4", "--batch", "at least 1, comma-separated; got '-4'"),
+        ("batch", "many", "--batch", "at least 1, comma-separated; got 'many'"),
+        ("batch", "2.5", "--batch", "at least 1, comma-separated; got '2.5'"),
+        ("batch", "²", "--batch", "at least 1, comma-separated; got '²'"),
+        ("batch", "", "--batch", "at least 1, comma-separated; got ''"),
+        ("batch", "1,,2", "--batch", "at least 1, comma-separated; got ''"),
+        ("sequence", "0", "--sequence", "at least 1, comma-separated; got '0'"),
+        ("sequence", "33", "sequence 33", "gpt2-tiny's 32 positions"),
+        ("sequence", "8,33", "sequence 33", "gpt2-tiny's 32 positions"),
+        ("threads", "5", "--threads 5", "at most 4"),
+        ("threads", "0", "--threads", "at least 1"),
+        ("threads", "all", "--threads", "got 'all'"),
+        ("threads", "1,2", "--threads takes one number", "got 1, 2"),
+    ],
+)
+@pytest.mark.usefixtures("_four_cores")
+def test_bad_input_is_refused(option, value, got, possible):
+    with pytest.raises(PlanError) as refusal:
+        selected(**{option: value})
+    assert got in str(refusal.value)
+    assert possible in str(refusal.value)
+
+
+def test_a_sequence_is_held_against_the_size_that_runs():
+    with pytest.raises(PlanError, match=r"sequence 1025 .*1024 positions"):
+        selected(preset="quick", sequence="1025")
+    assert selected(preset="quick", sequence="1024").sequences == (1024,)
+
+
+@pytest.mark.usefixtures("_four_cores")
+def test_threads_are_all_cores_unless_given():
+    assert (selected().threads, selected(threads="4").threads, selected(threads="1").threads) == (4, 4, 1)
+
+
+def shapes(phase="infer", **given):
+    return [(c.workload, c.size, c.batch, c.sequence, c.backend) for c in cells(selected(**given), phase, BACKENDS)]
+
+
+def test_several_batches_and_sequences_make_several_cells():
+    assert shapes(workloads="gpt2", backends="null", batch="1,4", sequence="8,16") == [
+        ("gpt2", "tiny", 1, 8, "null"),
+        ("gpt2", "tiny", 1, 16, "null"),
+        ("gpt2", "tiny", 4, 8, "null"),
+        ("gpt2", "tiny", 4, 16, "null"),
+    ]
+
+
+def test_names_are_planned_once_in_the_order_given():
+    found = shapes(workloads="mlp", backends="null, torch_cpu,null", batch="2,2")
+    assert found == [("mlp", "tiny", 2, None, "null"), ("mlp", "tiny", 2, None, "torch_cpu")]
+
+
+def test_nothing_given_plans_every_workload_on_every_backend():
+    assert {(name, backend) for name, _, _, _, backend in shapes()} == {(w, b) for w in CATALOG for b in BACKENDS}
+
+
+def test_a_phase_that_was_not_asked_for_has_no_cells():
+    assert shapes("train", phases="infer") == []
+
+
+def test_the_quick_preset_plans_the_published_sizes():
+    assert shapes(preset="quick", backends="null") == [("mlp", "base", 64, None, "null"), ("gpt2", "124m", 2, 128, "null")]
+
+
+def test_the_full_preset_gives_a_curve_that_a_batch_replaces():
+    assert [shape[2:4] for shape in shapes(preset="full", backends="null", workloads="gpt2")] == [
+        (1, 128),
+        (2, 128),
+        (4, 128),
+        (1, 512),
+    ]
+    assert [shape[2:4] for shape in shapes(preset="full", backends="null", workloads="gpt2", batch="8")] == [
+        (8, 128),
+        (8, 512),
+    ]
+
+
+def test_cells_beside_each_other_are_refused():
+    options = {"numprocesses": 2}
+    config = SimpleNamespace(getoption=lambda name, default=None: options.get(name, default))
+    with pytest.raises(pytest.UsageError, match="-n runs cells beside each other"):
+        conftest.pytest_configure(config)
+
+
+def left_in(folder):
+    """Returns what lies in the folder; pytest-benchmark makes its own one before anybody can refuse."""
+    return [path.name for path in folder.iterdir() if path.name != ".benchmarks"]
+
+
+NULL = ("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--backends", "null")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backends", "cuda"], f"unknown backend 'cuda'; known: {', '.join(BACKENDS)}"),
+        (["--batch=-1"], "--batch takes whole numbers of at least 1, comma-separated; got '-1'"),
+        (["--batch", "99999999999999999999"], "99999999999999999999"),
+        (["--threads", "100000"], "--threads 100000 is more than the"),
+        (["--baseline", "cuda"], f"unknown baseline 'cuda'; known: {', '.join(BACKENDS)}"),
+        (["--baseline", "null,torch_cpu"], "'null,torch_cpu'"),
+        (["--baseline", "torch_cpu"], "torch_cpu"),  # known, and not in this run
+        (["--stage-deadline", "0"], "--stage-deadline takes whole numbers of at least 1"),
+        (["--stage-deadline", "60,90"], "--stage-deadline takes one number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_refusal_ends_pytest_before_anything_runs(tmp_path, options, message):
+    done = bench(*NULL, *options, "--results-dir", "runs", cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert message in done.stderr
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/samestep"])
+def test_a_results_folder_that_cannot_be_written(tmp_path, place):
+    (tmp_path / "file").touch()
+    given = str(tmp_path / place)
+    done = bench(*NULL, "--results-dir", given, cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert given in done.stderr
+    assert "choose" in done.stderr
+    assert left_in(tmp_path) == ["file"]
+
+
+def test_collecting_lists_the_cells_and_creates_nothing(tmp_path):
+    options = [*NULL, "--batch", "1,2", "--results-dir", "runs", "--co", "-q"]
+    done = bench(*options, cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0
+    assert [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line] == [
+        "test_inference[mlp-b1-fp32-null]",
+        "test_inference[mlp-b2-fp32-null]",
+    ]
+    assert left_in(tmp_path) == []
+
+
+PAIR = ("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--results-dir", "runs")
+ABSENT = {("infer", "openvino_cpu"): "unavailable", ("infer", "null"): "ok"}
+
+
+def test_a_backend_asked_for_by_name_must_be_there_and_the_others_run(tmp_path):
+    done = bench(*PAIR, "--backends", "openvino_cpu,null", cwd=tmp_path, fake="absent@probe")
+    run = run_in(tmp_path / "runs")
+    assert (done.returncode, statuses(run)) == (pytest.ExitCode.TESTS_FAILED, ABSENT)
+    assert "1 failed, 1 passed" in done.stdout
+
+
+def test_a_backend_that_is_not_there_is_a_skipped_row_with_its_reason(tmp_path):
+    done = bench(*PAIR, "-k", "openvino_cpu or null", cwd=tmp_path, fake="absent@probe")
+    run = run_in(tmp_path / "runs")
+    assert (done.returncode, statuses(run)) == (pytest.ExitCode.OK, ABSENT)
+    assert "1 passed, 1 skipped" in done.stdout
+    assert "unavailable: no fake device here" in done.stdout
+    (row,) = (row for row in run.rows if row["status"] == "unavailable")
+    assert (row["reason_code"], row["reason"]) == ("no_device", "no fake device here")
