@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -91,7 +92,9 @@ class OnnxRuntimeStep(Step):
             yield name, value.numpy()
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
-        placed = {group.ep_name: len(group.get_nodes()) for group in self.session.get_provider_graph_assignment_info()}
+        placed: Counter[str] = Counter()
+        for group in self.session.get_provider_graph_assignment_info():
+            placed[group.ep_name] += len(group.get_nodes())
         floats = {o.type for o in (*self.session.get_inputs(), *self.session.get_outputs()) if "int" not in o.type}
         options = self.session.get_session_options()
         return {

@@ -65,9 +65,12 @@ class BenchSession:
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
-    if row["status"] == "ok":
-        seconds = row["latency_p50_s"]
-        latency = f"{seconds * 1e3:.3g} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.3g} µs"
-        checked = f", worst error {row['error_worst']:.1e}" if row.get("error_worst") is not None else ""
-        return f"ok: {latency} per step, {row['throughput_samples_per_s']:.4g} samples/s{checked}"
-    return f"{row['status']}: {row['reason']}"
+    if row["status"] != "ok":
+        return f"{row['status']}: {row['reason']}"
+    checked = f", worst error {row['error_worst']:.1e}" if row.get("error_worst") is not None else ""
+    return f"ok: {_duration(row['latency_p50_s'])} per step, {row['throughput_samples_per_s']:,.4g} samples/s{checked}"
+
+
+def _duration(seconds: float) -> str:
+    unit, factor = next((u for u in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if seconds * u[1] >= 1), ("ns", 1e9))
+    return f"{seconds * factor:.3g} {unit}"

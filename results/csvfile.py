@@ -19,7 +19,7 @@ REQUIRED = ("row_format", "workload", "phase", "backend", "status")
 
 
 def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
-    """Write the rows, each checked by `make_row`, as one file that is whole or absent."""
+    """Writes the rows, each checked by `make_row`, as one file that is whole or absent."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     writer.writerow(COLUMN)
@@ -30,7 +30,7 @@ def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
 
 
 def read_csv(path: Path) -> tuple[Row, ...]:
-    """Return the rows of a file that `write_csv` wrote, now or before some column was added.
+    """Returns the rows of a file that `write_csv` wrote, now or before some column was added.
 
     Raises ResultsError, with the file and the line, for anything else.
     """

@@ -9,7 +9,7 @@ class ResultsError(Exception):
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write the file so that a reader, or a power cut, sees the old content or the new, never a part.
+    """Writes the file so that a reader, or a power cut, sees the old content or the new, never a part.
 
     Text is written as UTF-8 with its line ends as they are. Raises OSError, and then leaves the old content.
     """
@@ -21,7 +21,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -29,7 +29,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the names in the folder are on disk. Windows cannot open a folder, and keeps names itself."""
+    """Returns when the names in the folder are on disk. Windows cannot open a folder, and keeps names itself."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -8,7 +8,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
 def significant(value: float) -> str:
-    """Return the value with three significant digits and no exponent: 0.0123, 1.20, 339, 12,300."""
+    """Returns the value with three significant digits and no exponent: 0.0123, 1.20, 339, 12,300."""
     if value == 0:
         return "0"
     rounded = float(f"{value:.2e}")
@@ -17,7 +17,7 @@ def significant(value: float) -> str:
 
 
 def time_unit(values: Iterable[float]) -> str:
-    """Return the unit in which the times (s) of one table row read best: that of their geometric mean."""
+    """Returns the unit in which the times (s) of one table row read best: that of their geometric mean."""
     logarithms = [math.log10(value) for value in values if value > 0]
     if not logarithms:
         return "s"
@@ -26,22 +26,27 @@ def time_unit(values: Iterable[float]) -> str:
 
 
 def in_time_unit(value: float, unit: str) -> str:
-    """Return the time (s) in the unit, or in its own where the unit would need more than four digits."""
+    """Returns the time (s) in the unit, or in its own where the unit would need more than four digits."""
     rounded = float(f"{value:.2e}")
     if rounded > 0 and not 0.1 <= rounded / TIME_UNITS[unit] < 10_000:
         unit = _unit_of(rounded)
     return f"{significant(value / TIME_UNITS[unit])} {unit}"
 
 
+def rate(value: float) -> str:
+    """Returns a rate per second: `18.2`, `391,000`, `25.4 M`."""
+    return significant(value) if value < 999_500 else prefixed(value, "")
+
+
 def prefixed(value: float, unit: str) -> str:
-    """Return the value with an SI prefix: `1.35 GB`, `312 TFLOP/s`."""
+    """Returns the value with an SI prefix: `1.35 GB`, `312 TFLOP/s`."""
     rounded = float(f"{value:.2e}")
     steps = 0 if rounded < 1 else min(math.floor(math.log10(rounded)) // 3, len(PREFIXES) - 1)
     return f"{significant(value / 1000**steps)} {PREFIXES[steps]}{unit}"
 
 
 def ratio(value: float) -> str:
-    """Return a ratio such as `1.39x`, `0.72x`, `0.012x`, `139x`."""
+    """Returns a ratio such as `1.39x`, `0.72x`, `0.012x`, `139x`."""
     if value < 0.1:
         return f"{float(f'{value:.1e}'):f}".rstrip("0") + "x"
     return f"{value:.2f}x" if value < 9.995 else f"{significant(value)}x"

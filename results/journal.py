@@ -37,7 +37,7 @@ class JournalError(ResultsError):
 
 
 def new_run_id(machine_name: str, now: datetime) -> str:
-    """Return a fresh id that sorts by time and is safe as a folder's name: `20261123T125900Z-machine-1a2b`."""
+    """Returns a fresh id that sorts by time and is safe as a folder's name: `20261123T125900Z-machine-1a2b`."""
     if now.tzinfo is None:
         raise ValueError(f"now is {now.isoformat()}, without a time zone; use datetime.now(UTC)")
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{slug(machine_name)}-{os.urandom(2).hex()}"
@@ -63,7 +63,7 @@ class Journal:
 
     @classmethod
     def create(cls, results_dir: Path, run_id: str, header: Mapping[str, object]) -> Self:
-        """Return the journal of a new run, whose folder and header are on disk.
+        """Returns the journal of a new run, whose folder and header are on disk.
 
         `header` holds machine (what `describe_machine` returns), versions, options and started_utc. Raises
         JournalError where the folder cannot be written or the run exists, ValueError for a wrong id or header.
@@ -95,7 +95,7 @@ class Journal:
         return cls(folder, descriptor)
 
     def plan(self, cells: Iterable[Mapping[str, object]]) -> None:
-        """Write the cells that the run means to measure; each without a row at the end becomes a `not_run` row.
+        """Writes the cells that the run means to measure; each without a row at the end becomes a `not_run` row.
 
         A cell has the columns of `CELL_COLUMNS`, and may have more of a row's (not its status).
         """
@@ -109,11 +109,11 @@ class Journal:
         self._planned = planned
 
     def launch(self, record: Mapping[str, object]) -> None:
-        """Write a launch record: anything that JSON can hold, without NaN and infinities."""
+        """Writes a launch record: anything that JSON can hold, without NaN and infinities."""
         self._append("launch", dict(record))
 
     def row(self, row: Mapping[str, object]) -> None:
-        """Write the row of a cell: what `make_row` returned, of this run, the only one of its cell."""
+        """Writes the row of a cell: what `make_row` returned, of this run, the only one of its cell."""
         checked = make_row(**row)
         if checked["run_id"] != self.run_id:
             raise ValueError(f"the row is of run {checked['run_id']!r}; this journal is of {self.run_id!r}")
@@ -126,7 +126,7 @@ class Journal:
         self._with_row.add(cell)
 
     def end(self, reason: str, reason_code: str | None = None) -> None:
-        """Write why the run ended; `reason_code` (interrupted, first_failure) where it ended before its plan."""
+        """Writes why the run ended; `reason_code` (interrupted, first_failure) where it ended before its plan."""
         if reason_code is not None and reason_code not in REASON_CODES:
             raise ValueError(f"unknown reason_code {reason_code!r}; known: {', '.join(REASON_CODES)}")
         self._append("end", {"reason_code": reason_code, "reason": reason})
@@ -162,7 +162,7 @@ class Journal:
 
 
 def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None) -> Row:
-    """Return the row of a planned cell that the run did not come to; raises where the cell is not one."""
+    """Returns the row of a planned cell that the run did not come to; raises where the cell is not one."""
     missing = [name for name in CELL_COLUMNS if name not in cell]
     if missing:
         raise ValueError(f"a planned cell lacks {missing}; expected at least {', '.join(CELL_COLUMNS)}")
@@ -170,7 +170,7 @@ def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None
 
 
 def encode_line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:
-    """Return the line with its checksum and its end. Raises TypeError or ValueError for what JSON cannot hold."""
+    """Returns the line with its checksum and its end. Raises TypeError or ValueError for what JSON cannot hold."""
     try:
         text = json.dumps({"seq": seq, "kind": kind, "body": body}, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -182,7 +182,7 @@ def encode_line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:
 
 
 def decode_line(line: bytes) -> tuple[int, str, dict[str, Any]]:
-    """Return seq, kind and body of a line without its end. Raises ValueError for what `encode_line` did not write."""
+    """Returns seq, kind and body of a line without its end. Raises ValueError for what `encode_line` did not write."""
     found = re.fullmatch(rb'\{"crc":"([0-9a-f]{8})",(.*)', line, re.DOTALL)
     if found is None:
         raise ValueError("it does not begin with the checksum of a journal's line")

@@ -19,7 +19,7 @@ class Cell:
 def side_by_side(
     header: Sequence[str], left: Sequence[Sequence[str]], columns: Mapping[str, Sequence[Cell]], width: int
 ) -> str:
-    """Return a table: `left` has the cells of each line under `header`, `columns` the numbers by their title.
+    """Returns a table: `left` has the cells of each line under `header`, `columns` the numbers by their title.
 
     Where the columns do not fit the width, they go on in a further table with the same left side.
     """
@@ -39,7 +39,7 @@ def side_by_side(
 
 
 def hanging(columns: Sequence[Sequence[str]], texts: Sequence[str], width: int) -> str:
-    """Return lines of aligned columns, each followed by its text, which is wrapped under itself."""
+    """Returns lines of aligned columns, each followed by its text, which is wrapped under itself."""
     widths = [max(map(len, cells)) for cells in zip(*columns, strict=True)]
     lines = []
     for cells, text in zip(columns, texts, strict=True):
@@ -50,7 +50,7 @@ def hanging(columns: Sequence[Sequence[str]], texts: Sequence[str], width: int) 
 
 
 def _left_side(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    """Return the left side, header first: words to the left, numbers to the right."""
+    """Returns the left side, header first: words to the left, numbers to the right."""
     sides = []
     for title, cells in zip(header, zip(*lines, strict=True), strict=True):
         size = max(map(len, (title, *cells)))

@@ -13,7 +13,7 @@ ACCELERATOR_CLASSES = ("0x03", "0x12")
 
 
 def describe_machine(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> dict[str, object]:
-    """Return what is known of this machine; None for what its system does not tell through files.
+    """Returns what is known of this machine; None for what its system does not tell through files.
 
     name            SAMESTEP_MACHINE, else the host name, in [a-z0-9-]
     machine_id      twelve hex digits over the hardware; the same after a reboot or an update of software
@@ -38,7 +38,7 @@ def describe_machine(root: Path = Path("/"), environment: Mapping[str, str] = os
 
 
 def machine_id(hardware: Mapping[str, object]) -> str:
-    """Return twelve hex digits over the hardware's fields, with the memory as it is sold.
+    """Returns twelve hex digits over the hardware's fields, with the memory as it is sold.
 
     A kernel keeps a few percent of the memory to itself, another share in each version, so the size is rounded up
     to the next quarter between two powers of two: 15.4 GiB is 16, 62.5 GiB is 64.
@@ -52,7 +52,7 @@ def machine_id(hardware: Mapping[str, object]) -> str:
 
 
 def slug(name: str) -> str:
-    """Return the name in at most 40 of [a-z0-9-], safe as a part of a folder's name; `machine` if nothing is left."""
+    """Returns the name in at most 40 of [a-z0-9-], safe as a part of a folder's name; `machine` if nothing is left."""
     return re.sub("[^a-z0-9]+", "-", name.lower())[:40].strip("-") or "machine"
 
 
@@ -75,7 +75,7 @@ def _hardware(root: Path) -> dict[str, object]:
 
 
 def _read(path: Path) -> str | None:
-    """Return the file's text, or None where this system has no such file or does not show it."""
+    """Returns the file's text, or None where this system has no such file or does not show it."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -130,7 +130,7 @@ def _usable_cores(root: Path) -> int | None:
 
 
 def _cgroup_quotas(root: Path) -> list[float]:
-    """Return the CPU quotas, in cores, of this process's control group and of those above it."""
+    """Returns the CPU quotas, in cores, of this process's control group and of those above it."""
     quotas = []
     for line in (_read(root / "proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -150,7 +150,7 @@ def _upwards(top: Path, path: str) -> list[Path]:
 
 
 def _quota(words: list[str]) -> list[float]:
-    """Return the one quota in `max 100000` or `200000 100000` (microseconds in a period), none where unlimited."""
+    """Returns the one quota in `max 100000` or `200000 100000` (microseconds in a period), none where unlimited."""
     if len(words) != 2 or words[0] in ("max", "-1"):
         return []
     return [int(words[0]) / int(words[1])]

@@ -10,7 +10,7 @@ from results.run import find_runs, read_run
 
 
 def read_rows(*paths: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Return the rows that the paths hold, and what was forgiven on the way.
+    """Returns the rows that the paths hold, and what was forgiven on the way.
 
     A path is a run folder, a journal, a CSV of results or a results folder with runs in it. The same row given
     twice (a run and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows

@@ -1,11 +1,12 @@
 """What a person reads at the end of a run: numbers beside each other, and why some are missing."""
 
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
 
-from results.human import in_time_unit, prefixed, ratio, significant, time_unit
-from results.layout import Cell, hanging, side_by_side
+from results.human import in_time_unit, prefixed, rate, ratio, time_unit
+from results.layout import GAP, Cell, hanging, side_by_side
 from results.row import COLUMN, STATUSES
 from results.table import (
     POSITION,
@@ -19,30 +20,48 @@ from results.table import (
     ratios,
 )
 
-METRICS = ("latency_p50_s", "throughput_samples_per_s")
-TITLES = {"latency_p50_s": "Latency", "throughput_samples_per_s": "Throughput"}
+SAMPLES = "throughput_samples_per_s"
 TOKENS = "throughput_tokens_per_s"
+METRICS = ("latency_p50_s", SAMPLES)
+TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput"}
+
+NAMELESS = ("workload", "size", "phase", "precision")
+"""Levels whose values say by themselves what they are."""
 
 BY_URGENCY = (*STATUSES[STATUSES.index("wrong") :], "known_failure", "unsupported", "unavailable")
 
 
 def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[str] = METRICS, width: int = 120) -> str:
-    """Return the rows as text: a table per metric, what has no number and why, and what the ratios mean.
+    """Returns the rows as text: a table per metric, what has no number and why, and what the ratios mean.
 
-    `baseline` is a backend (or a label of `results.table.placed`); by default `default_baseline`. Raises ValueError
-    for a baseline or a metric that is not there.
+    `baseline` is a backend (or a label of `results.table.placed`); by default `default_baseline`. Where it has no
+    verified number there are no ratios, and the text says so. Raises ValueError for an unknown metric.
     """
     if frame.empty:
         return "No cells: nothing was planned."
     rows = placed(frame)
-    chosen = default_baseline(frame) if baseline is None else label_of(rows, baseline)
+    chosen, no_ratios = _baseline(frame, rows, baseline)
     blocks = [
         _heading(frame, rows),
         *(_table(frame, rows, metric, chosen, width) for metric in metrics),
         _without_number(rows, width),
-        _legend(rows, chosen),
+        _legend(rows, chosen, no_ratios, width),
     ]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _baseline(frame: pd.DataFrame, rows: pd.DataFrame, given: str | None) -> tuple[str | None, str]:
+    """Returns the baseline's label, or None and why there is none."""
+    if given is None:
+        chosen = default_baseline(frame)
+        return chosen, "" if chosen else "no cell was verified and timed"
+    try:
+        chosen = label_of(rows, given)
+    except ValueError as error:
+        return None, str(error)
+    if not (is_verified(rows) & (rows["label"] == chosen)).any():
+        return None, f"{chosen} has no verified number"
+    return chosen, ""
 
 
 def _heading(frame: pd.DataFrame, rows: pd.DataFrame) -> str:
@@ -57,13 +76,13 @@ def _heading(frame: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 
 def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str | None, width: int) -> str:
-    """Return the table of one metric; empty if no cell has a number in it."""
+    """Returns the table of one metric; empty if no cell has a number in it."""
     numbers = comparison(frame, metric, baseline)
     if not numbers.notna().any(axis=None):
         return ""
     nothing = numbers.mask(numbers.notna())
-    beside = ratios(frame, metric, baseline) if has_direction(metric) else nothing
-    tokens = comparison(frame, TOKENS, baseline) if metric == "throughput_samples_per_s" else nothing
+    beside = ratios(frame, metric, baseline) if baseline and has_direction(metric) else nothing
+    tokens = comparison(frame, TOKENS, baseline) if metric == SAMPLES else nothing
     statuses = rows.pivot(index=list(POSITION), columns="label", values="status").reindex_like(numbers)
     header, left, caption = _positions(numbers.index.to_frame(index=False))
     idle = idle_labels(rows)
@@ -72,12 +91,16 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
     cells: list[list[Cell]] = []
     for number, position in enumerate(left):
         words = ["-" if status == "ok" else "" if pd.isna(status) else status for status in statuses.iloc[number]]
-        lines.append(position)
+        lines.append([*position, "samples"])
         cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, COLUMN[metric].unit, idle))
         if tokens.iloc[number].notna().any():
-            lines.append([""] * len(position))
-            blank = [""] * len(words)
+            lines.append([*("" for _ in position), "tokens"])
+            blank = ["" for _ in words]
             cells.append(_cells(tokens.iloc[number], nothing.iloc[number], blank, COLUMN[TOKENS].unit, idle))
+    if metric == SAMPLES:
+        header = [*header, "per s"]
+    else:
+        lines = left
     shown = [label for label in numbers.columns if not (statuses[label].dropna() == "unavailable").all()]
     columns = {
         label: list(column)
@@ -90,7 +113,7 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
 
 
 def _positions(levels: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
-    """Return the header and the cells of the levels in which lines differ, and the others in words."""
+    """Returns the header and the cells of the levels in which lines differ, and the others in words."""
     texts = levels.astype("string").fillna("")
     shown = [name for name in texts if name in ("workload", "phase") or texts[name].nunique() > 1]
     same = [f"{name} {texts[name].iloc[0]}" for name in texts if name not in shown and texts[name].iloc[0]]
@@ -99,7 +122,7 @@ def _positions(levels: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
 
 
 def _cells(numbers: pd.Series, beside: pd.Series, words: Sequence[str], unit: str, idle: set[str]) -> list[Cell]:
-    """Return one line's cells: the number with its unit and ratio, or the word."""
+    """Returns one line's cells: the number with its unit and ratio, or the word."""
     known = numbers.dropna()
     common = time_unit(known.drop(labels=list(idle & set(known.index)))) if unit == "s" else ""
     return [
@@ -114,63 +137,74 @@ def _readable(value: float, unit: str, common: str) -> str:
     if unit == "s":
         return in_time_unit(value, common)
     if unit in ("samples/s", "tokens/s"):
-        return f"{significant(value)} {unit}"
+        return rate(value)
     if unit == "1":
         return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
     return prefixed(value, unit.replace("byte", "B"))
 
 
 def _without_number(rows: pd.DataFrame, width: int) -> str:
-    """Return a line for each backend and reason for which cells have no number, the most urgent first."""
-    missing = rows[rows["status"] != "ok"]
+    """Returns a line for each backend and reason for which cells have no number, the most urgent first."""
+    missing = rows[rows["status"] != "ok"].fillna({"reason": ""})
     if missing.empty:
         return ""
-    _, positions, _ = _positions(rows[list(POSITION)])
-    position_of = dict(zip(rows.index, positions, strict=True))
-    of_label = rows["label"].value_counts()
-    groups = []
-    for (label, status, reason), group in missing.groupby(["label", "status", "reason"], sort=False):
-        if len(group) == 1:
-            cells = " ".join(filter(None, position_of[group.index[0]]))
-        else:
-            cells = f"{'all ' if len(group) == of_label[label] else ''}{len(group)} cells"
-        groups.append((BY_URGENCY.index(status), [label, status, cells], reason))
-    groups.sort(key=lambda group: group[0])
-    columns, reasons = [group[1] for group in groups], [group[2] for group in groups]
+    varying = [name for name in POSITION if name in ("workload", "phase") or rows[name].nunique(dropna=False) > 1]
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in missing.to_dict("records"):
+        words = [row[name] if name in NAMELESS else f"{name} {row[name]}" for name in varying if pd.notna(row[name])]
+        groups.setdefault((row["label"], row["status"], row["reason"]), []).append(" ".join(words))
+    cells_of = rows["label"].value_counts()
+    columns, reasons = [], []
+    for (label, status, reason), cells in sorted(groups.items(), key=lambda group: BY_URGENCY.index(group[0][1])):
+        count = f"{'all ' if len(cells) == cells_of[label] else ''}{len(cells)} cells"
+        columns.append([label, status, cells[0] if len(cells) == 1 else count])
+        reasons.append(reason)
     return "Without a number:\n" + hanging(columns, reasons, width)
 
 
-def _legend(rows: pd.DataFrame, baseline: str | None) -> str:
-    """Return what the tables' ratios mean, and what the numbers that need it are to be read with."""
+def _legend(rows: pd.DataFrame, baseline: str | None, no_ratios: str, width: int) -> str:
+    """Returns what the tables' ratios mean, and what the numbers that need it are to be read with."""
     verified = rows[is_verified(rows)]
-    if baseline is None:
-        return "No ratios: no cell was verified and timed."
-    lines = [f"Baseline {baseline}: 1.39x is 1.39 times as fast as {baseline} at the same step."]
-    lines.append(_worst_error(verified))
-    for label in sorted(idle_labels(rows)):
-        lines.append(f"{label} computes nothing: its numbers are the harness's own cost and enter no ratio.")
+    lines = [f"No ratios: {no_ratios}."]
+    if baseline is not None:
+        lines = [f"Baseline {baseline}: 1.39x is 1.39 times as fast as {baseline} at the same step."]
+    if not verified.empty:
+        lines.append(_worst_error(verified))
+    lines += [
+        f"{label} computes nothing: its numbers are the harness's own cost and enter no ratio."
+        for label in sorted(idle_labels(rows))
+    ]
     serial = verified[verified["throughput_mode"] == "serial"]
-    if not serial.empty:
-        cases = (serial["label"] + " " + serial["phase"]).drop_duplicates()
-        lines.append(f"Serial (steps cannot overlap, so throughput is of the latency's samples): {', '.join(cases)}.")
+    for phase, labels in sorted(_labels_by(serial, "phase").items()):
+        lines.append(f"Serial in {phase} (steps cannot overlap, throughput is the latency's): {', '.join(labels)}.")
     partly = rows[(rows["status"] == "ok") & (rows["launches_failed"].fillna(0) > 0)]
     if not partly.empty:
-        lines.append(f"With a number from fewer launches, because some failed: {', '.join(partly['label'].unique())}.")
-    return "\n".join(lines)
+        lines.append(f"Some launches failed, the numbers are of the others: {', '.join(partly['label'].unique())}.")
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=GAP))
+
+
+def _labels_by(rows: pd.DataFrame, column: str) -> dict[str, list[str]]:
+    groups: dict[str, set[str]] = {}
+    for value, label in zip(rows[column], rows["label"], strict=True):
+        groups.setdefault(value, set()).add(label)
+    return {value: sorted(labels) for value, labels in groups.items()}
 
 
 def _worst_error(verified: pd.DataFrame) -> str:
-    """Return the verification error that came nearest to its tolerance."""
-    known = verified[verified["error_worst"].notna()]
+    """Returns the verification error that came nearest to its tolerance."""
     count = f"Verified against the reference: {_plural(len(verified), 'cell')}"
-    if known.empty:
+    known = [row for row in verified.to_dict("records") if pd.notna(row["error_worst"])]
+    if not known:
         return count + "."
-    share = (known["error_worst"] / known["error_tolerance"]).astype("float64")
-    worst = known.loc[(share if share.notna().any() else known["error_worst"].astype("float64")).idxmax()]
-    tolerance = "" if pd.isna(worst["error_tolerance"]) else f" of {worst['error_tolerance']:.2g} tolerated"
-    tensor = "" if pd.isna(worst["error_worst_of"]) else f" in {worst['error_worst_of']}"
-    where = f"{worst['label']} {worst['workload']} {worst['phase']}"
-    return f"{count}; worst error {worst['error_worst']:.2g}{tolerance} ({where}{tensor})."
+    with_tolerance = [row for row in known if pd.notna(row["error_tolerance"]) and row["error_tolerance"] > 0]
+    if with_tolerance:
+        worst = max(with_tolerance, key=lambda row: row["error_worst"] / row["error_tolerance"])
+        error = f"{worst['error_worst']:.2g} of {worst['error_tolerance']:.2g} tolerated"
+    else:
+        worst = max(known, key=lambda row: row["error_worst"])
+        error = f"{worst['error_worst']:.2g}"
+    tensor = "" if pd.isna(worst["error_worst_of"]) else f", {worst['error_worst_of']}"
+    return f"{count}; worst error {error} ({worst['label']} {worst['workload']} {worst['phase']}{tensor})."
 
 
 def _plural(count: int, noun: str) -> str:

@@ -194,7 +194,7 @@ REASON_LIMIT = 2_000
 
 
 def make_row(**values: object) -> Row:
-    """Return a row: every column of `COLUMNS` in order, None where not given.
+    """Returns a row: every column of `COLUMNS` in order, None where not given.
 
     Text becomes one printable line, and no text becomes None. Raises TypeError for an unknown column or a value of
     another kind, ValueError for a value or a combination that a row cannot have.
@@ -210,12 +210,12 @@ def make_row(**values: object) -> Row:
 
 
 def cell_of(row: Mapping[str, object]) -> tuple[object, ...]:
-    """Return what identifies the row's cell within its run: the values of `CELL_COLUMNS`."""
+    """Returns what identifies the row's cell within its run: the values of `CELL_COLUMNS`."""
     return tuple(row[name] for name in CELL_COLUMNS)
 
 
 def describe_cell(row: Mapping[str, object]) -> str:
-    """Return the row's cell in words, such as `workload=gpt2 size=tiny phase=infer backend=torch_cpu …`."""
+    """Returns the row's cell in words, such as `workload=gpt2 size=tiny phase=infer backend=torch_cpu …`."""
     return " ".join(f"{name}={row[name]}" for name in CELL_COLUMNS if row[name] is not None)
 
 

@@ -34,7 +34,7 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """Return the run of a run folder or of a journal file.
+    """Returns the run of a run folder or of a journal file.
 
     A last line that was torn (it lacks its end) is left out and noted in `problems`; anything else that `Journal`
     would not have written raises JournalError with the file and the line.
@@ -76,7 +76,7 @@ def read_run(path: Path) -> Run:
 
 
 def find_runs(results_dir: Path) -> tuple[Path, ...]:
-    """Return the folders of the runs in a results folder, the oldest first."""
+    """Returns the folders of the runs in a results folder, the oldest first."""
     if not results_dir.is_dir():
         raise ResultsError(f"{results_dir} is no folder; expected the results folder of some runs")
     found = (folder for folder in results_dir.iterdir() if RUN_ID.fullmatch(folder.name))
@@ -84,7 +84,7 @@ def find_runs(results_dir: Path) -> tuple[Path, ...]:
 
 
 def latest_run(results_dir: Path) -> Path:
-    """Return the folder of the newest run in a results folder; raises ResultsError where there is none."""
+    """Returns the folder of the newest run in a results folder; raises ResultsError where there is none."""
     runs = find_runs(results_dir) if results_dir.exists() else ()
     if not runs:
         raise ResultsError(f"no run in {results_dir}; run `pytest bench/` first, or name a run")
@@ -144,7 +144,7 @@ class _Contents:
         self.rows[cell_of(row)] = row
 
     def not_run(self) -> tuple[Row, ...]:
-        """Return the rows of the planned cells that have none."""
+        """Returns the rows of the planned cells that have none."""
         reason, reason_code = "the run was killed before it came to this cell", "killed"
         if self.end is not None:
             reason, reason_code = f"the run ended first: {self.end['reason']}", self.end["reason_code"]

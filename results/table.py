@@ -19,7 +19,7 @@ _DTYPES = {"text": "string", "integer": "Int64", "number": "Float64", "boolean":
 
 
 def load(*paths: Path | str) -> pd.DataFrame:
-    """Return the rows of run folders, journals, CSV files or results folders: one row per cell and run.
+    """Returns the rows of run folders, journals, CSV files or results folders: one row per cell and run.
 
     Columns, units and dtypes are those of `results.row.COLUMNS` (string, Int64, Float64, boolean; missing is NA).
     Warns of what was forgiven, such as a torn last line; raises ResultsError for what holds no results.
@@ -31,7 +31,7 @@ def load(*paths: Path | str) -> pd.DataFrame:
 
 
 def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """Return the rows, as `make_row` returns them, as a frame with the schema's columns and dtypes."""
+    """Returns the rows, as `make_row` returns them, as a frame with the schema's columns and dtypes."""
     listed = list(rows)
     return pd.DataFrame(
         {column.name: pd.Series([row[column.name] for row in listed], dtype=_DTYPES[column.kind]) for column in COLUMNS}
@@ -39,19 +39,19 @@ def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
 
 
 def to_rows(frame: pd.DataFrame) -> list[Row]:
-    """Return the rows of a frame with plain Python values, None where NA: what `write_csv` takes."""
+    """Returns the rows of a frame with plain Python values, None where NA: what `write_csv` takes."""
     plain = frame.astype(object).where(frame.notna(), None)
     return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
 
 
 def newest(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per cell and machine: that of the newest run."""
+    """Returns one row per cell and machine: that of the newest run."""
     ordered = frame.sort_values("run_id", kind="stable", na_position="first")
     return ordered.drop_duplicates(["machine_id", "machine", *CELL_COLUMNS], keep="last").sort_index()
 
 
 def placed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the newest rows with a column `label`, which names their column in a comparison.
+    """Returns the newest rows with a column `label`, which names their column in a comparison.
 
     A label is the backend's name, with `:1` for the second device of its kind, and with `@machine` where the frame
     holds several machines. `precision` becomes the requested one where none was read back.
@@ -70,7 +70,7 @@ def placed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
-    """Return the metric of the `ok` rows, in its SI unit: a row per position, a column per backend.
+    """Returns the metric of the `ok` rows, in its SI unit: a row per position, a column per backend.
 
     Rows have the levels of `POSITION`. Columns are the labels of `placed`, the baseline first, then by name, those
     that compute nothing last; NA where a cell has no number. Raises ValueError for an unknown metric or baseline.
@@ -82,7 +82,7 @@ def comparison(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str
 
 
 def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
-    """Return how many times as good as the baseline each number of `comparison` is: 2 is twice as fast.
+    """Returns how many times as good as the baseline each number of `comparison` is: 2 is twice as fast.
 
     That is baseline / value where less is better (seconds, bytes), value / baseline where more is (a rate). NA where
     one of the two has no number, was not verified, or is of another workload digest: a ratio is between equal work.
@@ -106,7 +106,7 @@ def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | N
 
 
 def default_baseline(frame: pd.DataFrame) -> str | None:
-    """Return the label of `torch_cpu` if it has a verified number, else the first by name that has; else None."""
+    """Returns the label of `torch_cpu` if it has a verified number, else the first by name that has; else None."""
     rows = placed(frame)
     verified = rows[is_verified(rows)]
     labels = sorted(verified["label"].unique())
@@ -120,18 +120,18 @@ def is_verified(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def idle_labels(rows: pd.DataFrame) -> set[str]:
-    """Return the labels, in `placed` rows, of the backends that compute nothing."""
+    """Returns the labels, in `placed` rows, of the backends that compute nothing."""
     return set(rows.loc[rows["verification"] == "not applicable", "label"])
 
 
 def has_direction(metric: str) -> bool:
-    """Return whether more or less of the metric is better, so that a ratio of it means something."""
+    """Returns whether more or less of the metric is better, so that a ratio of it means something."""
     unit = COLUMN[metric].unit
     return unit in ("s", "byte") or unit.endswith("/s")
 
 
 def more_is_better(metric: str) -> bool:
-    """Return whether more of the metric is better. Raises ValueError where neither more nor less is."""
+    """Returns whether more of the metric is better. Raises ValueError where neither more nor less is."""
     if not has_direction(metric):
         raise ValueError(f"{metric} has no better direction, so no ratio; choose a time, a rate or bytes")
     return COLUMN[metric].unit.endswith("/s")
@@ -144,7 +144,7 @@ def _check_metric(metric: str) -> None:
 
 
 def label_of(rows: pd.DataFrame, baseline: str) -> str:
-    """Return the label in `placed` rows that a label or a backend's name means; ValueError if none or several."""
+    """Returns the label in `placed` rows that a label or a backend's name means; ValueError if none or several."""
     labels = sorted(rows["label"].unique())
     if baseline in labels:
         return baseline
@@ -155,7 +155,7 @@ def label_of(rows: pd.DataFrame, baseline: str) -> str:
 
 
 def _beside(rows: pd.DataFrame, column: str, first: str | None) -> pd.DataFrame:
-    """Return the column of the `ok` rows as positions x labels, NA for the others."""
+    """Returns the column of the `ok` rows as positions x labels, NA for the others."""
     idle = idle_labels(rows)
     labels = sorted(rows["label"].unique(), key=lambda label: (label != first, label in idle, label))
     table = rows.assign(**{column: rows[column].where(rows["status"] == "ok")}).pivot(

@@ -12,7 +12,7 @@ _PROTECTED = re.compile(r"'+\s*[=+\-@\t\r]")
 
 
 def one_line(text: str) -> str:
-    """Return the text as one printable line of valid UTF-8.
+    """Returns the text as one printable line of valid UTF-8.
 
     Line ends and tabs become a space, other control characters go (NUL, terminal escapes), and what is no
     character in UTF-8 becomes a question mark.
@@ -23,7 +23,7 @@ def one_line(text: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return the text, or its beginning and a mark that says how long it was, in at most `limit` characters."""
+    """Returns the text, or its beginning and a mark that says how long it was, in at most `limit` characters."""
     if len(text) <= limit:
         return text
     mark = f" … ({len(text)} characters in all)"
@@ -31,10 +31,10 @@ def shortened(text: str, limit: int) -> str:
 
 
 def protect(text: str) -> str:
-    """Return the text with an apostrophe in front where a spreadsheet would take it for a formula."""
+    """Returns the text with an apostrophe in front where a spreadsheet would take it for a formula."""
     return "'" + text if _FORMULA.match(text) else text
 
 
 def restore(text: str) -> str:
-    """Return the text that `protect` was given."""
+    """Returns the text that `protect` was given."""
     return text[1:] if _PROTECTED.match(text) else text

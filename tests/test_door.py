@@ -143,10 +143,20 @@ def test_a_crash_leaves_all_other_cells_in_the_json(tmp_path):
     assert [(cell["phase"], cell["status"]) for cell in failed] == [("infer", "crashed"), ("train", "crashed")]
 
 
+def test_a_fault_of_our_own_costs_its_cell_and_not_the_table(tmp_path):
+    done = bench(*MLP, "--backends", "null,openvino_cpu", cwd=tmp_path, fake="raise@probe")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    run = run_in(tmp_path / "runs")
+    assert [row["status"] for row in run.rows if row["backend"] == "null"] == ["ok", "ok"]
+    assert [row["latency_p50_s"] for row in run.rows if row["backend"] != "null"] == [None, None]
+    assert "planted failure" in done.stdout
+    assert f"rows: {run.path / 'results.csv'}" in done.stdout
+
+
 def test_a_wrong_result_has_no_number_and_leaves_the_others_theirs(elsewhere, tmp_path):
     expect_twice_as_much(tmp_path / "cache")
-    options = (*MLP, "--backends", "null,onnxruntime_cpu", "--benchmark-disable-gc")
-    done = bench(*options, cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
+    given = (*MLP, "--backends", "null,onnxruntime_cpu")
+    done = bench(*given, cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
     run = run_in(tmp_path / "runs")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert statuses(run) == {
@@ -157,7 +167,7 @@ def test_a_wrong_result_has_no_number_and_leaves_the_others_theirs(elsewhere, tm
     }
     (row,) = (row for row in run.rows if row["status"] == "wrong")
     assert (row["stage"], row["reason_code"], row["latency_p50_s"]) == ("verify", "output_differs", None)
-    assert "error of output" in row["reason"]
+    assert "of output 0.logits is 0.5, tolerance" in row["reason"]
     assert len(entries_in(tmp_path)) == 3
 
 

@@ -99,7 +99,10 @@ def test_a_phase_that_was_not_asked_for_has_no_cells():
 
 
 def test_the_quick_preset_plans_the_published_sizes():
-    assert shapes(preset="quick", backends="null") == [("mlp", "base", 64, None, "null"), ("gpt2", "124m", 2, 128, "null")]
+    assert shapes(preset="quick", backends="null") == [
+        ("mlp", "base", 64, None, "null"),
+        ("gpt2", "124m", 2, 128, "null"),
+    ]
 
 
 def test_the_full_preset_gives_a_curve_that_a_batch_replaces():

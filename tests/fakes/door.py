@@ -28,9 +28,7 @@ def environment(fake: str | None = None, **more: str) -> dict[str, str]:
     return kept | ({} if fake is None else {"SAMESTEP_FAKE": fake, "PYTHONPATH": str(ROOT)}) | more
 
 
-def bench(
-    *arguments: str, cwd: Path, fake: str | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, cwd: Path, fake: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
     """Runs `pytest bench/` in `cwd` to its end."""
     return subprocess.run(
         command(*arguments, fake=fake),
@@ -67,8 +65,8 @@ def group_members(group: int) -> list[int]:
     found = []
     for folder in _processes():
         # proc(5): pid (comm) state ppid pgrp …, and comm may hold spaces.
-        state, _, pgrp = (_read(folder / "stat").rpartition(b")")[2].split() + [b"Z", b"", b"0"])[:3]
-        if int(pgrp) == group and state != b"Z":
+        words = _read(folder / "stat").rpartition(b")")[2].split()
+        if words and int(words[2]) == group and words[0] != b"Z":
             found.append(int(folder.name))
     return found
 

@@ -117,6 +117,8 @@ class Faulty(Adapter):
     def probe(self) -> Probe:
         action, stage = told()
         if stage == "probe":
+            if action == "raise":
+                fail()
             return Probe(action, reason="no fake device here", reason_code="no_device")
         return Probe("usable", "fake device")
 

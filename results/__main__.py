@@ -1,0 +1,70 @@
+"""python -m results table: the tables of runs that are on disk."""
+
+import argparse
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from results.csvfile import write_csv
+from results.files import ResultsError
+from results.run import latest_run
+
+RUNS = Path(__file__).resolve().parent / "runs"
+"""Where `pytest bench/` keeps its runs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(arguments)
+    # A reason can hold any character, and a terminal may not.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        print(_table(options))
+    except (ResultsError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m results", description="Tables of what was measured.")
+    table = parser.add_subparsers(required=True).add_parser("table", help="numbers beside each other, ratios, reasons")
+    table.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        type=Path,
+        help=f"a run's folder, a journal, a CSV of results, or a folder of runs (default: the newest in {RUNS.name}/)",
+    )
+    table.add_argument("--baseline", metavar="NAME", help="the backend that ratios refer to (default: torch_cpu)")
+    table.add_argument(
+        "--metric", metavar="COLUMN", action="append", help="a numeric column to show (default: latency, throughput)"
+    )
+    table.add_argument("--csv", metavar="FILE", type=Path, help="also write the rows as CSV")
+    return parser
+
+
+def _table(options: argparse.Namespace) -> str:
+    """Returns the text of `table`, after writing its CSV."""
+    from results.render import METRICS, render
+    from results.table import label_of, load, placed, to_rows
+
+    runs = options.runs or [latest_run(RUNS)]
+    with warnings.catch_warnings(record=True) as forgiven:
+        warnings.simplefilter("always")
+        frame = load(*runs)
+    for problem in forgiven:
+        print(f"note: {problem.message}", file=sys.stderr)
+    if options.baseline is not None and not frame.empty:
+        label_of(placed(frame), options.baseline)
+    text = render(frame, options.baseline, options.metric or METRICS, shutil.get_terminal_size((120, 40)).columns)
+    if options.csv is not None:
+        write_csv(to_rows(frame), options.csv)
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
