@@ -3,12 +3,12 @@
 import argparse
 import shutil
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from results.csvfile import write_csv
 from results.files import ResultsError
+from results.read import read_rows
 from results.run import latest_run
 
 RUNS = Path(__file__).resolve().parent / "runs"
@@ -49,20 +49,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _table(options: argparse.Namespace) -> str:
     """Returns the text of `table`, after writing its CSV."""
-    from results.render import METRICS, render
-    from results.table import label_of, load, placed, to_rows
+    rows, problems = read_rows(*(options.runs or [latest_run(RUNS)]))
+    for problem in problems:
+        print(f"note: {problem}", file=sys.stderr)
 
-    runs = options.runs or [latest_run(RUNS)]
-    with warnings.catch_warnings(record=True) as forgiven:
-        warnings.simplefilter("always")
-        frame = load(*runs)
-    for problem in forgiven:
-        print(f"note: {problem.message}", file=sys.stderr)
-    if options.baseline is not None and not frame.empty:
+    from results.render import METRICS, render
+    from results.table import label_of, placed, to_frame
+
+    frame = to_frame(rows)
+    if options.baseline is not None and rows:
         label_of(placed(frame), options.baseline)
     text = render(frame, options.baseline, options.metric or METRICS, shutil.get_terminal_size((120, 40)).columns)
     if options.csv is not None:
-        write_csv(to_rows(frame), options.csv)
+        write_csv(rows, options.csv)
     return text
 
 

@@ -18,6 +18,9 @@ REQUIRED = ("row_format", "workload", "phase", "backend", "status")
 """The columns without which a CSV is none of ours."""
 
 
+_A = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
+
+
 def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
     """Writes the rows, each checked by `make_row`, as one file that is whole or absent."""
     text = io.StringIO(newline="")
@@ -85,5 +88,5 @@ def _value(column: Column, cell: str) -> object:
         if column.kind == "boolean":
             return {"true": True, "false": False}[cell]
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{column.name} is {cell!r}; expected a {column.kind}") from error
+        raise ValueError(f"{column.name} is {cell!r}; expected {_A[column.kind]}") from error
     return restore(cell)

@@ -51,7 +51,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, descriptor: int) -> None:
-        """Go on with the journal in `folder`, open for appending, that holds the header and nothing else."""
+        """Goes on with the journal in `folder`, open for appending, that holds the header and nothing else."""
         self.folder = folder
         self.run_id = folder.name
         self.logs = folder / "logs"
@@ -133,7 +133,7 @@ class Journal:
         self._ended = True
 
     def close(self) -> None:
-        """Close the file. A journal that was closed without an end reads as that of a killed run."""
+        """Closes the file. A journal that was closed without an end reads as that of a killed run."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

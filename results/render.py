@@ -12,8 +12,8 @@ from results.table import (
     POSITION,
     comparison,
     default_baseline,
-    has_direction,
     idle_labels,
+    is_speed,
     is_verified,
     label_of,
     placed,
@@ -42,7 +42,7 @@ def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[s
     rows = placed(frame)
     chosen, no_ratios = _baseline(frame, rows, baseline)
     blocks = [
-        _heading(frame, rows),
+        _heading(frame, rows, width),
         *(_table(frame, rows, metric, chosen, width) for metric in metrics),
         _without_number(rows, width),
         _legend(rows, chosen, no_ratios, width),
@@ -64,7 +64,7 @@ def _baseline(frame: pd.DataFrame, rows: pd.DataFrame, given: str | None) -> tup
     return chosen, ""
 
 
-def _heading(frame: pd.DataFrame, rows: pd.DataFrame) -> str:
+def _heading(frame: pd.DataFrame, rows: pd.DataFrame, width: int) -> str:
     counts = rows["status"].value_counts()
     statuses = ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts.index)
     runs, machines = rows["run_id"].dropna().unique(), rows["machine"].dropna().unique()
@@ -72,7 +72,7 @@ def _heading(frame: pd.DataFrame, rows: pd.DataFrame) -> str:
     lines = [f"{of_runs} on {', '.join(machines) or 'an unknown machine'}: {_plural(len(rows), 'cell')}, {statuses}"]
     if len(frame) > len(rows):
         lines.append(f"Not shown: {_plural(len(frame) - len(rows), 'row')} of the same cells in older runs")
-    return "\n".join(lines)
+    return _wrapped(lines, width)
 
 
 def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str | None, width: int) -> str:
@@ -81,27 +81,25 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
     if not numbers.notna().any(axis=None):
         return ""
     nothing = numbers.mask(numbers.notna())
-    beside = ratios(frame, metric, baseline) if baseline and has_direction(metric) else nothing
+    beside = ratios(frame, metric, baseline) if baseline and is_speed(metric) else nothing
     tokens = comparison(frame, TOKENS, baseline) if metric == SAMPLES else nothing
-    statuses = rows.pivot(index=list(POSITION), columns="label", values="status").reindex_like(numbers)
+    statuses = rows.pivot(index=list(POSITION), columns="label", values="status")[numbers.columns].fillna("")
     header, left, caption = _positions(numbers.index.to_frame(index=False))
     idle = idle_labels(rows)
+    if metric == SAMPLES:
+        header = [*header, "per s"]
 
     lines: list[list[str]] = []
     cells: list[list[Cell]] = []
     for number, position in enumerate(left):
-        words = ["-" if status == "ok" else "" if pd.isna(status) else status for status in statuses.iloc[number]]
-        lines.append([*position, "samples"])
+        words = ["-" if status == "ok" else status for status in statuses.iloc[number]]
+        lines.append([*position, "samples"] if metric == SAMPLES else position)
         cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, COLUMN[metric].unit, idle))
         if tokens.iloc[number].notna().any():
             lines.append([*("" for _ in position), "tokens"])
             blank = ["" for _ in words]
             cells.append(_cells(tokens.iloc[number], nothing.iloc[number], blank, COLUMN[TOKENS].unit, idle))
-    if metric == SAMPLES:
-        header = [*header, "per s"]
-    else:
-        lines = left
-    shown = [label for label in numbers.columns if not (statuses[label].dropna() == "unavailable").all()]
+    shown = [label for label in numbers.columns if not set(statuses[label]) <= {"unavailable", ""}]
     columns = {
         label: list(column)
         for label, column in zip(numbers.columns, zip(*cells, strict=True), strict=True)
@@ -109,7 +107,16 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
     }
     description = COLUMN[metric].description.rstrip(".")
     title = f"{TITLES.get(metric, metric)}: {description[0].lower()}{description[1:]}{caption}"
-    return title + "\n" + side_by_side(header, lines, columns, width)
+    notes = _other_work(numbers, beside, rows, baseline) if baseline and is_speed(metric) else []
+    return "\n".join([_wrapped([title], width), side_by_side(header, lines, columns, width), *notes])
+
+
+def _other_work(numbers: pd.DataFrame, beside: pd.DataFrame, rows: pd.DataFrame, baseline: str) -> list[str]:
+    """Returns a line if there are verified numbers that are not of the baseline's work, and so have no ratio."""
+    verified = numbers.drop(columns=list(idle_labels(rows)))
+    alone = verified.notna() & beside[verified.columns].isna()
+    count = int(alone[verified[baseline].notna()].to_numpy().sum())
+    return [f"{_plural(count, 'number')} without a ratio: not of {baseline}'s workload digest."] if count else []
 
 
 def _positions(levels: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
@@ -180,7 +187,7 @@ def _legend(rows: pd.DataFrame, baseline: str | None, no_ratios: str, width: int
     partly = rows[(rows["status"] == "ok") & (rows["launches_failed"].fillna(0) > 0)]
     if not partly.empty:
         lines.append(f"Some launches failed, the numbers are of the others: {', '.join(partly['label'].unique())}.")
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=GAP))
+    return _wrapped(lines, width)
 
 
 def _labels_by(rows: pd.DataFrame, column: str) -> dict[str, list[str]]:
@@ -205,6 +212,10 @@ def _worst_error(verified: pd.DataFrame) -> str:
         error = f"{worst['error_worst']:.2g}"
     tensor = "" if pd.isna(worst["error_worst_of"]) else f", {worst['error_worst_of']}"
     return f"{count}; worst error {error} ({worst['label']} {worst['workload']} {worst['phase']}{tensor})."
+
+
+def _wrapped(lines: Sequence[str], width: int) -> str:
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=GAP))
 
 
 def _plural(count: int, noun: str) -> str:

@@ -60,7 +60,9 @@ def read_run(path: Path) -> Run:
             if seq != number - 1:
                 raise ValueError(f"its seq is {seq}, expected {number - 1}: a line was lost or is there twice")
             contents.add(kind, body)
-        except (ValueError, TypeError, KeyError) as error:
+        except KeyError as error:
+            raise JournalError(f"{journal}, line {number}: it lacks {error}") from error
+        except (ValueError, TypeError) as error:
             raise JournalError(f"{journal}, line {number}: {error}") from error
     missing = contents.not_run()
     if missing and contents.end is not None and contents.end["reason_code"] is None:

@@ -57,16 +57,19 @@ def placed(frame: pd.DataFrame) -> pd.DataFrame:
     holds several machines. `precision` becomes the requested one where none was read back.
     """
     found = newest(frame)
-    several = found[["machine_id", "machine"]].drop_duplicates().shape[0] > 1
-    label = found["backend"] + (":" + found["device_index"].astype("string")).where(
-        found["device_index"].fillna(0) > 0, ""
-    )
-    if several:
-        label = label + "@" + found["machine"].fillna("unknown")
+    device = (":" + found["device_index"].astype("string")).where(found["device_index"].fillna(0) > 0, "")
     requested, effective = found["precision_requested"], found["precision"]
     differs = (requested != effective).fillna(False)
     precision = effective.fillna(requested).mask(differs, requested + " as " + effective)
-    return found.assign(label=label, precision=precision)
+    return found.assign(label=found["backend"] + device + _at_machine(found), precision=precision)
+
+
+def _at_machine(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Returns `@` and each row's machine, with its id where another has its name; nothing if all have the same."""
+    names, ids = rows["machine"].fillna("unknown"), rows["machine_id"].fillna("unknown")
+    ids_of_name = ids.groupby(names).transform("nunique")
+    places = ("@" + names).mask(ids_of_name > 1, "@" + names + "-" + ids)
+    return places if places.nunique() > 1 else places.mask(places.notna(), "")
 
 
 def comparison(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
@@ -82,12 +85,15 @@ def comparison(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str
 
 
 def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
-    """Returns how many times as good as the baseline each number of `comparison` is: 2 is twice as fast.
+    """Returns how many times as fast as the baseline each number of `comparison` is: 2 is twice as fast.
 
-    That is baseline / value where less is better (seconds, bytes), value / baseline where more is (a rate). NA where
-    one of the two has no number, was not verified, or is of another workload digest: a ratio is between equal work.
+    That is baseline / value for a time, value / baseline for a rate. NA where one of the two has no number, was not
+    verified, or is of another workload digest: a ratio is between equal work. Raises ValueError for a metric that is
+    neither, and for a baseline that is unknown or has no verified number.
     """
     _check_metric(metric)
+    if not is_speed(metric):
+        raise ValueError(f"{metric} is neither a time nor a rate, so nothing is so many times as fast")
     rows = placed(frame)
     chosen = default_baseline(frame) if baseline is None else label_of(rows, baseline)
     values = _beside(rows, metric, chosen).astype("Float64")
@@ -98,11 +104,8 @@ def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | N
         raise ValueError(f"{chosen} cannot be the baseline: it has no verified number")
     digests = _beside(rows.assign(workload_digest=rows["workload_digest"].where(verified)), "workload_digest", chosen)
     equal = digests.eq(digests[chosen], axis="index").fillna(False).astype(bool)
-    if more_is_better(metric):
-        ratio = values.div(values[chosen], axis="index")
-    else:
-        ratio = values.rdiv(values[chosen], axis="index")
-    return ratio.where(equal)
+    relate = values.div if is_rate(metric) else values.rdiv
+    return relate(values[chosen], axis="index").where(equal)
 
 
 def default_baseline(frame: pd.DataFrame) -> str | None:
@@ -115,7 +118,7 @@ def default_baseline(frame: pd.DataFrame) -> str | None:
 
 
 def is_verified(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Return, for each row, whether it has a number that was proven to be of the same computation."""
+    """Returns, for each row, whether it has a number that was proven to be of the same computation."""
     return ((rows["status"] == "ok") & (rows["verification"] == "passed")).fillna(False).astype(bool)
 
 
@@ -124,16 +127,13 @@ def idle_labels(rows: pd.DataFrame) -> set[str]:
     return set(rows.loc[rows["verification"] == "not applicable", "label"])
 
 
-def has_direction(metric: str) -> bool:
-    """Returns whether more or less of the metric is better, so that a ratio of it means something."""
-    unit = COLUMN[metric].unit
-    return unit in ("s", "byte") or unit.endswith("/s")
+def is_speed(metric: str) -> bool:
+    """Returns whether the metric is a time or a rate, so that one is so many times as fast as another."""
+    return COLUMN[metric].unit == "s" or is_rate(metric)
 
 
-def more_is_better(metric: str) -> bool:
-    """Returns whether more of the metric is better. Raises ValueError where neither more nor less is."""
-    if not has_direction(metric):
-        raise ValueError(f"{metric} has no better direction, so no ratio; choose a time, a rate or bytes")
+def is_rate(metric: str) -> bool:
+    """Returns whether the metric is of something per second, so that more of it is faster."""
     return COLUMN[metric].unit.endswith("/s")
 
 

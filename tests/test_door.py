@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+import conftest
 from bench import artifacts
 from bench.cache import default_root, entry_name
 from results.csvfile import read_csv
@@ -151,6 +153,17 @@ def test_a_fault_of_our_own_costs_its_cell_and_not_the_table(tmp_path):
     assert [row["latency_p50_s"] for row in run.rows if row["backend"] != "null"] == [None, None]
     assert "planted failure" in done.stdout
     assert f"rows: {run.path / 'results.csv'}" in done.stdout
+
+
+def test_a_benchmark_without_samples_is_left_out_of_the_json():
+    class Benchmark(list):
+        def __init__(self, *samples):
+            super().__init__(samples)
+            self.fixture = SimpleNamespace(has_error=False)
+
+    benchmarks = [Benchmark(), Benchmark(1.0)]
+    next(conftest.pytest_benchmark_generate_json(benchmarks))
+    assert [benchmark.fixture.has_error for benchmark in benchmarks] == [True, False]
 
 
 def test_a_wrong_result_has_no_number_and_leaves_the_others_theirs(elsewhere, tmp_path):

@@ -1,5 +1,6 @@
 """A run that is ended from outside: what was finished is readable, the rest is `not_run`, and no process is left."""
 
+import json
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ def test_ctrl_c(tmp_path):
     assert statuses(run) == ALL_BUT_THE_FIRST
     assert {row["reason_code"] for row in run.rows} == {None, "interrupted"}
     assert read_csv(run.path / "results.csv") == run.rows
+    exported = json.loads((tmp_path / "out.json").read_text())
+    assert [entry["name"] for entry in exported["benchmarks"]] == ["test_inference[mlp-b4-fp32-null]"]
 
 
 def test_the_search_for_workers_finds_one(tmp_path):

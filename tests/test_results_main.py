@@ -1,0 +1,130 @@
+"""`python -m results table`, as a person calls it: on runs, on nothing, on what is no run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from results import __main__ as door
+from results.csvfile import read_csv, write_csv
+from results.journal import Journal
+from results.render import render
+from results.table import to_frame
+from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = [row_of(), row_of(backend="jax_cpu", latency_p50_s=2e-3, peak_memory_bytes=5_000_000)]
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for run_id, rows in ((RUN_ID, ROWS), (LATER_RUN_ID, [row_of(run_id=LATER_RUN_ID, latency_p50_s=7e-3)])):
+        with Journal.create(tmp_path / "runs", run_id, HEADER) as journal:
+            journal.plan([cell(), cell(backend="jax_cpu")])
+            for row in rows:
+                journal.row(row)
+            journal.end("Ctrl-C", "interrupted")
+    return tmp_path / "runs"
+
+
+def output_of(capsys, *arguments):
+    """Returns status, output and complaints of the command."""
+    status = door.main(["table", *map(str, arguments)])
+    return status, *capsys.readouterr()
+
+
+def test_a_run_is_rendered(runs, capsys):
+    assert output_of(capsys, runs / RUN_ID) == (0, render(to_frame(ROWS)) + "\n", "")
+
+
+def test_the_newest_run_of_the_checkout_is_the_default(runs, capsys, monkeypatch):
+    assert door.RUNS == ROOT / "results" / "runs"
+    monkeypatch.setattr(door, "RUNS", runs)
+    status, output, complaints = output_of(capsys)
+    assert (status, complaints) == (0, "")
+    assert output.splitlines()[0] == f"Run {LATER_RUN_ID} on machine: 2 cells, 1 ok, 1 not_run"
+    assert "the run ended first: Ctrl-C" in output
+
+
+def test_options_reach_the_table(runs, capsys):
+    status, output, _ = output_of(capsys, runs / RUN_ID, "--baseline", "jax_cpu", "--metric", "peak_memory_bytes")
+    assert status == 0
+    assert output == render(to_frame(ROWS), "jax_cpu", ["peak_memory_bytes"]) + "\n"
+    assert "5.00 MB" in output
+
+
+def test_rows_can_be_taken_along_as_csv(runs, tmp_path, capsys):
+    assert output_of(capsys, runs / RUN_ID, "--csv", tmp_path / "taken.csv")[0] == 0
+    assert read_csv(tmp_path / "taken.csv") == tuple(ROWS)
+    assert output_of(capsys, tmp_path / "taken.csv") == output_of(capsys, runs / RUN_ID)
+
+
+def test_a_torn_run_is_shown_with_a_note(runs, capsys):
+    journal = runs / RUN_ID / "journal.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[: whole.rstrip().rfind(b"\n") - 3])
+    status, output, complaints = output_of(capsys, runs / RUN_ID)
+    assert status == 0
+    assert complaints == f"note: {journal}, line 4: torn, and left out; the run ended while writing it\n"
+    assert "jax_cpu  not_run  mlp infer  the run was killed before it came to this cell" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["absent"], "error: absent does not exist; expected a run's folder, a journal or a CSV of results"),
+        (["{runs}/empty"], "holds no run; expected journal.jsonl in it, or in folders of runs in it"),
+        (["{runs}/foreign.txt"], "foreign.txt, line 1: it does not begin with the checksum of a journal's line"),
+        (["{runs}/foreign.csv"], "foreign.csv, line 1: this is no CSV of samestep; expected a header with row_format"),
+        (["{runs}/binary"], "binary: no whole line; it is no journal, or its run ended before it began"),
+        (["{run}", "--baseline", "cuda"], "error: unknown baseline 'cuda'; known: jax_cpu, torch_cpu"),
+        (["{run}", "--metric", "speed"], "error: unknown metric 'speed'; known: row_format, device_index"),
+        (["{run}", "--csv", "{runs}/absent/a.csv"], "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_status_2(runs, capsys, arguments, complaint):
+    (runs / "empty").mkdir()
+    (runs / "foreign.txt").write_text("hello\nworld\n")
+    (runs / "foreign.csv").write_text("a,b\n1,2\n")
+    (runs / "binary").write_bytes(bytes(range(256)).replace(b"\n", b""))
+    filled = [argument.format(runs=runs, run=runs / RUN_ID) for argument in arguments]
+    status, output, complaints = output_of(capsys, *filled)
+    assert (status, output) == (2, "")
+    assert complaint in complaints
+    assert complaints.count("\n") == 1
+
+
+def test_no_run_yet_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(door, "RUNS", tmp_path / "runs")
+    assert output_of(capsys) == (
+        2,
+        "",
+        f"error: no run in {tmp_path / 'runs'}; run `pytest bench/` first, or name a run\n",
+    )
+
+
+def test_it_runs_as_a_module_on_a_terminal_without_unicode(tmp_path):
+    write_csv([row_of(latency_p50_s=3e-6)], tmp_path / "results.csv")
+    done = subprocess.run(
+        [sys.executable, "-m", "results", "table", tmp_path / "results.csv"],
+        cwd=ROOT,
+        env={"PYTHONIOENCODING": "ascii", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "3.00 ?s  1.00x" in done.stdout
+    assert done.stderr == ""
+
+
+def test_without_a_command_its_usage_is_said(capsys):
+    with pytest.raises(SystemExit) as exited:
+        door.main([])
+    assert exited.value.code == 2
+    assert "the following arguments are required: {table}" in capsys.readouterr().err
