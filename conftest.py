@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from backends.base import PHASES
 from bench import plan
 from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.environment import usable_cpus
 from bench.measure import Effort
 from bench.replay import ReplayTimer, replay
 from bench.session import SKIPPED, BenchSession
@@ -55,13 +57,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         raise pytest.UsageError("-n runs cells beside each other, which disturbs every number: leave it out")
     try:
-        config.stash[SELECTION] = plan.select(config.getoption, backends.names())
-        if (baseline := config.getoption("--baseline")) is not None:
-            plan.words(baseline, "--baseline", backends.names())
-        if (deadline := config.getoption("--stage-deadline")) is not None:
-            plan.numbers(deadline, "--stage-deadline")
+        config.stash[SELECTION] = plan.select(config.getoption, backends.names(), cores())
+        planned = config.stash[SELECTION].backends or backends.names()
+        baseline, deadline = config.getoption("--baseline"), config.getoption("--stage-deadline")
+        if baseline is not None and plan.words(baseline, "--baseline", backends.names()) not in [(p,) for p in planned]:
+            raise plan.PlanError(
+                f"--baseline takes one backend of the run, got {baseline!r}; it has {', '.join(planned)}"
+            )
+        if deadline is not None and len(plan.numbers(deadline, "--stage-deadline") or ()) != 1:
+            raise plan.PlanError(f"--stage-deadline takes one number, got {deadline!r}")
     except plan.PlanError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def cores() -> int:
+    """Returns how many cores a child may use: physical ones, of those that affinity and quota leave to us."""
+    of_quota = describe_machine()["usable_cores"]
+    return min(len(usable_cpus()), of_quota) if isinstance(of_quota, int) else len(usable_cpus())
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -239,5 +251,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
     folder = config.stash[SESSION].journal.folder
     terminalreporter.section("samestep")
-    terminalreporter.write_line(render(load(folder), config.getoption("--baseline")))
+    with warnings.catch_warnings(record=True) as problems:
+        warnings.simplefilter("always")
+        frame = load(folder)
+    for problem in problems:
+        terminalreporter.write_line(str(problem.message))
+    terminalreporter.write_line(render(frame, config.getoption("--baseline")))
     terminalreporter.write_line(f"\nrows: {folder / 'results.csv'}")

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
 from backends._probes import versions
@@ -17,13 +18,17 @@ from workloads.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 
+SCRATCH_LIFE_S = 24 * 3600.0
+
 _SOURCES = {
-    "parameters": ("workloads/data.py",),
-    "batches": ("workloads/data.py", "workloads/workload.py"),
+    "parameters": ("workloads/data.py", "bench/artifacts.py"),
+    "batches": ("workloads/data.py", "workloads/workload.py", "bench/artifacts.py"),
     "expected": ("workloads/*.py", "backends/_torch.py", "bench/verify.py", "bench/artifacts.py"),
-    "graph": ("workloads/*.py", "backends/_torch.py", "backends/_onnx_export.py"),
+    "graph": ("workloads/*.py", "backends/_torch.py", "backends/_onnx_export.py", "bench/artifacts.py"),
 }
 _LIBRARIES = {"expected": ("torch",), "graph": ("torch", "onnx", "onnxscript", "onnx-ir")}
+SHARED = ("parameters", "batches")
+"""Kinds that serve both phases."""
 NEEDS = {"parameters": (), "batches": ("parameters",)}
 """What an entry is made from; all other kinds are made from both."""
 
@@ -54,13 +59,13 @@ def source_digest(patterns: tuple[str, ...], root: Path = ROOT) -> str:
 
 def entry_name(kind: str, workload: Workload, phase: str) -> str:
     """Returns the folder name of an entry; it changes with everything the entry depends on."""
-    model = (f"workloads/models/{workload.name}.py",) if kind in _LIBRARIES else ()
+    model = () if kind in SHARED else (f"workloads/models/{workload.name}.py",)
     described = workload.description()
     if kind == "parameters":
         described = {key: described[key] for key in ("name", "size", "seed", "parameters")}
     depends = [described, source_digest(_SOURCES[kind] + model), versions(_LIBRARIES.get(kind, ()))]
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    middle = f"-{phase}" if kind in _LIBRARIES else ""
+    middle = "" if kind in SHARED else f"-{phase}"
     return f"{kind}-{workload.name}-{workload.size}{middle}-{key}"
 
 
@@ -87,6 +92,14 @@ def read_entry(path: Path) -> Entry | None:
         raise CorruptEntry(str(error)) from error
 
 
+def _remove(path: Path) -> None:
+    """Removes an entry, or what stands in its place; another run may be faster."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 class Cache:
     """Entries under `root`. `say` is told when one is made or rebuilt; each is checked once in a cache's life."""
 
@@ -107,7 +120,7 @@ class Cache:
             entry = read_entry(self.root / name)
         except CorruptEntry as error:
             self.say(f"cache entry {name} is corrupt ({error}); it is rebuilt")
-            shutil.rmtree(self.root / name)
+            _remove(self.root / name)
             entry = None
         if entry is None:
             made = self._make(name, make)
@@ -116,8 +129,15 @@ class Cache:
         self._known[name] = entry
         return entry
 
+    def _sweep(self) -> None:
+        """Removes what makers that were killed have left, unless one might still be at it."""
+        for path in self.root.glob(".*"):
+            if path.is_dir() and path.stat().st_mtime < time() - SCRATCH_LIFE_S:
+                shutil.rmtree(path, ignore_errors=True)
+
     def _make(self, name: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sweep()
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.root))
         try:
             made = make(scratch)

@@ -79,8 +79,10 @@ def launch(
             _send(child, job)
             _follow(child, events, outcome, longest_stage_s, on_event)
         finally:
-            _end(child)
+            _end(child, at_once=outcome.status != "ok")
     outcome.launch_s = monotonic() - started
+    if outcome.status not in ("ok", "wrong"):
+        outcome.result = {}
     if outcome.status == "crashed":
         _explain(outcome, child.returncode, log, _memory_kills() > kills_before)
     return outcome
@@ -141,10 +143,10 @@ def _dump_stack(child: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child's whole process group, unless it ends by itself at once after its last event."""
+def _end(child: subprocess.Popen[bytes], at_once: bool) -> None:
+    """Ends the child's whole process group; one that has reported its end gets a second to leave by itself."""
     with suppress(subprocess.TimeoutExpired):
-        child.wait(0 if sys.exc_info()[0] else 1)
+        child.wait(0 if at_once else 1)
     with suppress(ProcessLookupError):  # it has gone, and so has its group
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

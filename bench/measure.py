@@ -42,14 +42,16 @@ class Samples:
 @contextmanager
 def quiet_collector() -> Iterator[None]:
     """Keeps the garbage collector out of the measurement."""
+    was_enabled = gc.isenabled()
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
         gc.unfreeze()
+        if was_enabled:
+            gc.enable()
 
 
 class Clock:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from backends.base import PHASES
 from bench.cell import Cell
-from bench.environment import usable_cpus
 from bench.measure import Effort
 from workloads.catalog import CATALOG, load
 
@@ -73,18 +73,20 @@ def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
         return None
     found = []
     for part in text.split(","):
-        if not part.strip().isascii() or not part.strip().isdigit() or int(part) < 1:
-            raise PlanError(f"{option} takes whole numbers of at least 1, comma-separated; got {part.strip()!r}")
+        if not re.fullmatch(r"0*[1-9][0-9]{0,8}", part.strip(), re.ASCII):
+            raise PlanError(
+                f"{option} takes whole numbers, at least 1 and at most 999999999, comma-separated; got {part.strip()!r}"
+            )
         found.append(int(part))
     return tuple(dict.fromkeys(found))
 
 
-def select(option: Callable[[str], str | None], known_backends: Sequence[str]) -> Selection:
-    """Returns the selection that the command line asks for. Raises PlanError, before anything runs."""
-    preset = option("--preset") or "quick"
+def select(option: Callable[[str], str | None], known_backends: Sequence[str], cores: int) -> Selection:
+    """Returns what the command line asks for, on `cores` cores. Raises PlanError, before anything runs."""
+    preset = option("--preset")
+    preset = "quick" if preset is None else preset
     if preset not in PRESETS:
         raise PlanError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    cores = len(usable_cpus())
     threads = numbers(option("--threads"), "--threads") or (cores,)
     if len(threads) > 1:
         raise PlanError(f"--threads takes one number, got {', '.join(map(str, threads))}")
@@ -99,6 +101,9 @@ def select(option: Callable[[str], str | None], known_backends: Sequence[str]) -
         preset=preset,
         threads=threads[0],
     )
+    chosen = selection.workloads or tuple(CATALOG)
+    if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
+        raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
     for phase in PHASES:  # a shape that a model refuses is refused here
         for cell in cells(selection, phase, known_backends[:1]):
             try:

@@ -19,7 +19,7 @@ from workloads.workload import Workload
 
 def percentile(ordered: Sequence[float], q: float) -> float | None:
     """Returns the q-quantile of sorted values by Hyndman & Fan's type 7, None unless 10 values lie above it."""
-    if len(ordered) * (1 - q) < 10:
+    if round(len(ordered) * (1 - q), 6) < 10:
         return None
     k = (len(ordered) - 1) * q
     low = floor(k)

@@ -10,7 +10,7 @@ from typing import Any
 
 import backends
 from backends.base import Adapter, Probe
-from bench.cache import NEEDS, Cache, Entry
+from bench.cache import NEEDS, SHARED, Cache, Entry, entry_name
 from bench.cell import Cell
 from bench.environment import usable_cpus
 from bench.launch import Outcome, launch
@@ -45,7 +45,7 @@ class Suite:
     longest_stage_s: float | None = None
     find_adapter: Callable[[str], Adapter] = backends.get
     adapter_paths: tuple[str, ...] = ()
-    _failed: dict[tuple[str, ...], Outcome] = field(default_factory=dict)
+    _failed: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self, cell: Cell) -> CellResult:
         """Runs `cell` to its row, whatever comes of it; only Ctrl-C and our own faults are raised."""
@@ -102,12 +102,13 @@ class Suite:
 
     def _entry(self, kind: str, cell: Cell, workload: Workload, needed: Mapping[str, Entry]) -> Entry:
         """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
-        attempt = (kind, workload.canonical(), cell.phase)
+        attempt = entry_name(kind, workload, cell.phase)
         if attempt in self._failed:
             raise ArtifactError(self._failed[attempt])
 
         def make(folder: Path) -> dict[str, Any]:
-            self.cache.say(f"making the {kind} of {workload.name} {workload.size} ({cell.phase})")
+            phase = "" if kind in SHARED else f" ({cell.phase})"
+            self.cache.say(f"making the {kind} of {workload.name} {workload.size}{phase} …")
             job = {
                 "job": "artifact",
                 "kind": kind,
@@ -124,9 +125,14 @@ class Suite:
                 outcome.stage = "artifacts"
                 self._failed[attempt] = outcome
                 raise ArtifactError(outcome)
+            self.cache.say(f"… made in {outcome.result['seconds']:.1f} s")
             return outcome.result
 
-        return self.cache.ensure(kind, workload, cell.phase, make)
+        try:
+            return self.cache.ensure(kind, workload, cell.phase, make)
+        except OSError as error:
+            reason = f"the cache {self.cache.root} cannot be used: {error}"
+            raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
 
     def _launch(self, cell: Cell, adapter: Adapter, entries: Mapping[str, Entry]) -> Outcome:
         job = {

@@ -28,9 +28,13 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given by __getattr__
 
 if TYPE_CHECKING:
-    from backends.base import Adapter, KnownFailure, Probe, Request, Step
-    from results.table import load
-    from workloads.workload import Workload
+    from backends.base import Adapter as Adapter
+    from backends.base import KnownFailure as KnownFailure
+    from backends.base import Probe as Probe
+    from backends.base import Request as Request
+    from backends.base import Step as Step
+    from results.table import load as load
+    from workloads.workload import Workload as Workload
 
 
 def _import_ours(name: str) -> ModuleType:

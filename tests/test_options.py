@@ -7,7 +7,6 @@ import pytest
 import backends
 import conftest
 from backends.base import PHASES
-from bench import plan
 from bench.plan import PRESETS, PlanError, cells, select
 from tests.fakes.door import bench, run_in, statuses
 from workloads.catalog import CATALOG
@@ -17,12 +16,7 @@ BACKENDS = backends.names()
 
 def selected(**given):
     options = {"--preset": "smoke"} | {f"--{name}": value for name, value in given.items()}
-    return select(options.get, BACKENDS)
-
-
-@pytest.fixture
-def _four_cores(monkeypatch):
-    monkeypatch.setattr(plan, "usable_cpus", lambda: (0, 1, 2, 3))
+    return select(options.get, BACKENDS, cores=4)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +31,15 @@ def _four_cores(monkeypatch):
         ("phases", "predict", "unknown phase 'predict'", ", ".join(PHASES)),
         ("preset", "fast", "unknown preset 'fast'", ", ".join(PRESETS)),
         ("preset", "", "unknown preset ''", ", ".join(PRESETS)),
-        ("batch", "0", "--batch", "at least 1, comma-separated; got '0'"),
-        ("batch", "-4", "--batch", "at least 1, comma-separated; got '-4'"),
-        ("batch", "many", "--batch", "at least 1, comma-separated; got 'many'"),
-        ("batch", "2.5", "--batch", "at least 1, comma-separated; got '2.5'"),
-        ("batch", "²", "--batch", "at least 1, comma-separated; got '²'"),
-        ("batch", "", "--batch", "at least 1, comma-separated; got ''"),
-        ("batch", "1,,2", "--batch", "at least 1, comma-separated; got ''"),
-        ("sequence", "0", "--sequence", "at least 1, comma-separated; got '0'"),
+        ("batch", "0", "--batch", "at most 999999999, comma-separated; got '0'"),
+        ("batch", "-4", "--batch", "at most 999999999, comma-separated; got '-4'"),
+        ("batch", "many", "--batch", "at most 999999999, comma-separated; got 'many'"),
+        ("batch", "2.5", "--batch", "at most 999999999, comma-separated; got '2.5'"),
+        ("batch", "²", "--batch", "at most 999999999, comma-separated; got '²'"),
+        ("batch", "", "--batch", "at most 999999999, comma-separated; got ''"),
+        ("batch", "1,,2", "--batch", "at most 999999999, comma-separated; got ''"),
+        ("sequence", "0", "--sequence", "at most 999999999, comma-separated; got '0'"),
+        ("batch", "9999999999", "--batch", "at most 999999999, comma-separated; got '9999999999'"),
         ("sequence", "33", "sequence 33", "gpt2-tiny's 32 positions"),
         ("sequence", "8,33", "sequence 33", "gpt2-tiny's 32 positions"),
         ("threads", "5", "--threads 5", "at most 4"),
@@ -53,12 +48,16 @@ def _four_cores(monkeypatch):
         ("threads", "1,2", "--threads takes one number", "got 1, 2"),
     ],
 )
-@pytest.mark.usefixtures("_four_cores")
 def test_bad_input_is_refused(option, value, got, possible):
     with pytest.raises(PlanError) as refusal:
         selected(**{option: value})
     assert got in str(refusal.value)
     assert possible in str(refusal.value)
+
+
+def test_a_sequence_for_a_workload_without_one_is_refused():
+    with pytest.raises(PlanError, match=r"--sequence is for language models; mlp has no sequence"):
+        selected(workloads="mlp", sequence="64")
 
 
 def test_a_sequence_is_held_against_the_size_that_runs():
@@ -67,7 +66,6 @@ def test_a_sequence_is_held_against_the_size_that_runs():
     assert selected(preset="quick", sequence="1024").sequences == (1024,)
 
 
-@pytest.mark.usefixtures("_four_cores")
 def test_threads_are_all_cores_unless_given():
     assert (selected().threads, selected(threads="4").threads, selected(threads="1").threads) == (4, 4, 1)
 
@@ -137,13 +135,13 @@ NULL = ("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--backe
     ("options", "message"),
     [
         (["--backends", "cuda"], f"unknown backend 'cuda'; known: {', '.join(BACKENDS)}"),
-        (["--batch=-1"], "--batch takes whole numbers of at least 1, comma-separated; got '-1'"),
+        (["--batch=-1"], "--batch takes whole numbers of at most 999999999, comma-separated; got '-1'"),
         (["--batch", "99999999999999999999"], "99999999999999999999"),
         (["--threads", "100000"], "--threads 100000 is more than the"),
         (["--baseline", "cuda"], f"unknown baseline 'cuda'; known: {', '.join(BACKENDS)}"),
         (["--baseline", "null,torch_cpu"], "'null,torch_cpu'"),
         (["--baseline", "torch_cpu"], "torch_cpu"),  # known, and not in this run
-        (["--stage-deadline", "0"], "--stage-deadline takes whole numbers of at least 1"),
+        (["--stage-deadline", "0"], "--stage-deadline takes whole numbers, at least 1"),
         (["--stage-deadline", "60,90"], "--stage-deadline takes one number"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
