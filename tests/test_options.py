@@ -135,7 +135,7 @@ NULL = ("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--backe
     ("options", "message"),
     [
         (["--backends", "cuda"], f"unknown backend 'cuda'; known: {', '.join(BACKENDS)}"),
-        (["--batch=-1"], "--batch takes whole numbers of at most 999999999, comma-separated; got '-1'"),
+        (["--batch=-1"], "--batch takes whole numbers, at least 1 and at most 999999999, comma-separated; got '-1'"),
         (["--batch", "99999999999999999999"], "99999999999999999999"),
         (["--threads", "100000"], "--threads 100000 is more than the"),
         (["--baseline", "cuda"], f"unknown baseline 'cuda'; known: {', '.join(BACKENDS)}"),
