@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from bench.replay import ReplayTimer, replay
 from bench.session import SKIPPED, BenchSession
 from bench.suite import Suite
 from results.csvfile import write_csv
+from results.human import in_words
 from results.journal import Journal, JournalError, new_run_id
 from results.machine import describe_machine
 from results.run import read_run
@@ -147,7 +149,7 @@ def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
         longest_stage_s=None if deadline is None else float(deadline),
     )
     config.pluginmanager.getplugin("terminalreporter").showfspath = False  # cells have lines of their own
-    return BenchSession(journal, suite, len(cells), common, lambda text: say(config, text))
+    return BenchSession(journal, suite, len(cells), common, lambda text: say(config, text), in_words)
 
 
 def effort(config: pytest.Config, selection: plan.Selection) -> Effort:
@@ -256,5 +258,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         frame = load(folder)
     for problem in problems:
         terminalreporter.write_line(str(problem.message))
-    terminalreporter.write_line(render(frame, config.getoption("--baseline")))
+    width = max(get_terminal_size((120, 24)).columns, 100)
+    terminalreporter.write_line(render(frame, config.getoption("--baseline"), width=width))
     terminalreporter.write_line(f"\nrows: {folder / 'results.csv'}")

@@ -16,7 +16,8 @@ SKIPPED = ("unavailable", "unsupported")
 
 
 class BenchSession:
-    """Runs the planned cells of one run and keeps its journal. `say` shows one line to whoever follows."""
+    """Runs the planned cells of one run and keeps its journal. `say` shows one line to whoever follows,
+    `in_words` makes one of a row."""
 
     def __init__(
         self,
@@ -25,12 +26,14 @@ class BenchSession:
         planned: int,
         common: Mapping[str, Any],
         say: Callable[[str], None],
+        in_words: Callable[[Mapping[str, Any]], str],
     ) -> None:
         self.journal = journal
         self.suite = suite
         self.planned = planned
         self.common = dict(common)
         self.say = say
+        self.in_words = in_words
         self.begun = 0
         self.failed: list[dict[str, Any]] = []
         self._launched_s: list[float] = []
@@ -48,7 +51,7 @@ class BenchSession:
             self._launched_s.append(monotonic() - started)
         if row["status"] not in ("ok", *SKIPPED):
             self.failed.append({"cell": cell.id, "phase": cell.phase, "status": row["status"], "reason": row["reason"]})
-        self.say(f"    {_in_words(row)}")
+        self.say(f"    {self.in_words(row)}")
         return CellResult({name: value for name, value in row.items() if value is not None}, result.samples_s)
 
     def _remaining(self) -> str:
@@ -62,15 +65,3 @@ class BenchSession:
     def summary(self) -> dict[str, Any]:
         """Returns what other tools should know of the run besides its timings."""
         return {"schema": 1, "run_id": self.journal.run_id, "failed": self.failed, **self.common}
-
-
-def _in_words(row: Mapping[str, Any]) -> str:
-    if row["status"] != "ok":
-        return f"{row['status']}: {row['reason']}"
-    checked = f", worst error {row['error_worst']:.1e}" if row.get("error_worst") is not None else ""
-    return f"ok: {_duration(row['latency_p50_s'])} per step, {row['throughput_samples_per_s']:,.4g} samples/s{checked}"
-
-
-def _duration(seconds: float) -> str:
-    unit, factor = next((u for u in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if seconds * u[1] >= 1), ("ns", 1e9))
-    return f"{seconds * factor:.3g} {unit}"

@@ -1,7 +1,7 @@
 """Numbers as a person reads them: three significant digits and a unit. Nothing here is for a machine to read."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 TIME_UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
@@ -50,6 +50,18 @@ def ratio(value: float) -> str:
     if value < 0.1:
         return f"{float(f'{value:.1e}'):f}".rstrip("0") + "x"
     return f"{value:.2f}x" if value < 9.995 else f"{significant(value)}x"
+
+
+def in_words(row: Mapping[str, object]) -> str:
+    """Return what came out of a cell in one line, for whoever follows a run."""
+    latency, throughput, error = (
+        row.get(name) for name in ("latency_p50_s", "throughput_samples_per_s", "error_worst")
+    )
+    if not isinstance(latency, float) or not isinstance(throughput, float):
+        return f"{row['status']}: {row['reason']}"
+    checked = f", worst error {error:.1e}" if isinstance(error, float) else ""
+    latency_words = in_time_unit(latency, _unit_of(latency))
+    return f"{row['status']}: {latency_words} per step, {rate(throughput)} samples/s{checked}"
 
 
 def _unit_of(seconds: float) -> str:

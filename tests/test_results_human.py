@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.human import TIME_UNITS, in_time_unit, prefixed, rate, ratio, significant, time_unit
+from results.human import TIME_UNITS, in_time_unit, in_words, prefixed, rate, ratio, significant, time_unit
 from results.layout import Cell, hanging, side_by_side
 
 
@@ -135,4 +135,14 @@ def test_texts_hang_under_themselves():
         "  a   long name  word word word word word word word word\n"
         "                 word word word word\n"
         "  bb  c          short"
+    )
+
+
+def test_a_row_in_words():
+    row = {"status": "ok", "latency_p50_s": 0.33912, "throughput_samples_per_s": 11.84, "error_worst": 1.2e-6}
+    assert in_words(row) == "ok: 339 ms per step, 11.8 samples/s, worst error 1.2e-06"
+    null = {"status": "ok", "latency_p50_s": 5.7e-8, "throughput_samples_per_s": 3.44e7, "error_worst": None}
+    assert in_words(null) == "ok: 57.0 ns per step, 34.4 M samples/s"
+    assert in_words({"status": "timeout", "reason": "measure took longer than 5 s"}) == (
+        "timeout: measure took longer than 5 s"
     )
