@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.base import Request, Step
-from workloads.ops import Array, Ops, Parameters
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, IGNORED_LABEL, Array, Ops, Parameters
 from workloads.workload import initial_state, train_step
 
 
@@ -24,6 +24,35 @@ class JaxOps(Ops):
     def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         y = jnp.matmul(x, weight.T if layout == "oi" else weight)
         return y if bias is None else y + bias
+
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        sides = [(padding, padding)] * 2
+        return jax.lax.conv_general_dilated(x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW"))
+
+    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
+        mean, variance = p["running_mean"], p["running_var"]
+        statistics = {}
+        if training:
+            mean = x.mean((0, 2, 3))
+            variance = ((x - mean[:, None, None]) ** 2).mean((0, 2, 3))
+            n = x.size // x.shape[1]
+            batch = {"running_mean": mean, "running_var": variance * (n / (n - 1))}
+            statistics = {name: p[name] + BATCH_NORM_MOMENTUM * (batch[name] - p[name]) for name in batch}
+        scale = p["weight"] * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+        return (x - mean[:, None, None]) * scale[:, None, None] + p["bias"][:, None, None], statistics
+
+    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
+        sides = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, kernel, kernel), (1, 1, stride, stride), sides)
+
+    def mean(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.mean(tuple(axes))
+
+    def relu(self, x: Array) -> Array:
+        return jax.nn.relu(x)
+
+    def tanh(self, x: Array) -> Array:
+        return jnp.tanh(x)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         mean = x.mean(-1, keepdims=True)
@@ -39,8 +68,9 @@ class JaxOps(Ops):
         return jax.nn.dot_product_attention(q, k, v, is_causal=causal).transpose(0, 2, 1, 3)
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
-        picked = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
-        return (jax.nn.logsumexp(logits, axis=-1) - picked).mean()
+        asked = labels != IGNORED_LABEL
+        picked = jnp.take_along_axis(logits, jnp.where(asked, labels, 0)[:, None], axis=-1)[:, 0]
+        return jnp.where(asked, jax.nn.logsumexp(logits, axis=-1) - picked, 0).sum() / asked.sum()
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(tuple(shape))
@@ -58,10 +88,12 @@ class JaxOps(Ops):
         return jnp.sqrt(x)
 
 
-def value_and_grad(f: Callable[[Parameters], Array], parameters: Parameters) -> tuple[Array, Parameters]:
-    """Returns `f(parameters)` and its gradient by name."""
-    value, gradients = jax.value_and_grad(f)(dict(parameters))
-    return value, gradients
+def value_and_grad(
+    f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
+) -> tuple[tuple[Array, Parameters], Parameters]:
+    """Returns `f(parameters)`, a scalar and something beside it, and the scalar's gradient by name."""
+    both, gradients = jax.value_and_grad(f, has_aux=True)(dict(parameters))
+    return both, gradients
 
 
 def narrowed(array: NDArray[Any]) -> NDArray[Any]:

@@ -37,11 +37,19 @@ class _Inference(nn.Module):
                 if part not in dict(owner.named_children()):
                     owner.add_module(part, nn.Module())
                 owner = owner.get_submodule(part)
-            owner.register_parameter(leaf, nn.Parameter(to_torch(array, CPU)))
+            tensor = to_torch(array, CPU)
+            if name in {spec.name for spec in workload.buffers}:
+                owner.register_buffer(leaf, tensor)
+            else:
+                owner.register_parameter(leaf, nn.Parameter(tensor))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns parameters and buffers by their published names."""
+        return dict(self.named_parameters()) | dict(self.named_buffers())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         batch = {spec.name: x for spec, x in zip(self.workload.inputs, inputs, strict=True)}
-        return tuple(self.workload.infer(TorchOps(), dict(self.named_parameters()), batch).values())
+        return tuple(self.workload.infer(TorchOps(), self.tensors(), batch).values())
 
 
 def export_inference(workload: Workload, parameters: Arrays, batch: Arrays, path: Path) -> None:
@@ -49,7 +57,7 @@ def export_inference(workload: Workload, parameters: Arrays, batch: Arrays, path
     inputs = tuple(to_torch(batch[spec.name], CPU) for spec in workload.inputs)
     module = _Inference(workload, parameters).eval()
     with torch.no_grad():
-        names = list(workload.infer(TorchOps(), dict(module.named_parameters()), _named(workload.inputs, inputs)))
+        names = list(workload.infer(TorchOps(), module.tensors(), _named(workload.inputs, inputs)))
     program = torch.onnx.export(
         module,
         inputs,

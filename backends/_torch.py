@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.base import Request, Step
-from workloads.ops import Array, Ops, Parameters
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
 from workloads.optim import SGD, AdamW, Optimizer
 
 
@@ -24,6 +24,34 @@ class TorchOps(Ops):
 
     def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         return F.linear(x, weight if layout == "oi" else weight.t(), bias)
+
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        return F.conv2d(x, weight, stride=stride, padding=padding)
+
+    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
+        statistics = {name: p[name].clone() if training else p[name] for name in ("running_mean", "running_var")}
+        y = F.batch_norm(
+            x,
+            **statistics,  # updated in place
+            weight=p["weight"],
+            bias=p["bias"],
+            training=training,
+            momentum=BATCH_NORM_MOMENTUM,
+            eps=BATCH_NORM_EPSILON,
+        )
+        return y, statistics if training else {}
+
+    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
+        return F.max_pool2d(x, kernel, stride, padding)
+
+    def mean(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.mean(tuple(axes))
+
+    def relu(self, x: Array) -> Array:
+        return F.relu(x)
+
+    def tanh(self, x: Array) -> Array:
+        return torch.tanh(x)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         return F.layer_norm(x, (x.shape[-1],), weight, bias, epsilon)
@@ -53,10 +81,12 @@ class TorchOps(Ops):
         return torch.sqrt(x)
 
 
-def value_and_grad(f: Callable[[Parameters], Tensor], parameters: Parameters) -> tuple[Tensor, Parameters]:
-    """Returns `f(parameters)` and its gradient by name, through `torch.func`."""
-    gradients, value = torch.func.grad_and_value(f)(dict(parameters))
-    return value, gradients
+def value_and_grad(
+    f: Callable[[Parameters], tuple[Tensor, Parameters]], parameters: Parameters
+) -> tuple[tuple[Tensor, Parameters], Parameters]:
+    """Returns `f(parameters)`, a scalar and something beside it, and the scalar's gradient, through `torch.func`."""
+    gradients, both = torch.func.grad_and_value(f, has_aux=True)(dict(parameters))
+    return both, gradients
 
 
 def to_torch(array: NDArray[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
@@ -93,7 +123,10 @@ class TorchStep(Step):
         self.phase = request.phase
         self.device = device
         self.ops: Ops = TorchOps()
-        self.parameters = {name: to_torch(p, device) for name, p in request.parameters.items()}
+        buffers = {spec.name for spec in request.workload.buffers}
+        tensors = {name: to_torch(p, device) for name, p in request.parameters.items()}
+        self.parameters = {name: tensor for name, tensor in tensors.items() if name not in buffers}
+        self.buffers = {name: tensor for name, tensor in tensors.items() if name in buffers}
         self.batches = [{name: to_torch(a, device) for name, a in b.items()} for b in request.batches]
         self.last: dict[str, Tensor] = {}
         if self.phase == "train":
@@ -108,10 +141,10 @@ class TorchStep(Step):
         batch = self.batches[i % len(self.batches)]
         if self.phase == "infer":
             with torch.inference_mode():
-                self.last = self.workload.infer(self.ops, self.parameters, batch)
+                self.last = self.workload.infer(self.ops, self.parameters | self.buffers, batch)
             return
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.workload.loss(self.ops, self.parameters, batch)
+        loss, self.buffers = self.workload.loss(self.ops, self.parameters | self.buffers, batch)
         loss.backward()
         self.optimizer.step()
         self.last = {"loss": loss.detach()}
@@ -122,7 +155,7 @@ class TorchStep(Step):
     def touch(self) -> None:
         tensors = [*self.last.values()]
         if self.phase == "train":
-            tensors += self.parameters.values()
+            tensors += [*self.parameters.values(), *self.buffers.values()]
         for tensor in tensors:
             tensor.detach().view(-1)[0].item()
 
@@ -131,6 +164,8 @@ class TorchStep(Step):
 
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         rule = self.workload.optimizer
+        for name, buffer in self.buffers.items():
+            yield f"buffer.{name}", buffer.cpu().numpy()
         for name, parameter in self.parameters.items():
             yield f"parameter.{name}", parameter.detach().cpu().numpy()
             native = self.optimizer.state[parameter]

@@ -28,7 +28,7 @@ FLOOR = 1e-3
 Expected = Mapping[str, Summary]
 """Summaries under `<quantity>.<tensor>`, in which `loss.<i>` and `output.<batch>.<name>` are tensors too."""
 
-QUANTITIES = ("output", "loss", "first_moment", "second_moment", "parameter_change")
+QUANTITIES = ("output", "loss", "first_moment", "second_moment", "parameter_change", "buffer_change")
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,12 @@ def observe(step: Step, phase: str, parameters: Mapping[str, NDArray[Any]]) -> t
 def summarize_state(
     state: Iterable[tuple[str, NDArray[Any]]], parameters: Mapping[str, NDArray[Any]]
 ) -> dict[str, Summary]:
-    """Returns the state's summaries, each parameter as its change from the initial `parameters`."""
+    """Returns the state's summaries, each parameter and buffer as its change from the initial `parameters`."""
     found = {}
     for name, array in state:
         kind, _, tensor = name.partition(".")
-        if kind == "parameter":
-            found[f"parameter_change.{tensor}"] = summarize(array, minus=parameters[tensor])
+        if kind in ("parameter", "buffer"):
+            found[f"{kind}_change.{tensor}"] = summarize(array, minus=parameters[tensor])
         elif kind != "correction":
             found[name] = summarize(array)
     return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
-from workloads.ops import Array, Ops
+from workloads.ops import Array, Ops, Parameters
 from workloads.workload import Workload
 
 _ITEM_BYTES = {"float32": 4, "int64": 8}
@@ -52,6 +52,14 @@ class _Shape:
         operands = [self, other] if isinstance(other, _Shape) else [self]
         return _result(operands, _broadcast(*(operand.shape for operand in operands)))
 
+    def __getitem__(self, key: tuple[slice | int, ...]) -> _Shape:
+        shape: list[int] = []
+        for axis, n in enumerate(self.shape):
+            index = key[axis] if axis < len(key) else slice(None)
+            if isinstance(index, slice):
+                shape.append(len(range(*index.indices(n))))
+        return _result([self], tuple(shape))
+
     __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __add__
 
 
@@ -65,6 +73,10 @@ def _result(operands: Sequence[_Shape], shape: tuple[int, ...]) -> _Shape:
     for operand in operands:
         operand.read()
     return _Shape(shape, any(operand.needs_gradient for operand in operands), operands[0].tally)
+
+
+def _pooled(sides: Sequence[int], kernel: int, stride: int, padding: int) -> tuple[int, ...]:
+    return tuple((side + 2 * padding - kernel) // stride + 1 for side in sides)
 
 
 def _view(x: _Shape, shape: tuple[int, ...]) -> _Shape:
@@ -87,6 +99,28 @@ class CountOps(Ops):
         n_out = weight.shape[0 if layout == "oi" else 1]
         self._product(x, weight, 2 * prod(x.shape) * n_out)
         return _result([x, weight] if bias is None else [x, weight, bias], (*x.shape[:-1], n_out))
+
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        n_out, n_in, kernel, _ = weight.shape
+        shape = (x.shape[0], n_out, *_pooled(x.shape[2:], kernel, stride, padding))
+        self._product(x, weight, 2 * prod(shape) * n_in * kernel**2)
+        return _result([x, weight], shape)
+
+    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
+        return _result([x, *p.values()], x.shape), {name: p[name] for name in ("running_mean", "running_var") if training}
+
+    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
+        return _result([x], (*x.shape[:2], *_pooled(x.shape[2:], kernel, stride, padding)))
+
+    def mean(self, x: Array, axes: Sequence[int]) -> Array:
+        dropped = {axis % len(x.shape) for axis in axes}
+        return _result([x], tuple(n for axis, n in enumerate(x.shape) if axis not in dropped))
+
+    def relu(self, x: Array) -> Array:
+        return _result([x], x.shape)
+
+    def tanh(self, x: Array) -> Array:
+        return _result([x], x.shape)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         return _result([x, weight, bias], x.shape)
@@ -124,16 +158,18 @@ def count(workload: Workload, phase: str) -> Counts:
     """Returns the FLOPs and compulsory bytes of one step of `phase`, in float32.
 
     Compulsory bytes are what even a perfect cache must move: inference reads each parameter (of an embedding
-    only the rows looked up) and its inputs, and writes its outputs; training reads and writes each parameter
-    and each of the optimiser's tensors, and reads its inputs. Activations and gradients count as cached.
+    only the rows looked up) and its inputs, and writes its outputs; training reads and writes each parameter,
+    buffer and optimiser's tensor, and reads its inputs. Activations and gradients count as cached.
     """
     tally = _Tally()
     parameters = {s.name: _Shape(s.shape, phase == "train", tally, s.name) for s in workload.parameters}
+    parameters |= {s.name: _Shape(s.shape, False, tally, s.name) for s in workload.buffers}
     batch = {s.name: _Shape(s.shape, False, tally) for s in workload.phase_inputs(phase)}
     input_bytes = sum(prod(s.shape) * _ITEM_BYTES[s.dtype] for s in workload.phase_inputs(phase))
     if phase == "train":
         workload.loss(CountOps(), parameters, batch)
         state_size = (1 + len(workload.optimizer.moments)) * workload.parameter_count
+        state_size += sum(spec.size for spec in workload.buffers)
         return Counts(tally.forward_flops + tally.backward_flops, 2 * 4 * state_size + input_bytes)
     outputs = workload.infer(CountOps(), parameters, batch)
     output_elements = sum(prod(output.shape) for output in outputs.values())

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from workloads.ops import IGNORED_LABEL
 from workloads.workload import N_BATCHES, InputSpec, Workload
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -23,9 +24,9 @@ def _generator(seed: int, name: str) -> np.random.RandomState:
 
 
 def make_parameters(workload: Workload) -> dict[str, NDArray[np.float32]]:
-    """Returns the initial parameters, float32, by name."""
+    """Returns the initial parameters and buffers, float32, by name."""
     made = {}
-    for spec in workload.parameters:
+    for spec in workload.parameters + workload.buffers:
         draw = _generator(workload.seed, spec.name).standard_normal(spec.shape)
         made[spec.name] = (spec.mean + spec.standard_deviation * draw).astype(np.float32)
     return made
@@ -33,7 +34,8 @@ def make_parameters(workload: Workload) -> dict[str, NDArray[np.float32]]:
 
 def _make_input(spec: InputSpec, generator: np.random.RandomState) -> NDArray[np.generic]:
     if spec.high is not None:
-        return generator.randint(0, spec.high, spec.shape, dtype=np.int64)
+        drawn = generator.randint(0, spec.high, spec.shape, dtype=np.int64)
+        return np.where(generator.random_sample(spec.shape) < spec.ignored, IGNORED_LABEL, drawn)
     return generator.standard_normal(spec.shape).astype(spec.dtype)
 
 

@@ -10,6 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+IGNORED_LABEL = -100
+"""The label that asks for no prediction: `ignore_index` of `torch.nn.functional.cross_entropy`."""
+BATCH_NORM_MOMENTUM = 0.1
+BATCH_NORM_EPSILON = 1e-5
+
 Array = Any
 Parameters = Mapping[str, Array]
 
@@ -30,6 +35,35 @@ class Ops(ABC):
         """
 
     @abstractmethod
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        """`x` (B, C, H, W) correlated with `weight` (out, C, kernel, kernel), zero padding on all sides, no bias."""
+
+    @abstractmethod
+    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
+        """`x` (B, C, H, W) normalised over all but C, and the running statistics after it (arXiv:1502.03167).
+
+        `p` has `weight`, `bias`, `running_mean` and `running_var` (C). In training the batch's mean and biased
+        variance normalise, and the running statistics move by `BATCH_NORM_MOMENTUM` towards the batch's mean and
+        *unbiased* variance; else the running statistics normalise, and none are returned.
+        """
+
+    @abstractmethod
+    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
+        """The maximum over windows of `x` (B, C, H, W); padding never wins."""
+
+    @abstractmethod
+    def mean(self, x: Array, axes: Sequence[int]) -> Array:
+        """The mean over `axes`, which are dropped."""
+
+    @abstractmethod
+    def relu(self, x: Array) -> Array:
+        """max(x, 0)."""
+
+    @abstractmethod
+    def tanh(self, x: Array) -> Array:
+        """Hyperbolic tangent."""
+
+    @abstractmethod
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         """`x` normalised over its last axis, biased variance (Ba et al. 2016, arXiv:1607.06450)."""
 
@@ -43,7 +77,10 @@ class Ops(ABC):
 
     @abstractmethod
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
-        """Mean negative log-likelihood of integer `labels` (N) under `logits` (N, classes), a scalar."""
+        """Mean negative log-likelihood of integer `labels` (N) under `logits` (N, classes), a scalar.
+
+        Labels equal to `IGNORED_LABEL` are left out of the mean.
+        """
 
     @abstractmethod
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:

@@ -25,7 +25,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def update(self, ops: Ops, state: Parameters, gradients: Parameters) -> dict[str, Array]:
-        """Returns the whole next state (parameters and moments) for `gradients` by parameter name."""
+        """Returns the next parameters and moments for `gradients` by parameter name."""
 
     def description(self) -> dict[str, Any]:
         """Returns the rule's name and its hyperparameters."""
@@ -49,7 +49,7 @@ class SGD(Optimizer):
             moment = self.momentum * state[f"first_moment.{name}"] + gradient
             new[f"first_moment.{name}"] = moment
             new[f"parameter.{name}"] = state[f"parameter.{name}"] - self.learning_rate * moment
-        return {name: new[name] for name in state}
+        return new
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,4 @@ class AdamW(Optimizer):
             new[f"second_moment.{name}"] = second
             decayed = (1 - self.learning_rate * self.weight_decay) * parameter
             new[f"parameter.{name}"] = decayed - rate * (first / denominator)
-        return {name: new[name] for name in state}
+        return new

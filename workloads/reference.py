@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from workloads.ops import Array, Ops
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, IGNORED_LABEL, Array, Ops, Parameters
+
+
+def _windows(x: Array, kernel: int, stride: int, padding: int, fill: float) -> Array:
+    """Returns the windows of `x` (B, C, H, W), padded with `fill`, as (B, C, rows, columns, kernel, kernel)."""
+    sides = (padding, padding)
+    padded = np.pad(x, ((0, 0), (0, 0), sides, sides), constant_values=fill)
+    return np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
+
 
 _erf = np.vectorize(erf, otypes=[np.float64])
 
@@ -25,6 +33,33 @@ class NumpyOps(Ops):
     def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         y = x @ (weight.T if layout == "oi" else weight)
         return y if bias is None else y + bias
+
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        windows = _windows(x, weight.shape[-1], stride, padding, fill=0.0)
+        return np.einsum("bchwij,ocij->bohw", windows, weight, optimize=True)
+
+    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
+        mean, variance = p["running_mean"], p["running_var"]
+        statistics = {}
+        if training:
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
+            n = x.size // x.shape[1]
+            batch = {"running_mean": mean, "running_var": variance * n / (n - 1)}
+            statistics = {name: p[name] + BATCH_NORM_MOMENTUM * (batch[name] - p[name]) for name in batch}
+        scale = p["weight"] / np.sqrt(variance + BATCH_NORM_EPSILON)
+        return (x - mean[:, None, None]) * scale[:, None, None] + p["bias"][:, None, None], statistics
+
+    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
+        return _windows(x, kernel, stride, padding, fill=-np.inf).max((-2, -1))
+
+    def mean(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.mean(tuple(axes))
+
+    def relu(self, x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    def tanh(self, x: Array) -> Array:
+        return np.tanh(x)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         centred = x - x.mean(-1, keepdims=True)
@@ -43,6 +78,7 @@ class NumpyOps(Ops):
         return weights / weights.sum(-1, keepdims=True) @ value
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        logits, labels = logits[labels != IGNORED_LABEL], labels[labels != IGNORED_LABEL]
         top = logits.max(-1, keepdims=True)
         log_sum = np.log(np.exp(logits - top).sum(-1)) + top[:, 0]
         return (log_sum - logits[np.arange(len(labels)), labels]).mean()

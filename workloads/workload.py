@@ -17,7 +17,10 @@ N_BATCHES = 2
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A named parameter tensor, drawn from a normal distribution: never zeros, never exact ones."""
+    """A named tensor of the model, drawn from a normal distribution: never zeros, never exact ones.
+
+    A parameter is trained; a buffer (running statistics) is state that training updates without a gradient.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -32,20 +35,25 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """A named input of one step: standard normal `float32`, or `int64` drawn uniformly below `high`."""
+    """A named input of one step: standard normal `float32`, or `int64` drawn uniformly below `high`.
+
+    Of labels, the share `ignored` is replaced by `IGNORED_LABEL`.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     high: int | None = None
+    ignored: float = 0.0
 
 
 @dataclass(frozen=True)
 class Workload:
     """A model with its sizes, batch, inputs and optimiser: everything that decides what is computed.
 
-    `infer(ops, parameters, batch)` returns the named outputs of one inference step; `loss(ops, parameters,
-    batch)` returns the scalar training loss. Both are pure. `inputs` feed both phases, `targets` training only.
+    `infer(ops, p, batch)` returns the named outputs of one inference step; `loss(ops, p, batch)` returns the scalar
+    training loss and the buffers after the step. Both are pure; `p` holds parameters and buffers. `inputs` feed both
+    phases, `targets` training only.
     """
 
     name: str
@@ -58,7 +66,8 @@ class Workload:
     optimizer: Optimizer
     hyperparameters: Mapping[str, float | int | str]
     infer: Callable[[Ops, Parameters, Parameters], dict[str, Array]]
-    loss: Callable[[Ops, Parameters, Parameters], Array]
+    loss: Callable[[Ops, Parameters, Parameters], tuple[Array, dict[str, Array]]]
+    buffers: tuple[ParameterSpec, ...] = ()
     seed: int = 0
 
     @property
@@ -87,6 +96,7 @@ class Workload:
             "hyperparameters": dict(self.hyperparameters),
             "optimizer": self.optimizer.description(),
             "parameters": [asdict(spec) for spec in self.parameters],
+            "buffers": [asdict(spec) for spec in self.buffers],
             "inputs": [asdict(spec) for spec in self.inputs + self.targets],
         }
 
@@ -95,26 +105,38 @@ class Workload:
         return json.dumps(self.description(), sort_keys=True, separators=(",", ":"))
 
 
-def initial_state(workload: Workload, parameters: Parameters, zeros_like: Callable[[Array], Array]) -> dict[str, Array]:
+ValueAndGrad = Callable[
+    [Callable[[Parameters], tuple[Array, Parameters]], Parameters], tuple[tuple[Array, Parameters], Parameters]
+]
+
+
+def initial_state(workload: Workload, tensors: Parameters, zeros_like: Callable[[Array], Array]) -> dict[str, Array]:
     """Returns the training state before the first step, flat, under canonical names.
 
-    `parameter.<name>`, then the optimiser's own tensors (`first_moment.<name>` …), all zero.
+    `tensors` are the model's parameters and buffers. `parameter.<name>` and `buffer.<name>` come first, then the
+    optimiser's own tensors (`first_moment.<name>` …), all zero.
     """
+    parameters = {spec.name: tensors[spec.name] for spec in workload.parameters}
     state = {f"parameter.{name}": array for name, array in parameters.items()}
+    state |= {f"buffer.{spec.name}": tensors[spec.name] for spec in workload.buffers}
     return state | workload.optimizer.initial_state(parameters, zeros_like)
 
 
 def train_step(
     workload: Workload,
     ops: Ops,
-    value_and_grad: Callable[[Callable[[Parameters], Array], Parameters], tuple[Array, Parameters]],
+    value_and_grad: ValueAndGrad,
     state: Parameters,
     batch: Parameters,
 ) -> tuple[Array, dict[str, Array]]:
     """Returns the loss and the next state of one training step: forward, backward, optimiser update. Pure.
 
-    `value_and_grad(f, parameters)` is the framework's own differentiation: the value of `f` at `parameters`
-    and its gradient, by name.
+    `value_and_grad(f, parameters)` is the framework's own differentiation of an `f` that returns a scalar and
+    something beside it: both, and the scalar's gradient by name.
     """
-    loss, gradients = value_and_grad(lambda p: workload.loss(ops, p, batch), subset(state, "parameter."))
-    return loss, workload.optimizer.update(ops, state, gradients)
+    held = subset(state, "buffer.")
+    (loss, buffers), gradients = value_and_grad(
+        lambda p: workload.loss(ops, {**p, **held}, batch), subset(state, "parameter.")
+    )
+    new = workload.optimizer.update(ops, state, gradients) | {f"buffer.{name}": b for name, b in buffers.items()}
+    return loss, {name: new[name] for name in state}

@@ -104,9 +104,9 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, Array]:
         return {"logits": forward(ops, config, p, batch["input_ids"])}
 
-    def loss(ops: Ops, p: Parameters, batch: Parameters) -> Array:
-        logits = forward(ops, config, p, batch["input_ids"])
-        return ops.cross_entropy(ops.reshape(logits, (-1, config.vocab_size)), ops.reshape(batch["labels"], (-1,)))
+    def loss(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
+        logits = ops.reshape(forward(ops, config, p, batch["input_ids"]), (-1, config.vocab_size))
+        return ops.cross_entropy(logits, ops.reshape(batch["labels"], (-1,))), {}
 
     return Workload(
         name="gpt2",

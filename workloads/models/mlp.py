@@ -30,8 +30,8 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, Array]:
         return {"logits": forward(ops, p, batch["x"])}
 
-    def loss(ops: Ops, p: Parameters, batch: Parameters) -> Array:
-        return ops.cross_entropy(forward(ops, p, batch["x"]), batch["labels"])
+    def loss(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
+        return ops.cross_entropy(forward(ops, p, batch["x"]), batch["labels"]), {}
 
     parameters = []
     for i, (n_in, n_out) in enumerate(pairwise(widths)):
