@@ -27,7 +27,9 @@ class JaxOps(Ops):
 
     def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
         sides = [(padding, padding)] * 2
-        return jax.lax.conv_general_dilated(x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW"))
+        return jax.lax.conv_general_dilated(
+            x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW")
+        )
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         mean, variance = p["running_mean"], p["running_var"]

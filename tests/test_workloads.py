@@ -22,8 +22,11 @@ def in_torch(arrays, dtype=torch.float64):
     return {name: to_torch(a, CPU, dtype) for name, a in arrays.items()}
 
 
-def test_gpt2_has_the_published_number_of_parameters():
-    assert load("gpt2").parameter_count == 124_439_808
+@pytest.mark.parametrize(
+    ("name", "published"), [("gpt2", 124_439_808), ("resnet50", 25_557_032), ("bert_base", 110_106_428)]
+)
+def test_parameter_counts_are_the_published_ones(name, published):
+    assert load(name).parameter_count == published
 
 
 def test_gpt2_has_the_published_names_and_shapes():
@@ -38,6 +41,13 @@ def test_gpt2_has_the_published_names_and_shapes():
     assert shapes["transformer.ln_f.bias"] == (768,)
 
 
+def differentiated(workload, parameters, batch):
+    """Returns ((loss, buffers), gradients by name) of the torch binding in float64."""
+    held, inputs = in_torch(parameters), in_torch(batch)
+    trained = {spec.name: held.pop(spec.name) for spec in workload.parameters}
+    return value_and_grad(lambda p: workload.loss(TorchOps(), {**p, **held}, inputs), trained)
+
+
 @tiny
 def test_torch_equals_the_numpy_reference_in_float64(workload):
     parameters, batch = data.make_parameters(workload), data.make_batches(workload)[0]
@@ -46,10 +56,12 @@ def test_torch_equals_the_numpy_reference_in_float64(workload):
     assert found.keys() == expected.keys()
     for name, reference in expected.items():
         np.testing.assert_allclose(found[name].numpy(), reference, rtol=1e-11, atol=1e-12)
-    loss = workload.loss(NumpyOps(), float64(parameters), batch)
-    np.testing.assert_allclose(
-        workload.loss(TorchOps(), in_torch(parameters), in_torch(batch)).item(), loss, rtol=1e-13
-    )
+    expected_loss, expected_buffers = workload.loss(NumpyOps(), float64(parameters), batch)
+    loss, buffers = workload.loss(TorchOps(), in_torch(parameters), in_torch(batch))
+    np.testing.assert_allclose(loss.item(), expected_loss, rtol=1e-12)
+    assert buffers.keys() == expected_buffers.keys() == {spec.name for spec in workload.buffers}
+    for name, reference in expected_buffers.items():
+        np.testing.assert_allclose(buffers[name].numpy(), reference, rtol=1e-11)
 
 
 @tiny
@@ -61,55 +73,60 @@ def test_jax_equals_the_numpy_reference_in_float64(workload):
     parameters, batch = float64(data.make_parameters(workload)), data.make_batches(workload)[0]
     with jax.enable_x64(True):
         arrays = {name: jax.numpy.asarray(p) for name, p in parameters.items()}
-        inputs = {name: jax.numpy.asarray(a) for name, a in batch.items()}
+        inputs = {name: jax.numpy.asarray(a) for name, a in float64(batch).items()}
         found = workload.infer(_jax.JaxOps(), arrays, inputs)
-        loss, gradients = _jax.value_and_grad(lambda p: workload.loss(_jax.JaxOps(), p, inputs), arrays)
+        (loss, buffers), gradients = _jax.value_and_grad(lambda p: workload.loss(_jax.JaxOps(), p, inputs), arrays)
     for name, reference in workload.infer(NumpyOps(), parameters, batch).items():
         assert difference(found[name], reference) < JAX_DIFFERENCE[workload.name]
-    expected, torch_gradients = value_and_grad(
-        lambda p: workload.loss(TorchOps(), p, in_torch(batch)), in_torch(parameters)
-    )
+    (expected, expected_buffers), torch_gradients = differentiated(workload, parameters, batch)
+    for name, reference in expected_buffers.items():
+        assert difference(buffers[name], reference.detach().numpy()) < JAX_DIFFERENCE[workload.name]
     assert difference(loss, expected.numpy()) < JAX_DIFFERENCE[workload.name]
     for name, gradient in torch_gradients.items():
         assert difference(gradients[name], gradient.numpy()) < JAX_DIFFERENCE[workload.name], name
 
 
-JAX_DIFFERENCE = {"mlp": 1e-12, "gpt2": 1e-7}
+JAX_DIFFERENCE = {"mlp": 1e-12, "resnet50": 1e-11, "gpt2": 1e-6, "bert_base": 1e-6}
 """`jax.nn.dot_product_attention` keeps its softmax in float32, whatever it is given (jax 0.10.2)."""
 
 
 def difference(found, reference):
-    """Returns the norm of the difference relative to the reference's."""
-    return np.linalg.norm(np.asarray(found) - reference) / np.linalg.norm(reference)
+    """Returns the norm of the difference relative to the reference's, or to 1e-5: some true gradients are zero."""
+    return np.linalg.norm(np.asarray(found) - reference) / max(np.linalg.norm(reference), 1e-5)
 
 
 @tiny
 def test_gradients_equal_central_differences_of_the_numpy_reference(workload):
     """One random direction per parameter tensor, through losses that know nothing of any framework."""
     parameters, batch = float64(data.make_parameters(workload)), data.make_batches(workload)[0]
-    _, gradients = value_and_grad(
-        lambda p: workload.loss(TorchOps(), p, in_torch(batch)), {n: torch.from_numpy(p) for n, p in parameters.items()}
-    )
+    _, gradients = differentiated(workload, parameters, batch)
     generator = np.random.RandomState(1)
-    for name, parameter in parameters.items():
+    for name in (spec.name for spec in workload.parameters):
+        parameter = parameters[name]
         direction = generator.standard_normal(parameter.shape)
-        h = 1e-5 * max(1.0, np.abs(parameter).max())
+        h = 1e-8 if workload.name in KINKED else 1e-5
         ahead, behind = (
-            workload.loss(NumpyOps(), parameters | {name: parameter + sign * h * direction}, batch) for sign in (1, -1)
+            workload.loss(NumpyOps(), parameters | {name: parameter + sign * h * direction}, batch)[0]
+            for sign in (1, -1)
         )
         slope = float((gradients[name].numpy() * direction).sum())
-        assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-5, abs=1e-9), name
+        assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-4 if h < 1e-6 else 1e-5, abs=1e-7), name
+
+
+KINKED = ("resnet50",)
+"""Within a larger step a ReLU or a maximum somewhere would change sides."""
 
 
 def counted(workload, phase):
     """Returns FLOPs as torch counts them, attention in its mathematical form (its fused CPU kernel is not counted)."""
-    parameters = {name: p.requires_grad_(phase == "train") for name, p in in_torch_float32(workload).items()}
+    trained = {spec.name for spec in workload.parameters} if phase == "train" else set()
+    parameters = {name: p.requires_grad_(name in trained) for name, p in in_torch_float32(workload).items()}
     batch = in_torch(data.make_batches(workload)[0], torch.float32)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         if phase == "infer":
             workload.infer(TorchOps(), parameters, batch)
         else:
-            workload.loss(TorchOps(), parameters, batch).backward()
+            workload.loss(TorchOps(), parameters, batch)[0].backward()
     return counter.get_total_flops()
 
 
@@ -148,7 +165,12 @@ def test_data_are_the_same_every_time_and_differ_by_batch_and_seed(workload):
 def test_digests_are_frozen():
     """Rows of different versions are compared by these: a change here splits every series."""
     digests = {w.name: data.digest(w, data.make_parameters(w), data.make_batches(w)) for w in TINY}
-    assert digests == {"mlp": "7aaafba32ee19d86", "gpt2": "134520fcd6049987"}
+    assert digests == {
+        "mlp": "685a568695d4fa6b",
+        "resnet50": "fd5925019c2f43c3",
+        "gpt2": "6a4951148a83c596",
+        "bert_base": "5a6df1fe094ef8c5",
+    }
 
 
 @pytest.mark.parametrize("change", ["parameter", "input", "batch"])
@@ -173,21 +195,25 @@ def test_the_update_rule_equals_torch_optim(workload):
     initial = in_torch(data.make_parameters(workload))
     batch = in_torch(data.make_batches(workload)[0])
     state = initial_state(workload, initial, torch.zeros_like)
-    native = {name: p.clone().requires_grad_(True) for name, p in initial.items()}
-    optimizer = native_optimizer(workload.optimizer, list(native.values()))
+    trained = [spec.name for spec in workload.parameters]
+    native = {name: p.clone().requires_grad_(name in trained) for name, p in initial.items()}
+    optimizer = native_optimizer(workload.optimizer, [native[name] for name in trained])
     for _ in range(3):
         _, state = train_step(workload, TorchOps(), value_and_grad, state, batch)
         optimizer.zero_grad()
-        workload.loss(TorchOps(), native, batch).backward()
+        loss, buffers = workload.loss(TorchOps(), native, batch)
+        loss.backward()
+        native |= {name: buffer.detach() for name, buffer in buffers.items()}
         optimizer.step()
     for name, parameter in native.items():
-        torch.testing.assert_close(state[f"parameter.{name}"], parameter.detach(), rtol=1e-10, atol=1e-13)
+        kind = "parameter" if name in trained else "buffer"
+        torch.testing.assert_close(state[f"{kind}.{name}"], parameter.detach(), rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nope",), "unknown workload 'nope'; known: mlp, gpt2"),
+        (("nope",), "unknown workload 'nope'; known: mlp, resnet50, gpt2, bert_base"),
         (("gpt2", "huge"), "unknown size 'huge' of gpt2; known: tiny, 124m"),
         (("mlp", "tiny", 0), "batch must be at least 1, got 0"),
         (("gpt2", "124m", 1, 1025), "sequence 1025 is longer than gpt2-124m's 1024 positions"),

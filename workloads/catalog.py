@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from workloads.models import gpt2, mlp
+from workloads.models import bert_base, gpt2, mlp, resnet50
 from workloads.workload import Workload
 
 CATALOG: Mapping[str, ModuleType] = {
     "mlp": mlp,
+    "resnet50": resnet50,
     "gpt2": gpt2,
+    "bert_base": bert_base,
 }
 
 

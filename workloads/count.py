@@ -107,7 +107,9 @@ class CountOps(Ops):
         return _result([x, weight], shape)
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
-        return _result([x, *p.values()], x.shape), {name: p[name] for name in ("running_mean", "running_var") if training}
+        return _result([x, *p.values()], x.shape), {
+            name: p[name] for name in ("running_mean", "running_var") if training
+        }
 
     def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
         return _result([x], (*x.shape[:2], *_pooled(x.shape[2:], kernel, stride, padding)))
