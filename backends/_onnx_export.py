@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from backends._decompositions import decomposition_table
 from backends._torch import TorchOps, to_torch, value_and_grad
 from workloads.data import Arrays
 from workloads.workload import Workload, initial_state, train_step
@@ -88,7 +88,7 @@ def export_training(workload: Workload, parameters: Arrays, batch: Arrays, path:
     example = (*inputs, *state.values())
     # A fused attention kernel has no ONNX translation of its backward pass; its mathematical form has.
     with sdpa_kernel(SDPBackend.MATH):
-        traced = make_fx(step, decomposition_table=_decompositions(), tracing_mode="fake")(*example)
+        traced = make_fx(step, decomposition_table=decomposition_table(), tracing_mode="fake")(*example)
     traced.graph.eliminate_dead_code()
     traced.recompile()
     program = torch.onnx.export(
@@ -103,12 +103,6 @@ def export_training(workload: Workload, parameters: Arrays, batch: Arrays, path:
         output_names=["loss"] + [f"next.{name}" for name in state],
     )
     _save(program, path)
-
-
-def _decompositions() -> dict[Any, Any]:
-    aten = torch.ops.aten
-    extra = get_decompositions([aten.native_layer_norm])
-    return {**core_aten_decompositions(), **extra}
 
 
 def _named(specs: Any, tensors: Any) -> dict[str, Tensor]:
