@@ -72,7 +72,7 @@ def measure_cell(
     stages.enter("verify")
     if adapter.verifiable:
         expected = artifacts.load_expected(entries["expected"])
-        columns, i = verify_step(adapter, step, request, expected, tolerances(cell.workload, cell.precision))
+        columns, i = verify_step(adapter, step, request, expected, tolerances(cell.workload, cell.size, cell.precision))
     else:
         columns, i = {"verification": "not applicable"}, 0
     stages.enter("warm_up")

@@ -10,7 +10,7 @@ from bench import artifacts, verify
 from bench.trial import WrongResult, verify_step
 from tests.planted import BUGS, PlantedAdapter
 from workloads import data
-from workloads.catalog import load
+from workloads.catalog import CATALOG, load
 from workloads.models import mlp
 from workloads.tolerance import tolerances
 
@@ -44,7 +44,9 @@ def verified(adapter_class, prepared):
     adapter = adapter_class()
     request, expected = prepared(adapter.workload, adapter.size, adapter.phase)
     try:
-        verify_step(adapter, adapter.prepare(request), request, expected, tolerances(adapter.workload, "fp32"))
+        verify_step(
+            adapter, adapter.prepare(request), request, expected, tolerances(adapter.workload, adapter.size, "fp32")
+        )
     except WrongResult as wrong:
         return wrong.code
     except verify.Refused as refused:
@@ -57,7 +59,7 @@ def test_every_planted_bug_is_refused(bug, prepared):
     assert verified(bug, prepared) is not None
 
 
-@pytest.mark.parametrize("workload", ["mlp", "gpt2"])
+@pytest.mark.parametrize("workload", CATALOG)
 @pytest.mark.parametrize("phase", ["infer", "train"])
 def test_what_has_no_bug_passes(workload, phase, prepared):
     correct = type("Correct", (PlantedAdapter,), {"workload": workload, "phase": phase})
@@ -86,7 +88,7 @@ def test_the_worst_deviation_is_named_with_its_tolerance(prepared):
     adapter = BUGS["OneLayersGradientOnePercentTooLargeUnderSGD"]()
     request, expected = prepared("mlp", "tiny", "train")
     with pytest.raises(WrongResult, match=r"of first_moment layers\.1\.weight is 0\.01, tolerance .* \(and \d+ more\)"):
-        verify_step(adapter, adapter.prepare(request), request, expected, tolerances("mlp", "fp32"))
+        verify_step(adapter, adapter.prepare(request), request, expected, tolerances("mlp", "tiny", "fp32"))
 
 
 COMPARISONS = (
