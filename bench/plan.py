@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 
 from backends.base import PHASES
 from bench.cell import Cell
 from bench.measure import Effort
+from workloads import weights
 from workloads.catalog import CATALOG, load
+from workloads.workload import Weights
 
 
 class PlanError(ValueError):
@@ -30,7 +33,8 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset("tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3), {}),
-    "quick": Preset("published", Effort(warm_up_s=1.0, warm_up_steps=2, budget_s=5.0, min_rounds=3), {}),
+    # Verification has run the step several times before the warm-up begins.
+    "quick": Preset("published", Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=5.0, min_rounds=3), {}),
     "full": Preset(
         "published",
         Effort(warm_up_s=2.0, warm_up_steps=3, budget_s=20.0, min_rounds=10),
@@ -50,6 +54,8 @@ class Selection:
     sequences: tuple[int, ...] | None
     preset: str
     threads: int
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    """By workload, the checked file that replaces its random parameters."""
 
 
 def words(text: str | None, option: str, known: Sequence[str]) -> tuple[str, ...] | None:
@@ -81,6 +87,31 @@ def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(found))
 
 
+def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Weights]:
+    """Returns the weights files in `text`, `WORKLOAD=PATH` comma-separated, each checked. Raises PlanError."""
+    found: dict[str, Weights] = {}
+    for part in () if text is None else text.split(","):
+        name, equals, path = (word.strip() for word in part.partition("="))
+        if not (name and equals and path):
+            raise PlanError(f"--weights takes WORKLOAD=PATH, comma-separated; got {part!r}")
+        if name not in CATALOG:
+            raise PlanError(f"--weights for unknown workload {name!r}; known: {', '.join(CATALOG)}")
+        if name not in chosen:
+            raise PlanError(f"--weights for {name}, which is not in this run; it has {', '.join(chosen)}")
+        if name in found:
+            raise PlanError(f"--weights has two files for {name}; give one")
+        try:
+            found[name] = weights.check(Path(path).expanduser(), load(name, _size(preset, name)))
+        except (ValueError, RuntimeError) as error:  # RuntimeError: ~somebody has no home
+            raise PlanError(f"--weights {name}: {error}") from error
+    return found
+
+
+def _size(preset: str, workload: str) -> str:
+    published: str = CATALOG[workload].PUBLISHED
+    return "tiny" if PRESETS[preset].sizes == "tiny" else published
+
+
 def select(option: Callable[[str], str | None], known_backends: Sequence[str], cores: int) -> Selection:
     """Returns what the command line asks for, on `cores` cores. Raises PlanError, before anything runs."""
     preset = option("--preset")
@@ -102,6 +133,7 @@ def select(option: Callable[[str], str | None], known_backends: Sequence[str], c
         threads=threads[0],
     )
     chosen = selection.workloads or tuple(CATALOG)
+    selection = replace(selection, weights=files(option("--weights"), chosen, preset))
     if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
         raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
     for phase in PHASES:  # a shape that a model refuses is refused here
@@ -132,11 +164,22 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
         return []
     planned = []
     for workload in selection.workloads or tuple(CATALOG):
-        published = CATALOG[workload].PUBLISHED
-        size = "tiny" if PRESETS[selection.preset].sizes == "tiny" else published
+        size, given = _size(selection.preset, workload), selection.weights.get(workload)
+        path, sha256 = (None, None) if given is None else (given.path, given.sha256)
         for batch, sequence in _shapes(selection, workload, size):
             planned += [
-                Cell(workload, size, phase, backend, batch, sequence, "fp32", selection.threads)
+                Cell(
+                    workload,
+                    size,
+                    phase,
+                    backend,
+                    batch,
+                    sequence,
+                    "fp32",
+                    selection.threads,
+                    weights_path=path,
+                    weights_sha256=sha256,
+                )
                 for backend in selection.backends or known_backends
             ]
     return planned
