@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--sequence", metavar="LIST", help="tokens per sample, for language models")
     group.addoption("--preset", metavar="NAME", default="quick", help=f"one of: {', '.join(plan.PRESETS)}")
     group.addoption("--threads", metavar="N", help="threads for each backend (default: all physical cores)")
+    group.addoption("--weights", metavar="NAME=PATH", help="safetensors files of public models, of the preset's size")
     group.addoption("--results-dir", metavar="DIR", help="where runs are kept (default: results/runs)")
     group.addoption("--baseline", metavar="NAME", help="backend that the table's ratios refer to")
     group.addoption("--stage-deadline", metavar="SECONDS", help="end any stage of a child that takes longer")
@@ -60,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("-n runs cells beside each other, which disturbs every number: leave it out")
     try:
         config.stash[SELECTION] = plan.select(config.getoption, backends.names(), cores())
-        planned = config.stash[SELECTION].backends or backends.names()
+        planned = plan.chosen_backends(config.stash[SELECTION], backends.names())
         baseline, deadline = config.getoption("--baseline"), config.getoption("--stage-deadline")
         if baseline is not None and plan.words(baseline, "--baseline", backends.names()) not in [(p,) for p in planned]:
             raise plan.PlanError(

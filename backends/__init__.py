@@ -1,4 +1,8 @@
-"""How it runs: one adapter per file, and the folder is the registry: file name = backend = test id = column value."""
+"""How it runs: one adapter per file, and the folder is the registry: file name = backend = test id = column value.
+
+Other packages add theirs through the entry-point group `samestep.backends`: name = backend, value = the module that
+declares its one Adapter.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,47 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from backends.base import Adapter
+from backends._outside import Claim, claims, contained, probe_contained
+from backends.base import Adapter, Probe
+
+
+@cache
+def own_names() -> tuple[str, ...]:
+    """Returns the names of this folder's backends: one per file."""
+    found = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "base"]
+    return tuple(sorted(name for name in found if name[0] != "_"))
+
+
+@cache
+def outside() -> tuple[Claim, ...]:
+    """Returns what other packages claim to add, the refused claims among them."""
+    return claims(own_names())
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """Returns the names of all backends: one per file, in alphabetical order, `null` last."""
-    found = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "base"]
-    return tuple(sorted((name for name in found if name[0] != "_"), key=lambda name: (name == "null", name)))
+    """Returns the names of all backends, ours and others', in alphabetical order, `null` last."""
+    found = [*own_names(), *(claim.name for claim in outside() if not claim.refused)]
+    return tuple(sorted(found, key=lambda name: (name == "null", name)))
 
 
 @cache
 def get(name: str) -> Adapter:
-    """Returns the adapter called `name`. Raises ValueError for an unknown name."""
+    """Returns the adapter called `name`; another package's stands in as broken where it cannot be loaded.
+
+    Raises ValueError for an unknown name.
+    """
     if name not in names():
         raise ValueError(f"unknown backend {name!r}; known: {', '.join(names())}")
+    for claim in outside():
+        if claim.name == name and not claim.refused:
+            return contained(claim, load_adapter)
     return load_adapter(f"backends.{name}")
+
+
+def probe(adapter: Adapter) -> Probe:
+    """Returns what the adapter's probe says; one that raises, or answers with something else, is `broken`."""
+    return probe_contained(adapter)
 
 
 def load_adapter(module_name: str) -> Adapter:

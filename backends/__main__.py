@@ -32,11 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     broken = False
     for name in options.names or backends.names():
         adapter = backends.get(name)
-        probe = adapter.probe()
+        probe = backends.probe(adapter)
         print(describe(adapter, probe), flush=True)
         broken |= probe.status == "broken"
         if options.check and probe.status == "usable":
             broken |= not _check(name)
+    for claim in backends.outside():
+        if claim.refused and not options.names:
+            print(f"{claim.name:18} {'broken':8} -\n{'':18} {claim.module} of {claim.package}: {claim.refused}")
+            broken = True
     return int(broken)
 
 

@@ -103,6 +103,22 @@ def narrowed(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.int32) if array.dtype == np.int64 else array
 
 
+def device_at(platform: str, index: int) -> jax.Device:
+    """Returns JAX's device `index` of `platform`. Raises RuntimeError where there is none: never another one."""
+    devices = jax.devices(platform)
+    if not 0 <= index < len(devices):
+        raise RuntimeError(f"asked for {platform} device {index}; JAX sees {len(devices)}: {devices}")
+    return devices[index]
+
+
+def device_kind(device: jax.Device) -> str:
+    """Returns the kind of `device`. JAX calls NVIDIA's and AMD's devices both `gpu`; their client says which."""
+    if device.platform != "gpu":
+        return str(device.platform)
+    version = device.client.platform_version.lower()
+    return next((kind for kind in ("cuda", "rocm") if kind in version), "gpu")
+
+
 class JaxStep(Step):
     """A step compiled ahead of time by XLA. In training the state is donated, so that it is updated in place."""
 
@@ -158,11 +174,17 @@ class JaxStep(Step):
     def effective(self) -> Mapping[str, str | int | float | bool]:
         leaves = jax.tree.leaves((self.held, self.last))
         dtypes = {str(x.dtype) for x in leaves}
-        platforms = {device.platform for x in leaves for device in x.devices()}
+        kinds = {device_kind(device) for x in leaves for device in x.devices()}
+        # None on the CPU (0.10.2); the peak of this process on accelerators.
+        memory = self.device.memory_stats() or {}
+        peak = {"device_peak_memory_bytes": memory["peak_bytes_in_use"]} if "peak_bytes_in_use" in memory else {}
         matmul = jax.config.jax_default_matmul_precision
         is_fp32 = dtypes == {"float32"} and matmul == "highest"
         return {
-            "device": "/".join(sorted(platforms)),
+            "device": "/".join(sorted(kinds)),
+            "device_name": self.device.device_kind,
+            "platform_version": " ".join(self.device.client.platform_version.split()),
+            **peak,
             "precision": "fp32" if is_fp32 else f"{'/'.join(sorted(dtypes))} with {matmul} matmul",
             "matmul_precision": str(matmul),
             "compile_mode": "xla",

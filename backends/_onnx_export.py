@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends._decompositions import decomposition_table
 from backends._torch import TorchOps, to_torch, value_and_grad
+from backends._torch_module import InferenceModule
 from workloads.data import Arrays
 from workloads.workload import Workload, initial_state, train_step
 
@@ -24,38 +25,10 @@ CPU = torch.device("cpu")
 OPSET = 20
 
 
-class _Inference(nn.Module):
-    """The inference step as a module whose parameters carry their published names."""
-
-    def __init__(self, workload: Workload, parameters: Arrays) -> None:
-        super().__init__()
-        self.workload = workload
-        for name, array in parameters.items():
-            path, _, leaf = name.rpartition(".")
-            owner: nn.Module = self
-            for part in filter(None, path.split(".")):
-                if part not in dict(owner.named_children()):
-                    owner.add_module(part, nn.Module())
-                owner = owner.get_submodule(part)
-            tensor = to_torch(array, CPU)
-            if name in {spec.name for spec in workload.buffers}:
-                owner.register_buffer(leaf, tensor)
-            else:
-                owner.register_parameter(leaf, nn.Parameter(tensor))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Returns parameters and buffers by their published names."""
-        return dict(self.named_parameters()) | dict(self.named_buffers())
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        batch = {spec.name: x for spec, x in zip(self.workload.inputs, inputs, strict=True)}
-        return tuple(self.workload.infer(TorchOps(), self.tensors(), batch).values())
-
-
 def export_inference(workload: Workload, parameters: Arrays, batch: Arrays, path: Path) -> None:
     """Writes the inference step to `path`, weights beside it as external data where they are large."""
     inputs = tuple(to_torch(batch[spec.name], CPU) for spec in workload.inputs)
-    module = _Inference(workload, parameters).eval()
+    module = InferenceModule(workload, parameters).eval()
     with torch.no_grad():
         names = list(workload.infer(TorchOps(), module.tensors(), _named(workload.inputs, inputs)))
     program = torch.onnx.export(

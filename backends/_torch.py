@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -111,12 +111,20 @@ def native_optimizer(rule: Optimizer, parameters: list[Tensor]) -> torch.optim.O
     raise TypeError(f"no torch optimiser for {type(rule).__name__}; add it to backends/_torch.py")
 
 
+def device_types(tensors: Iterable[Tensor]) -> str:
+    """Returns the kinds of device that the tensors lie on, as they themselves say."""
+    return "/".join(sorted({tensor.device.type for tensor in tensors}))
+
+
 NATIVE_MOMENTS = {"SGD": ("momentum_buffer",), "AdamW": ("exp_avg", "exp_avg_sq")}
 """torch's names of `Optimizer.moments`, in the same order."""
 
 
 class TorchStep(Step):
     """A step in eager PyTorch on one device: parameters stay there and are updated in place."""
+
+    fp32_switches: ClassVar[tuple[str, ...]] = ("none", "ieee")
+    """Values of `precision_switches()` under which fp32 is fp32."""
 
     def __init__(self, request: Request, device: torch.device) -> None:
         self.workload = request.workload
@@ -137,14 +145,22 @@ class TorchStep(Step):
     def compile(self) -> None:
         """Eager: there is nothing to compile."""
 
+    def infer(self, p: Parameters, batch: Parameters) -> dict[str, Tensor]:
+        """Returns the outputs; apart, so that it can be compiled."""
+        return self.workload.infer(self.ops, p, batch)
+
+    def loss(self, p: Parameters, batch: Parameters) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the loss and the next buffers; apart, so that it can be compiled."""
+        return self.workload.loss(self.ops, p, batch)
+
     def step(self, i: int) -> None:
         batch = self.batches[i % len(self.batches)]
         if self.phase == "infer":
             with torch.inference_mode():
-                self.last = self.workload.infer(self.ops, self.parameters | self.buffers, batch)
+                self.last = self.infer(self.parameters | self.buffers, batch)
             return
         self.optimizer.zero_grad(set_to_none=True)
-        loss, self.buffers = self.workload.loss(self.ops, self.parameters | self.buffers, batch)
+        loss, self.buffers = self.loss(self.parameters | self.buffers, batch)
         loss.backward()
         self.optimizer.step()
         self.last = {"loss": loss.detach()}
@@ -172,15 +188,23 @@ class TorchStep(Step):
             for moment, key in zip(rule.moments, NATIVE_MOMENTS[type(rule).__name__], strict=True):
                 yield f"{moment}.{name}", native[key].cpu().numpy()
 
+    def precision_switches(self) -> dict[str, str]:
+        """Returns, as they stand, the switches that decide how this device computes fp32."""
+        return {
+            "mkldnn_matmul_fp32_precision": torch.backends.mkldnn.matmul.fp32_precision,
+            "mkldnn_conv_fp32_precision": torch.backends.mkldnn.conv.fp32_precision,
+        }
+
     def effective(self) -> Mapping[str, str | int | float | bool]:
         dtypes = {str(p.dtype).removeprefix("torch.") for p in self.parameters.values()}
-        matmul = torch.backends.mkldnn.matmul.fp32_precision
-        is_fp32 = dtypes == {"float32"} and matmul in ("none", "ieee")
+        switches = self.precision_switches()
+        others = [f"{name} {value}" for name, value in switches.items() if value not in self.fp32_switches]
+        is_fp32 = dtypes == {"float32"} and not others
         return {
-            "device": self.device.type,
-            "precision": "fp32" if is_fp32 else f"{'/'.join(sorted(dtypes))} with {matmul} matmul",
+            "device": device_types([*self.parameters.values(), *self.buffers.values(), *self.last.values()]),
+            "precision": "fp32" if is_fp32 else " with ".join(["/".join(sorted(dtypes)), *others]),
             "threads": torch.get_num_threads(),
-            "mkldnn_matmul_fp32_precision": matmul,
+            **switches,
             "compile_mode": "eager",
             "optimizer": f"torch.optim.{type(self.workload.optimizer).__name__}(fused)",
         }

@@ -83,6 +83,10 @@ class Step(ABC):
     def effective(self) -> Mapping[str, str | int | float | bool]:
         """Returns what the runtime says it does: at least `device` (its kind) and `precision`, read back."""
 
+    def device_seconds(self) -> float | None:
+        """Returns the last step's seconds by the device's own clock, after `sync()`; None where it has none."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - a default, not a forgotten abstract method: most need nothing
         """Gives the device back."""
 
@@ -116,6 +120,8 @@ class Adapter(ABC):
     distributions: ClassVar[tuple[str, ...]] = ()
     """Installed distributions whose versions go into the row; the first one is the runtime."""
     known_failures: ClassVar[tuple[KnownFailure, ...]] = ()
+    presets: ClassVar[tuple[str, ...]] = ("smoke", "quick", "full")
+    """Presets that take this backend without being asked for it by name."""
 
     @property
     def name(self) -> str:

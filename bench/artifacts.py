@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from workloads import data
+from workloads import data, weights
 from workloads.summary import Summary, summarize
 from workloads.workload import N_BATCHES, Workload, initial_state, train_step
 
@@ -53,8 +53,9 @@ def load_batches(path: Path) -> tuple[dict[str, NDArray[Any]], ...]:
 
 
 def make_parameters(workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Made:
-    """Writes `parameters.safetensors`."""
-    save_file(data.make_parameters(workload), folder / "parameters.safetensors")
+    """Writes `parameters.safetensors`: random ones, or those of the workload's weights file."""
+    made = data.make_parameters(workload) if workload.weights is None else weights.read(workload)
+    save_file(made, folder / "parameters.safetensors")
     return {}
 
 

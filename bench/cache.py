@@ -21,10 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRATCH_LIFE_S = 24 * 3600.0
 
 _SOURCES = {
-    "parameters": ("workloads/data.py", "bench/artifacts.py"),
+    "parameters": ("workloads/data.py", "workloads/weights.py", "bench/artifacts.py"),
     "batches": ("workloads/data.py", "workloads/workload.py", "bench/artifacts.py"),
     "expected": ("workloads/*.py", "backends/_torch.py", "bench/verify.py", "bench/artifacts.py"),
-    "graph": ("workloads/*.py", "backends/_torch.py", "backends/_onnx_export.py", "bench/artifacts.py"),
+    "graph": (
+        "workloads/*.py",
+        "backends/_torch.py",
+        "backends/_torch_module.py",
+        "backends/_onnx_export.py",
+        "bench/artifacts.py",
+    ),
 }
 _LIBRARIES = {"expected": ("torch",), "graph": ("torch", "onnx", "onnxscript", "onnx-ir")}
 SHARED = ("parameters", "batches")
@@ -62,7 +68,7 @@ def entry_name(kind: str, workload: Workload, phase: str) -> str:
     model = () if kind in SHARED else (f"workloads/models/{workload.name}.py",)
     described = workload.description()
     if kind == "parameters":
-        described = {key: described[key] for key in ("name", "size", "seed", "parameters")}
+        described = {key: described.get(key) for key in ("name", "size", "seed", "parameters", "weights_sha256")}
     depends = [described, source_digest(_SOURCES[kind] + model), versions(_LIBRARIES.get(kind, ()))]
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     middle = "" if kind in SHARED else f"-{phase}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from workloads.catalog import load
-from workloads.workload import Workload
+from workloads.workload import Weights, Workload
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Cell:
     precision: str
     threads: int
     device_index: int = 0
+    weights_path: str | None = None
+    weights_sha256: str | None = None
 
     @property
     def id(self) -> str:
@@ -36,11 +38,18 @@ class Cell:
         return f"{self.workload} {self.phase} {shape} {self.precision} {self.backend}"
 
     def columns(self) -> dict[str, Any]:
-        """Returns the cell as columns of a row, the precision as the one asked for."""
+        """Returns the cell as columns of a row, the precision as the one asked for.
+
+        A weights file is in the row's `workload_digest`.
+        """
         columns = asdict(self)
+        del columns["weights_path"], columns["weights_sha256"]
         columns["precision_requested"] = columns.pop("precision")
         return columns
 
     def load_workload(self) -> Workload:
         """Returns the workload that the cell runs."""
-        return load(self.workload, self.size, self.batch, self.sequence)
+        workload = load(self.workload, self.size, self.batch, self.sequence)
+        if self.weights_path is None or self.weights_sha256 is None:
+            return workload
+        return replace(workload, weights=Weights(self.weights_path, self.weights_sha256))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
+import backends
 from backends.base import PHASES
 from bench.cell import Cell
 from bench.measure import Effort
@@ -137,7 +138,7 @@ def select(option: Callable[[str], str | None], known_backends: Sequence[str], c
     if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
         raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
     for phase in PHASES:  # a shape that a model refuses is refused here
-        for cell in cells(selection, phase, known_backends[:1]):
+        for cell in cells(replace(selection, backends=selection.backends or tuple(known_backends[:1])), phase, ()):
             try:
                 cell.load_workload()
             except ValueError as error:
@@ -156,6 +157,13 @@ def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[in
         yield from product(batches, selection.sequences or default_sequences)
     else:
         yield from shapes
+
+
+def chosen_backends(selection: Selection, known_backends: Sequence[str]) -> tuple[str, ...]:
+    """Returns the backends asked for by name, else those of `known_backends` that the preset takes."""
+    if selection.backends is not None:
+        return selection.backends
+    return tuple(name for name in known_backends if selection.preset in backends.get(name).presets)
 
 
 def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> list[Cell]:
@@ -180,6 +188,6 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
                     weights_path=path,
                     weights_sha256=sha256,
                 )
-                for backend in selection.backends or known_backends
+                for backend in chosen_backends(selection, known_backends)
             ]
     return planned

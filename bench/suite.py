@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import backends
+from backends._outside import in_one_line
 from backends.base import Adapter, Probe
 from bench.cache import NEEDS, SHARED, Cache, Entry, entry_name
 from bench.cell import Cell
@@ -73,7 +74,12 @@ class Suite:
 
     def _why_not(self, adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
         """Returns the columns of a cell that need not be started, or None."""
-        if unsupported := adapter.why_unsupported(cell.phase, cell.precision):
+        try:
+            unsupported = adapter.why_unsupported(cell.phase, cell.precision)
+        except Exception as error:  # noqa: BLE001 - an adapter of another package raises whatever it likes
+            reason = f"why_unsupported(): {in_one_line(error)}"
+            return {"status": "broken", "stage": "plan", "reason_code": "start_failed", "reason": reason}
+        if unsupported:
             status, (code, reason) = "unsupported", unsupported
         elif probe.status == "absent":
             status, code, reason = "unavailable", probe.reason_code, probe.reason
@@ -150,4 +156,4 @@ class Suite:
 @cache
 def probed(adapter: Adapter) -> Probe:
     """Returns what the adapter's probe says, asked once per process."""
-    return adapter.probe()
+    return backends.probe(adapter)

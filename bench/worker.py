@@ -101,7 +101,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     from bench.measure import Effort
     from bench.trial import Refused, WrongResult, measure_cell
 
-    sys.path[1:1] = job["paths"]
+    sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
     adapter: Adapter | None = None
     try:
         adapter = backends.load_adapter(job["adapter"])

@@ -18,12 +18,16 @@ _ROOT = Path(__file__).resolve().parent.parent
 _ROOM_NAMES = ("workloads", "backends", "bench", "results")
 _PUBLIC = {
     "Adapter": "backends.base",
+    "AdapterConformance": "bench.conformance",
     "KnownFailure": "backends.base",
+    "Ops": "workloads.ops",
     "Probe": "backends.base",
     "Request": "backends.base",
     "Step": "backends.base",
     "Workload": "workloads.workload",
+    "initial_state": "workloads.workload",
     "load": "results.table",
+    "train_step": "workloads.workload",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given by __getattr__
 
@@ -33,8 +37,12 @@ if TYPE_CHECKING:
     from backends.base import Probe as Probe
     from backends.base import Request as Request
     from backends.base import Step as Step
+    from bench.conformance import AdapterConformance as AdapterConformance
     from results.table import load as load
+    from workloads.ops import Ops as Ops
     from workloads.workload import Workload as Workload
+    from workloads.workload import initial_state as initial_state
+    from workloads.workload import train_step as train_step
 
 
 def _import_ours(name: str) -> ModuleType:

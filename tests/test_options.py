@@ -62,8 +62,8 @@ def test_a_sequence_for_a_workload_without_one_is_refused():
 
 def test_a_sequence_is_held_against_the_size_that_runs():
     with pytest.raises(PlanError, match=r"sequence 1025 .*1024 positions"):
-        selected(preset="quick", sequence="1025")
-    assert selected(preset="quick", sequence="1024").sequences == (1024,)
+        selected(preset="quick", workloads="gpt2", sequence="1025")
+    assert selected(preset="quick", workloads="gpt2", sequence="1024").sequences == (1024,)
 
 
 def test_threads_are_all_cores_unless_given():
@@ -88,8 +88,17 @@ def test_names_are_planned_once_in_the_order_given():
     assert found == [("mlp", "tiny", 2, None, "null"), ("mlp", "tiny", 2, None, "torch_cpu")]
 
 
-def test_nothing_given_plans_every_workload_on_every_backend():
-    assert {(name, backend) for name, _, _, _, backend in shapes()} == {(w, b) for w in CATALOG for b in BACKENDS}
+ONLY_IN_FULL = {"torch_compile_cpu", "torch_compile_cuda"}
+
+
+def test_nothing_given_plans_every_workload_on_every_backend_of_the_preset():
+    taken = {*BACKENDS} - ONLY_IN_FULL
+    assert {(name, backend) for name, _, _, _, backend in shapes()} == {(w, b) for w in CATALOG for b in taken}
+    assert {shape[4] for shape in shapes(preset="full")} == {*BACKENDS}
+
+
+def test_a_backend_of_another_preset_is_planned_where_it_is_named():
+    assert [shape[4] for shape in shapes(workloads="mlp", backends="torch_compile_cpu")] == ["torch_compile_cpu"]
 
 
 def test_a_phase_that_was_not_asked_for_has_no_cells():
@@ -99,7 +108,9 @@ def test_a_phase_that_was_not_asked_for_has_no_cells():
 def test_the_quick_preset_plans_the_published_sizes():
     assert shapes(preset="quick", backends="null") == [
         ("mlp", "base", 64, None, "null"),
+        ("resnet50", "224", 4, None, "null"),
         ("gpt2", "124m", 2, 128, "null"),
+        ("bert_base", "110m", 2, 128, "null"),
     ]
 
 

@@ -46,7 +46,8 @@ TOLERANCES: Mapping[tuple[str, str, str], Mapping[str, Tolerance]] = {
     ("resnet50", "tiny", "fp32"): {
         "output": Tolerance(1e-5, 3e-6, correct_error=2.9e-7, correct_scale=1.7e-7),
         "loss": Tolerance(1e-5, 1e-5, correct_error=1.6e-7, correct_scale=0),
-        "first_moment": Tolerance(3e-5, 1e-5, correct_error=4.9e-6, correct_scale=2.3e-6),
+        # scale 1.2e-5 is torch.compile's, of one bias of 8 elements
+        "first_moment": Tolerance(5e-5, 4e-5, correct_error=4.9e-6, correct_scale=1.2e-5),
         "parameter_change": Tolerance(3e-3, 5e-4, correct_error=6.4e-4, correct_scale=1.0e-4),
         "buffer_change": Tolerance(1e-5, 4e-6, correct_error=2.4e-6, correct_scale=6.2e-7),
     },

@@ -48,6 +48,14 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """A safetensors file that holds the parameters in place of random ones; its content is known by `sha256`."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Workload:
     """A model with its sizes, batch, inputs and optimiser: everything that decides what is computed.
 
@@ -69,6 +77,7 @@ class Workload:
     loss: Callable[[Ops, Parameters, Parameters], tuple[Array, dict[str, Array]]]
     buffers: tuple[ParameterSpec, ...] = ()
     seed: int = 0
+    weights: Weights | None = None
 
     @property
     def parameter_count(self) -> int:
@@ -86,7 +95,8 @@ class Workload:
 
     def description(self) -> dict[str, Any]:
         """Returns all that decides what is computed, apart from code, in a form that JSON can hold."""
-        return {
+        given = {} if self.weights is None else {"weights_sha256": self.weights.sha256}
+        return given | {
             "name": self.name,
             "size": self.size,
             "batch": self.batch,

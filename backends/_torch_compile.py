@@ -1,0 +1,56 @@
+"""PyTorch under `torch.compile`: forward and backward as one graph each, on any torch device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from backends._torch import TorchStep
+from backends._torch_cuda import TorchCudaStep
+
+
+class CompiledStep(TorchStep):
+    """A step whose forward and backward passes are compiled without graph breaks, for these shapes alone.
+
+    The optimiser stays torch's own fused one: a single kernel already.
+    """
+
+    backend: ClassVar[str] = "inductor"
+
+    def compile(self) -> None:
+        """Runs both passes once, which compiles them; no optimiser step, so that the state stands still."""
+        # Else an earlier process's kernels are found on disk, and compile_s is the time of reading them.
+        torch.compiler.config.force_disable_caches = True
+        self.graphs = 0
+        compiler = torch._dynamo.lookup_backend(self.backend)
+
+        def counting(graph: Any, examples: Any) -> Any:
+            self.graphs += 1
+            return compiler(graph, examples)
+
+        ops, workload, p = self.ops, self.workload, self.parameters | self.buffers
+        options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "backend": counting}
+        if self.phase == "infer":
+            self.infer = torch.compile(lambda p, batch: workload.infer(ops, p, batch), **options)  # type: ignore[method-assign]
+            with torch.inference_mode():
+                self.infer(p, self.batches[0])
+        else:
+            self.loss = torch.compile(lambda p, batch: workload.loss(ops, p, batch), **options)  # type: ignore[method-assign]
+            self.loss(p, self.batches[0])[0].backward()
+            self.optimizer.zero_grad(set_to_none=True)
+        self.sync()
+        if self.graphs == 0:
+            raise RuntimeError("torch.compile compiled nothing: unset TORCH_COMPILE_DISABLE and TORCHDYNAMO_DISABLE")
+
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        return {
+            **super().effective(),
+            "compile_mode": f"torch.compile({self.backend}, fullgraph, static shapes)",
+            "compiled_graphs": self.graphs,
+        }
+
+
+class CompiledCudaStep(CompiledStep, TorchCudaStep):
+    """The same on a CUDA device. Not yet run on hardware."""

@@ -1,0 +1,76 @@
+"""PyTorch on NVIDIA GPUs: switches, waiting, and the device's own clock and memory. Not yet run on hardware."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+
+from backends._torch import TorchStep
+from backends.base import Request
+
+
+def set_fp32() -> None:
+    """Turns TF32 off, which is torch's default for convolutions (2.13: matmul `none`, convolution `tf32`)."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+
+
+def cuda_device(index: int) -> torch.device:
+    """Returns CUDA device `index`. Raises RuntimeError where there is none: never the CPU instead."""
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"torch {torch.__version__} sees no CUDA device, though its files are there")
+    count = torch.cuda.device_count()
+    if not 0 <= index < count:
+        raise RuntimeError(f"asked for CUDA device {index}; torch sees {count}")
+    return torch.device("cuda", index)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether memory ran out on the device or the host."""
+    # cuBLAS and cuDNN raise plain RuntimeErrors with this text, the allocator its own type.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "CUDA out of memory" in str(error)
+
+
+class TorchCudaStep(TorchStep):
+    """A step on a CUDA device: calls queue on its stream, and two events time the last step there."""
+
+    fp32_switches: ClassVar[tuple[str, ...]] = ("ieee", "unset", "0")
+
+    def __init__(self, request: Request, device: torch.device) -> None:
+        super().__init__(request, device)
+        self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+        self.is_timed = False
+
+    def step(self, i: int) -> None:
+        start, end = self.events
+        start.record()
+        super().step(i)
+        end.record()
+        self.is_timed = True
+
+    def sync(self) -> None:
+        torch.cuda.synchronize(self.device)
+
+    def device_seconds(self) -> float | None:
+        start, end = self.events
+        return start.elapsed_time(end) / 1e3 if self.is_timed else None  # CUDA says milliseconds
+
+    def precision_switches(self) -> dict[str, str]:
+        return {
+            "cuda_matmul_fp32_precision": torch.backends.cuda.matmul.fp32_precision,
+            "cudnn_conv_fp32_precision": torch.backends.cudnn.conv.fp32_precision,
+            # NVIDIA's libraries obey it above every switch of torch: 1 means TF32 everywhere.
+            "NVIDIA_TF32_OVERRIDE": os.environ.get("NVIDIA_TF32_OVERRIDE", "unset"),
+        }
+
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        major, minor = torch.cuda.get_device_capability(self.device)
+        return {
+            **super().effective(),
+            "device_name": torch.cuda.get_device_name(self.device),
+            "compute_capability": f"{major}.{minor}",
+            "device_peak_memory_bytes": torch.cuda.max_memory_allocated(self.device),
+        }

@@ -1,0 +1,48 @@
+"""JAX on an NVIDIA GPU. Requires jax with its CUDA plugin. Not yet run on hardware."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+from backends._nvidia import probe_gpu
+from backends._probes import versions
+from backends.base import Adapter, Probe, Request, Step
+
+PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
+
+
+class JaxCuda(Adapter):
+    """XLA on one GPU; steps queue."""
+
+    device_kind = "cuda"
+    distributions = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin")
+
+    def probe(self) -> Probe:
+        gpu = probe_gpu()
+        if gpu.status != "usable":
+            return gpu
+        missing = "jax" if find_spec("jax") is None else ""
+        if not missing and not any(find_spec(plugin) for plugin in PLUGINS):
+            missing = f"JAX's CUDA plugin ({' or '.join(PLUGINS)})"
+        if missing:
+            reason = f"{missing} is not installed: pip install -e '.[cuda]'"
+            return Probe("absent", gpu.device, reason=reason, reason_code="not_installed")
+        found = versions(self.distributions)
+        return Probe("usable", gpu.device, " ".join(f"{name} {v}" for name, v in found.items()))
+
+    def load(self, threads: int) -> None:
+        # Else XLA takes three quarters of the device's memory at once, and the peak that it reports says nothing.
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        import jax
+
+        jax.config.update("jax_platforms", "cuda")  # alone, so that JAX raises where it would take the CPU
+        jax.config.update("jax_default_matmul_precision", "highest")  # else TF32
+
+    def prepare(self, request: Request) -> Step:
+        from backends._jax import JaxStep, device_at
+
+        return JaxStep(request, device_at("cuda", request.device_index))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

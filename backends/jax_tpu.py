@@ -1,0 +1,66 @@
+"""JAX on a Google TPU. Requires jax and libtpu. Not yet run on hardware."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from backends._probes import versions
+from backends.base import Adapter, Probe, Request, Step
+
+VENDOR = "0x1ae0"
+CHIPS = {
+    "0x0027": "TPU v3",
+    "0x005e": "TPU v4",
+    "0x0062": "TPU v5p",
+    "0x0063": "TPU v5e",
+    "0x006f": "TPU v6e",
+    "0x0076": "TPU7x",
+}
+"""PCI device ids, from `jax/_src/hardware_utils.py` (0.10.2)."""
+
+
+def tpu_chips(root: Path = Path("/")) -> list[str]:
+    """Returns the TPU chips on the PCI bus."""
+    found = []
+    for vendor in sorted(root.glob("sys/bus/pci/devices/*/vendor")):
+        if vendor.read_text().strip() == VENDOR:
+            device = vendor.with_name("device").read_text().strip()
+            found += [CHIPS[device]] if device in CHIPS else []  # Google makes other PCI devices too
+    return found
+
+
+class JaxTpu(Adapter):
+    """XLA on one TPU device; steps queue. fp32 products are six passes in bf16: `matmul_precision` says `highest`."""
+
+    device_kind = "tpu"
+    distributions = ("jax", "jaxlib", "libtpu")
+    root: ClassVar[Path] = Path("/")
+
+    def probe(self) -> Probe:
+        chips = tpu_chips(self.root)
+        if not chips:
+            reason = f"no TPU on the PCI bus (vendor {VENDOR}): run on a Cloud TPU VM"
+            return Probe("absent", reason=reason, reason_code="no_device")
+        device = f"{len(chips)} × {chips[0]}"
+        for module in ("jax", "libtpu"):
+            if find_spec(module) is None:
+                reason = f"{module} is not installed: pip install -e '.[tpu]'"
+                return Probe("absent", device, reason=reason, reason_code="not_installed")
+        found = versions(self.distributions)
+        return Probe("usable", device, " ".join(f"{name} {v}" for name, v in found.items()))
+
+    def load(self, threads: int) -> None:
+        import jax
+
+        jax.config.update("jax_platforms", "tpu")  # alone, so that JAX raises where it would take the CPU
+        jax.config.update("jax_default_matmul_precision", "highest")  # else one pass in bf16
+
+    def prepare(self, request: Request) -> Step:
+        from backends._jax import JaxStep, device_at
+
+        return JaxStep(request, device_at("tpu", request.device_index))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

@@ -1,0 +1,101 @@
+"""What conformance asks of an adapter in a fresh interpreter: `conformance_child.py JOB`, answered as one JSON line.
+
+A job is `{"ask": "probe" or "lifetime", "adapter": module, "paths": […]}`; for a lifetime also its cell and entries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if TYPE_CHECKING:
+    from backends.base import Step
+
+HEAVY = ("torch", "jax", "jaxlib", "tensorflow", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "pandas")
+"""What importing and probing must not load, beside the adapter's own distributions."""
+
+SAME_BATCH = 1e-3
+"""Outputs of one batch agree to this part of their norm in any precision; those of two random batches do not."""
+
+
+def _world() -> dict[str, Any]:
+    """Returns what a probe must leave as it is."""
+    return {
+        "environment variables": dict(os.environ),
+        "current folder": str(Path.cwd()),
+        "files in it": sorted(path.name for path in Path().iterdir()),
+        "sys.path": list(sys.path),
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+    }
+
+
+def probe(job: dict[str, Any]) -> dict[str, Any]:
+    """Returns what importing and probing loaded, what the probe said, twice, and what it changed."""
+    import backends
+    from backends._outside import probe_faults
+
+    adapter = backends.load_adapter(job["adapter"])
+    before = _world()
+    said = [adapter.probe(), adapter.probe()]
+    after = _world()
+    own = {name.replace("-", "_").lower() for name in adapter.distributions}
+    return {
+        "loaded": sorted(({*HEAVY} | own) & set(sys.modules)),
+        "faults": probe_faults(said[0]),
+        "said": [asdict(answer) for answer in said if not probe_faults(answer)],
+        "changed": [what for what, value in before.items() if after[what] != value],
+    }
+
+
+def lifetime(job: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a step does wrong that was verified and timed: steps out of order, and closing it twice."""
+    import backends
+    from bench.cell import Cell
+    from bench.measure import Effort
+    from bench.trial import measure_cell
+
+    adapter = backends.load_adapter(job["adapter"])
+    entries = {kind: Path(path) for kind, path in job["entries"].items()}
+    once = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1)
+    step, columns = measure_cell(adapter, Cell(**job["cell"]), entries, once, lambda stage: None)
+    faults = rotation_faults(step) if adapter.verifiable and job["cell"]["phase"] == "infer" else []
+    step.close()
+    step.close()
+    return {"faults": faults, "effective": columns["effective"]}
+
+
+def rotation_faults(step: Step) -> list[str]:
+    """Returns where step `i` does not take batch `i % n`, looked at out of order."""
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from workloads.workload import N_BATCHES
+
+    def outputs(i: int) -> NDArray[np.float64]:
+        step.step(i)
+        step.sync()
+        return np.concatenate([np.array(a, np.float64).ravel() for _, a in sorted(step.outputs().items())])
+
+    first = {i: outputs(i) for i in range(N_BATCHES)}
+    faults = []
+    for i in (3 * N_BATCHES + 1, N_BATCHES, 5 * N_BATCHES - 1):
+        found = outputs(i)
+        near = [b for b, a in first.items() if np.linalg.norm(found - a) <= SAME_BATCH * np.linalg.norm(a)]
+        if near != [i % N_BATCHES]:
+            faults.append(f"step({i}) must run batch {i % N_BATCHES} of {N_BATCHES}; its outputs are those of {near}")
+    return faults
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    sys.path += [path for path in given["paths"] if path not in sys.path]
+    answer = {"probe": probe, "lifetime": lifetime}[given["ask"]](given)
+    print("\n" + json.dumps(answer), flush=True)
+    os._exit(0)  # runtimes are known to crash in their exit handlers

@@ -1,0 +1,115 @@
+"""Devices that are not here: PCI folders, NVML and `torch.cuda` as they are documented, with CPU tensors behind."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+
+from backends import _nvidia, _torch
+from backends.base import Request
+from bench import artifacts
+from bench.trial import verify_step
+from workloads import data
+from workloads.catalog import load
+from workloads.tolerance import tolerances
+
+
+class Prepared:
+    """A workload of tiny size, ready to be given to an adapter, with what it shall compute."""
+
+    def __init__(self, name, phase, folder):
+        self.workload = load(name, "tiny")
+        folders = {}
+        for kind in ("parameters", "batches", "expected"):
+            folders[kind] = folder / kind
+            folders[kind].mkdir()
+            artifacts.MAKERS[kind](self.workload, phase, folders[kind], dict(folders))
+        self.expected = artifacts.load_expected(folders["expected"])
+        parameters, batches = data.make_parameters(self.workload), tuple(data.make_batches(self.workload))
+        self.request = Request(self.workload, phase, "fp32", 1, 0, parameters, batches)
+
+    def verify(self, adapter, step):
+        """Returns verification's columns of `step`, as a cell would."""
+        allowed = tolerances(self.workload.name, self.workload.size, "fp32")
+        return verify_step(adapter, step, self.request, self.expected, allowed)[0]
+
+
+class FakeEvent:
+    """An event that counts when it is recorded; one count is a millisecond."""
+
+    clock = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        FakeEvent.clock += 1
+        self.at = FakeEvent.clock
+
+    def elapsed_time(self, end):
+        return float(end.at - self.at)
+
+
+def fake_cuda(monkeypatch, **changes):
+    """Puts a CUDA device into torch, on which tensors lie that compute on the CPU."""
+    device = {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "Event": FakeEvent,
+        "synchronize": lambda device: None,
+        "get_device_capability": lambda device: (9, 0),
+        "get_device_name": lambda device: "NVIDIA H100 80GB HBM3",
+        "max_memory_allocated": lambda device: 123456,
+    }
+    for name, value in (device | changes).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    place = _torch.to_torch
+    monkeypatch.setattr(_torch, "to_torch", lambda array, device: place(array, torch.device("cpu")))
+    monkeypatch.setattr(_torch, "device_types", lambda tensors: "cuda")
+
+
+@contextmanager
+def kept_switches():
+    """Gives torch's precision switches back at the end."""
+    both = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [switches.fp32_precision for switches in both]
+    try:
+        yield
+    finally:
+        for switches, value in zip(both, before, strict=True):
+            switches.fp32_precision = value
+
+
+class NVMLError(Exception):
+    """As `pynvml.NVMLError`."""
+
+
+def fake_nvml(**changes):
+    """Returns a module with those functions of `pynvml` that are used."""
+
+    def capability(handle):
+        return {"first": (9, 0), "second": (8, 6)}[handle]
+
+    functions = {
+        "NVMLError": NVMLError,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda i: ("first", "second")[i],
+        "nvmlDeviceGetHandleByUUID": lambda uuid: {"GPU-2": "second"}[uuid],
+        "nvmlDeviceGetCudaComputeCapability": capability,
+        "nvmlSystemGetDriverVersion": lambda: "580.95.05",
+        "nvmlDeviceGetName": lambda handle: f"NVIDIA {handle}",
+    }
+    return SimpleNamespace(**functions | changes)
+
+
+def fake_gpu_files(monkeypatch, root, *files):
+    """Lets the probe look for a GPU below `root`, in which `files` lie."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(_nvidia.probe_gpu, "__defaults__", (root,))

@@ -1,0 +1,353 @@
+"""The adapters of NVIDIA GPUs up to the last line before the device, which is a fake."""
+
+import importlib.util
+import os
+import sys
+from types import SimpleNamespace
+
+import jax
+import pytest
+import torch
+
+import backends
+from backends import _jax, _nvidia, _torch, torch_cuda
+from bench.verify import Refused
+from tests.fakes.hardware import NVMLError, Prepared, fake_cuda, fake_gpu_files, fake_nvml, kept_switches
+
+TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")
+
+
+@pytest.fixture(scope="module", params=["infer", "train"])
+def prepared(request, tmp_path_factory):
+    return Prepared("mlp", request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(autouse=True)
+def switches_given_back():
+    with kept_switches():
+        yield
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Returns a function that says which modules are installed, and with what text of `torch/version.py`."""
+
+    def install(folder, *modules, version_py=None):
+        (folder / "version.py").write_text(version_py or "")
+
+        def find_spec(name):
+            return SimpleNamespace(origin=str(folder / "__init__.py")) if name in modules else None
+
+        for module in (_nvidia, sys.modules["backends.jax_cuda"], sys.modules["backends.torch_compile_cuda"]):
+            monkeypatch.setattr(module, "find_spec", find_spec)
+
+    backends.get("torch_compile_cuda")
+    return install
+
+
+def probed(adapter):
+    probe = adapter.probe()
+    return probe.status, probe.reason_code, probe.reason
+
+
+CUDA_BUILD = "__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
+
+
+@pytest.mark.parametrize("name", ["torch_cuda", "jax_cuda", "torch_compile_cuda"])
+def test_without_device_files_there_is_no_gpu(monkeypatch, tmp_path, name):
+    fake_gpu_files(monkeypatch, tmp_path)
+    status, code, reason = probed(backends.get(name))
+    assert (status, code) == ("absent", "no_device")
+    assert "/dev/nvidia0" in reason
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_hidden_gpu_is_absent(monkeypatch, tmp_path, hidden):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert probed(TORCH) == ("absent", "no_device", "CUDA_VISIBLE_DEVICES hides every NVIDIA GPU: unset it")
+
+
+@pytest.mark.parametrize("file", _nvidia.DEVICE_FILES)
+def test_torch_that_is_not_installed(monkeypatch, tmp_path, installed, file):
+    fake_gpu_files(monkeypatch, tmp_path, file)
+    installed(tmp_path)
+    assert probed(TORCH) == ("absent", "not_installed", "torch is not installed: pip install -e '.[cuda]'")
+
+
+@pytest.mark.parametrize("text", ["cuda: Optional[str] = None\n", "cuda = None\n", ""])
+def test_a_torch_without_cuda_says_what_to_install(monkeypatch, tmp_path, installed, text):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
+    installed(tmp_path, "torch", version_py=text)
+    monkeypatch.setattr(_nvidia, "version", lambda name: "2.13.0+cpu")
+    status, code, reason = probed(TORCH)
+    assert (status, code) == ("absent", "not_installed")
+    assert reason.startswith("torch 2.13.0+cpu is built without CUDA: pip uninstall torch, then pip install torch")
+
+
+@pytest.mark.parametrize("text", [CUDA_BUILD, "cuda = '13.0'\n", ""])
+def test_a_torch_with_cuda_is_usable(monkeypatch, tmp_path, installed, text):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
+    installed(tmp_path, "torch", version_py=text)
+    monkeypatch.setattr(_nvidia, "version", lambda name: "2.13.0+cu130")
+    probe = TORCH.probe()
+    assert (probe.status, probe.version) == ("usable", f"torch 2.13.0+cu130 CUDA {'13.0' if text else '130'}")
+
+
+def test_the_installed_torch_is_read_without_importing_it():
+    assert _nvidia.torch_cuda_version() == torch.version.cuda
+
+
+def test_nothing_is_imported_to_look_for_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.version", None)
+    assert importlib.util.find_spec("torch") is not None
+    assert _nvidia.torch_cuda_version() == torch.version.cuda
+
+
+@pytest.mark.parametrize(
+    ("visible", "device"),
+    [
+        (None, "NVIDIA first (driver 580.95.05, compute capability 9.0)"),
+        ("1,0", "NVIDIA second (driver 580.95.05, compute capability 8.6)"),
+        ("GPU-2", "NVIDIA second (driver 580.95.05, compute capability 8.6)"),
+    ],
+)
+def test_nvml_names_the_visible_gpu(monkeypatch, tmp_path, installed, visible, device):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
+    installed(tmp_path, "pynvml")
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert _nvidia.probe_gpu().device == device
+
+
+def failing(*_):
+    raise NVMLError("Driver/library version mismatch")
+
+
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName"])
+@pytest.mark.parametrize("adapter", [TORCH, JAX], ids=lambda adapter: adapter.name)
+def test_a_driver_that_does_not_answer_is_broken(monkeypatch, tmp_path, installed, adapter, function):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
+    installed(tmp_path, "pynvml", "torch", "jax", "jax_cuda13_plugin", version_py=CUDA_BUILD)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{function: failing}))
+    status, code, reason = probed(adapter)
+    assert (status, code) == ("broken", "start_failed")
+    assert "Driver/library version mismatch" in reason
+
+
+def test_a_driver_without_a_gpu_is_absent(monkeypatch, tmp_path, installed):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidiactl")
+    installed(tmp_path, "pynvml")
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetCount=lambda: 0))
+    assert probed(TORCH)[:2] == ("absent", "no_device")
+
+
+def test_without_nvml_the_drivers_files_name_the_gpu(monkeypatch, tmp_path, installed):
+    fake_gpu_files(
+        monkeypatch,
+        tmp_path,
+        "dev/nvidia0",
+        "proc/driver/nvidia/version",
+        "proc/driver/nvidia/gpus/0000:00:1e.0/information",
+    )
+    installed(tmp_path)
+    assert _nvidia.probe_gpu().device == "NVIDIA GPU (driver unknown)"
+    (tmp_path / "proc/driver/nvidia/version").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC version: 12\n"
+    )
+    (tmp_path / "proc/driver/nvidia/gpus/0000:00:1e.0/information").write_text("Model: \t\t NVIDIA A100\nIRQ: 1\n")
+    assert _nvidia.probe_gpu().device == "NVIDIA A100 (driver 535.104.05)"
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ((), ("absent", "jax is not installed: pip install -e '.[cuda]'")),
+        (("jax",), ("absent", "JAX's CUDA plugin (jax_cuda13_plugin or jax_cuda12_plugin) is not installed: pip ")),
+        (("jax", "jax_cuda12_plugin"), ("usable", "")),
+        (("jax", "jax_cuda13_plugin"), ("usable", "")),
+    ],
+)
+def test_jax_needs_its_plugin(monkeypatch, tmp_path, installed, modules, expected):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
+    installed(tmp_path, *modules)
+    status, _, reason = probed(JAX)
+    assert (status, reason[: len(expected[1])]) == expected
+
+
+def loaded_torch_step(monkeypatch, prepared, **cuda):
+    fake_cuda(monkeypatch, **cuda)
+    TORCH.load(torch.get_num_threads())
+    return TORCH.prepare(prepared.request)
+
+
+def test_torch_step_on_a_fake_device_passes(monkeypatch, prepared):
+    step = loaded_torch_step(monkeypatch, prepared)
+    assert prepared.verify(TORCH, step)["verification"] == "passed"
+    assert {
+        "device": "cuda",
+        "precision": "fp32",
+        "cuda_matmul_fp32_precision": "ieee",
+        "cudnn_conv_fp32_precision": "ieee",
+        "device_name": "NVIDIA H100 80GB HBM3",
+        "compute_capability": "9.0",
+        "device_peak_memory_bytes": 123456,
+    }.items() <= step.effective().items()
+
+
+def test_device_time_is_that_between_the_steps_events(monkeypatch, prepared):
+    step = loaded_torch_step(monkeypatch, prepared)
+    assert step.device_seconds() is None
+    step.step(0)
+    step.step(1)
+    assert step.device_seconds() == 1e-3
+
+
+def test_sync_waits_for_the_steps_device(monkeypatch, prepared):
+    waited = []
+    loaded_torch_step(monkeypatch, prepared, synchronize=waited.append).sync()
+    assert waited == [torch.device("cuda", 0)]
+
+
+@pytest.mark.parametrize("switches", [torch.backends.cuda.matmul, torch.backends.cudnn.conv], ids=["matmul", "conv"])
+@pytest.mark.parametrize("value", ["tf32", "none"])
+def test_tf32_left_on_is_refused(monkeypatch, prepared, switches, value):
+    step = loaded_torch_step(monkeypatch, prepared)
+    switches.fp32_precision = value
+    with pytest.raises(Refused, match=f"fp32_precision {value}") as refusal:
+        prepared.verify(TORCH, step)
+    assert refusal.value.code == "effective_precision"
+
+
+def test_tf32_forced_by_the_environment_is_refused(monkeypatch, prepared):
+    step = loaded_torch_step(monkeypatch, prepared)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert step.effective()["precision"] == "fp32"
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    with pytest.raises(Refused, match="float32 with NVIDIA_TF32_OVERRIDE 1"):
+        prepared.verify(TORCH, step)
+
+
+def test_tensors_that_lie_on_the_cpu_are_refused(monkeypatch, prepared):
+    device_types = _torch.device_types
+    step = loaded_torch_step(monkeypatch, prepared)
+    monkeypatch.setattr(_torch, "device_types", device_types)
+    with pytest.raises(Refused, match="asked for cuda, the runtime runs on cpu") as refusal:
+        prepared.verify(TORCH, step)
+    assert refusal.value.code == "effective_device"
+
+
+def test_torch_without_a_device_raises_and_takes_no_other(monkeypatch, prepared):
+    fake_cuda(monkeypatch, is_available=lambda: False)
+    with pytest.raises(RuntimeError, match="sees no CUDA device"):
+        TORCH.prepare(prepared.request)
+    fake_cuda(monkeypatch, device_count=lambda: 0)
+    with pytest.raises(RuntimeError, match="asked for CUDA device 0; torch sees 0"):
+        TORCH.prepare(prepared.request)
+
+
+def test_a_lost_device_is_raised_by_sync_and_is_not_out_of_memory(monkeypatch, prepared):
+    def lost(device):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    step = loaded_torch_step(monkeypatch, prepared, synchronize=lost)
+    with pytest.raises(RuntimeError, match="unspecified launch failure") as error:
+        prepared.verify(TORCH, step)
+    assert not TORCH.is_out_of_memory(error.value)
+
+
+@pytest.mark.parametrize("name", ["torch_cuda", "torch_compile_cuda"])
+def test_out_of_memory_is_told_from_other_errors(name):
+    adapter = backends.get(name)
+    assert adapter.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert adapter.is_out_of_memory(RuntimeError("CUDA out of memory."))
+    assert adapter.is_out_of_memory(MemoryError())
+    assert not adapter.is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_jax_out_of_memory():
+    assert JAX.is_out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes"))
+    assert not JAX.is_out_of_memory(RuntimeError("INTERNAL: CUDA_ERROR_LAUNCH_FAILED"))
+
+
+def test_loading_jax_leaves_it_no_other_platform(monkeypatch):
+    updated = {}
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
+    monkeypatch.setattr(jax.config, "update", updated.__setitem__)
+    JAX.load(1)
+    assert updated == {"jax_platforms": "cuda", "jax_default_matmul_precision": "highest"}
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
+def test_jax_without_a_gpu_raises(prepared):
+    with pytest.raises(RuntimeError, match="cuda"):
+        JAX.prepare(prepared.request)
+
+
+def test_a_jax_device_that_is_not_there_is_named(monkeypatch, prepared):
+    monkeypatch.setattr(jax, "devices", lambda platform: [])
+    with pytest.raises(RuntimeError, match="asked for cuda device 0; JAX sees 0"):
+        JAX.prepare(prepared.request)
+
+
+@pytest.mark.parametrize(
+    ("platform", "version", "kind"),
+    [
+        ("gpu", "PJRT C API\ncuda 13000", "cuda"),
+        ("gpu", "rocm 70000", "rocm"),
+        ("gpu", "something else", "gpu"),
+        ("cpu", "cuda", "cpu"),
+        ("tpu", "PJRT C API\nTFRT TPU v5 lite", "tpu"),
+    ],
+)
+def test_the_kind_of_a_jax_device(platform, version, kind):
+    device = SimpleNamespace(platform=platform, client=SimpleNamespace(platform_version=version))
+    assert _jax.device_kind(device) == kind
+
+
+@pytest.fixture
+def jax_step(monkeypatch, prepared):
+    """A step of `jax_cuda` whose device is in truth the CPU."""
+    (cpu,) = jax.devices("cpu")[:1]
+    monkeypatch.setattr(jax, "devices", lambda platform: [cpu])
+    step = JAX.prepare(prepared.request)
+    with jax.default_matmul_precision("highest"):
+        step.compile()
+        yield step
+
+
+def test_jax_on_the_cpu_is_refused(prepared, jax_step):
+    with pytest.raises(Refused, match="asked for cuda, the runtime runs on cpu"):
+        prepared.verify(JAX, jax_step)
+
+
+def test_jax_step_on_a_fake_device_passes(monkeypatch, prepared, jax_step):
+    monkeypatch.setattr(_jax, "device_kind", lambda device: "cuda")
+    assert prepared.verify(JAX, jax_step)["verification"] == "passed"
+
+
+@pytest.mark.parametrize("precision", ["tensorfloat32", "default"])
+def test_jax_in_tf32_is_refused(monkeypatch, prepared, jax_step, precision):
+    monkeypatch.setattr(_jax, "device_kind", lambda device: "cuda")
+    with jax.default_matmul_precision(precision), pytest.raises(Refused, match=f"with {precision} matmul"):
+        prepared.verify(JAX, jax_step)
+
+
+def test_the_peak_that_the_device_reports_is_in_the_row(jax_step):
+    assert "device_peak_memory_bytes" not in jax_step.effective()
+    jax_step.device = SimpleNamespace(
+        memory_stats=lambda: {"peak_bytes_in_use": 4096, "bytes_in_use": 1},
+        device_kind="NVIDIA H100",
+        client=SimpleNamespace(platform_version="PJRT C API\ncuda 13000"),
+    )
+    said = jax_step.effective()
+    assert [said[key] for key in ("device_peak_memory_bytes", "device_name", "platform_version")] == [
+        4096,
+        "NVIDIA H100",
+        "PJRT C API cuda 13000",
+    ]
+
+
+def test_the_declaration_is_of_one_gpu():
+    assert (torch_cuda.TorchCuda.device_kind, TORCH.serial_phases, JAX.serial_phases) == ("cuda", (), ())

@@ -1,0 +1,304 @@
+"""A weights file is loaded as it is, or refused before anything runs: with the tensor, what was got and expected."""
+
+import json
+import re
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import backends
+from bench.cache import entry_name
+from bench.plan import PlanError, cells, select
+from tests.fakes.door import bench, run_in, statuses
+from workloads import data, weights
+from workloads.catalog import CATALOG, load
+from workloads.workload import Weights
+
+GPT2, BERT, RESNET = (load(name, "tiny") for name in ("gpt2", "bert_base", "resnet50"))
+WTE = "transformer.wte.weight"
+
+
+def random(workload=GPT2):
+    """Returns parameters that are not those of the workload's own seed."""
+    return data.make_parameters(replace(workload, seed=7))
+
+
+def saved(path, tensors):
+    save_file(tensors, path)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return saved(tmp_path / "model.safetensors", random())
+
+
+def refused(path, *words, workload=GPT2):
+    with pytest.raises(ValueError, match=re.escape(str(path))) as refusal:
+        weights.check(path, workload)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def header_of(path):
+    (size,) = struct.unpack("<Q", path.read_bytes()[:8])
+    return json.loads(path.read_bytes()[8 : 8 + size]), path.read_bytes()[8 + size :]
+
+
+def with_header(path, change):
+    """Writes the file anew with its header changed by `change`, and the same data."""
+    header, body = header_of(path)
+    text = json.dumps(change(header)).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return path
+
+
+def changed(path, name, **entries):
+    return with_header(path, lambda header: header | {name: header[name] | entries})
+
+
+def test_what_fits_is_read_as_it_is(path):
+    checked = weights.check(path, GPT2)
+    found = weights.read(replace(GPT2, weights=checked))
+    assert (checked.path, len(checked.sha256)) == (str(path), 64)
+    assert found.keys() == random().keys()
+    for name, array in random().items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_buffers_belong_to_it(tmp_path):
+    path = saved(tmp_path / "resnet.safetensors", random(RESNET))
+    found = weights.read(replace(RESNET, weights=weights.check(path, RESNET)))
+    assert {spec.name for spec in RESNET.buffers} < found.keys()
+
+
+def gpt2_as_published():
+    """As on the hub: no prefix, causal masks, and in some releases the tied head."""
+    tensors = {name.removeprefix("transformer."): array for name, array in random().items()}
+    masks = {f"h.{i}.attn.bias": np.ones((1, 1, 32, 32), np.uint8) for i in range(2)}
+    return tensors | masks | {"h.0.attn.masked_bias": np.float32([-1e4]), "lm_head.weight": tensors["wte.weight"]}
+
+
+def bert_as_published():
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = random(BERT)
+    for new, name in old.items():
+        tensors = {key.replace(new, name): array for key, array in tensors.items()}
+    return tensors | {
+        "bert.embeddings.position_ids": np.arange(32)[None],
+        "cls.predictions.decoder.weight": tensors["bert.embeddings.word_embeddings.weight"],
+        "cls.predictions.decoder.bias": tensors["cls.predictions.bias"],
+    }
+
+
+def resnet_as_published():
+    names = [name.removesuffix("running_var") for name in random(RESNET) if name.endswith("running_var")]
+    return random(RESNET) | {f"{name}num_batches_tracked": np.array(3) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("workload", "published"),
+    [(GPT2, gpt2_as_published), (BERT, bert_as_published), (RESNET, resnet_as_published)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_names_of_published_files_are_known(tmp_path, workload, published):
+    path = saved(tmp_path / "published.safetensors", published())
+    found = weights.read(replace(workload, weights=weights.check(path, workload)))
+    for name, array in random(workload).items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_missing_file(tmp_path):
+    refused(tmp_path / "none", "does not exist", "give the path")
+
+
+def test_a_folder(tmp_path):
+    refused(tmp_path, "cannot be read", "Is a directory")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04 a pickle of torch.save in a zip archive",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        struct.pack("<Q", 7) + b"{ no js",
+        struct.pack("<Q", 12) + b'{"a": "text"',
+        struct.pack("<Q", 13) + b'{"a": "text"}',
+        struct.pack("<Q", 11) + b'{"a": [10]}',
+        struct.pack("<Q", 58) + b'{"a": {"dtype":"F32","shape":[-1],"data_offsets":[0, -4]}}',
+        struct.pack("<Q", 1 << 60) + b'{"a": {}}',
+    ],
+    ids=range(8),
+)
+def test_what_is_not_safetensors(tmp_path, content):
+    (tmp_path / "model.bin").write_bytes(content)
+    refused(tmp_path / "model.bin", "is not a safetensors file", "safetensors.torch.save_file")
+
+
+@pytest.mark.parametrize("size", [0, 8, 9, 500])
+def test_a_file_truncated_in_its_header(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+    refused(path, "truncated in its header", f"{size} bytes, expected at least", "fetch it again")
+
+
+def test_a_file_truncated_in_its_data_names_the_tensor(path):
+    header, _ = header_of(path)
+    last = max((name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"])
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(path, f"truncated in {last}", f"{size - 1} bytes, expected at least {size}", "fetch it again")
+
+
+def test_a_file_with_more_than_its_header_declares(path):
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes() + b"\0")
+    refused(path, f"{size + 1} bytes, expected {size}")
+
+
+def test_tensors_that_overlap(path):
+    refused(changed(path, WTE, data_offsets=[0, 4]), "is not a safetensors file", "expected to begin at")
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F64", "I64"])
+def test_another_dtype(path, dtype):
+    refused(changed(path, WTE, dtype=dtype), f"{WTE} has dtype {dtype}, expected F32", "safetensors.torch.save_file")
+
+
+def test_another_shape(path):
+    refused(changed(path, WTE, shape=[32, 211]), f"{WTE} has shape [32, 211]", "gpt2 tiny expects [211, 32]", "preset")
+
+
+def test_another_size_of_the_model(path):
+    refused(path, "has shape [", "gpt2 124m expects [", "preset", workload=load("gpt2"))
+
+
+def test_bytes_that_the_shape_does_not_take(tmp_path):
+    path = saved(tmp_path / "model.safetensors", random() | {WTE: np.zeros((211, 33), np.float32)})
+    refused(changed(path, WTE, shape=[211, 32]), f"{WTE} has 27852 bytes, expected 27008")
+
+
+@pytest.mark.parametrize("name", [WTE, "transformer.h.1.mlp.c_fc.bias"])
+def test_a_missing_tensor(tmp_path, name):
+    tensors = random()
+    shape = list(tensors.pop(name).shape)
+    refused(saved(tmp_path / "model.safetensors", tensors), f"lacks {name} of gpt2 tiny", f"expected F32 {shape}")
+
+
+def test_a_missing_buffer(tmp_path):
+    tensors = random(RESNET)
+    del tensors["bn1.running_var"]
+    refused(saved(tmp_path / "model.safetensors", tensors), "lacks bn1.running_var", workload=RESNET)
+
+
+def test_many_missing_tensors_are_counted(tmp_path):
+    path = saved(tmp_path / "model.safetensors", {WTE: random()[WTE]})
+    refused(path, "lacks transformer.wpe.weight, ", f"and {len(GPT2.parameters) - 4} more")
+
+
+@pytest.mark.parametrize("name", ["score.weight", "transformer.h.2.ln_1.weight", "h.0.attn.bias.extra"])
+def test_an_unexpected_tensor(tmp_path, name):
+    path = saved(tmp_path / "model.safetensors", random() | {name: np.zeros(3, np.float32)})
+    refused(path, f"has {name}, which gpt2 tiny does not have", f"expected names such as {WTE}")
+
+
+def test_a_tensor_under_both_of_its_names(tmp_path):
+    path = saved(tmp_path / "model.safetensors", random() | {"wte.weight": random()[WTE]})
+    refused(path, f"has {WTE} twice", "remove one")
+
+
+def test_a_head_that_is_not_tied(tmp_path):
+    path = saved(tmp_path / "model.safetensors", random() | {"lm_head.weight": random()[WTE] + 1})
+    refused(path, f"has lm_head.weight unlike {WTE}", "gpt2 tiny ties it")
+
+
+def test_a_head_alone_is_no_embedding(tmp_path):
+    tensors = random()
+    tensors["lm_head.weight"] = tensors.pop(WTE)
+    refused(saved(tmp_path / "model.safetensors", tensors), f"lacks {WTE}")
+
+
+def test_a_file_that_changes_after_the_check(path):
+    checked = weights.check(path, GPT2)
+    saved(path, data.make_parameters(replace(GPT2, seed=8)))
+    with pytest.raises(ValueError, match="has changed since it was checked"):
+        weights.read(replace(GPT2, weights=checked))
+
+
+KINDS = ("parameters", "batches", "expected", "graph")
+
+
+def keys(workload):
+    return {kind: entry_name(kind, workload, "infer") for kind in KINDS}
+
+
+def test_every_cache_key_has_the_content_and_not_the_place():
+    one, moved, other = (
+        keys(replace(GPT2, weights=Weights(*given))) for given in (("/a", "1"), ("/b", "1"), ("/a", "2"))
+    )
+    assert one == moved
+    assert all(one[kind] != keys(GPT2)[kind] and one[kind] != other[kind] for kind in KINDS)
+
+
+def selected(given, workloads="gpt2", preset="smoke"):
+    options = {"--preset": preset, "--workloads": workloads, "--weights": given}
+    return select(options.get, backends.names(), cores=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("", "--weights takes WORKLOAD=PATH, comma-separated; got ''"),
+        ("{path}", "--weights takes WORKLOAD=PATH"),
+        ("gpt2=", "--weights takes WORKLOAD=PATH"),
+        ("gpt2={path},", "--weights takes WORKLOAD=PATH, comma-separated; got ''"),
+        ("gpt3={path}", f"unknown workload 'gpt3'; known: {', '.join(CATALOG)}"),
+        ("bert_base={path}", "--weights for bert_base, which is not in this run; it has gpt2"),
+        ("gpt2={path},gpt2={path}", "two files for gpt2"),
+        ("gpt2=/no/such/file", "--weights gpt2: /no/such/file does not exist"),
+    ],
+)
+def test_the_option_is_refused_where_it_cannot_be_meant(path, given, message):
+    with pytest.raises(PlanError) as refusal:
+        selected(given.format(path=path))
+    assert message in str(refusal.value)
+
+
+def test_several_files_reach_their_cells(tmp_path, path):
+    other = saved(tmp_path / "bert.safetensors", random(BERT))
+    selection = selected(f"gpt2={path}, bert_base={other}", workloads="mlp,gpt2,bert_base")
+    found = {cell.workload: cell.load_workload().weights for cell in cells(selection, "infer", ("null",))}
+    assert found == {"mlp": None, "gpt2": weights.check(path, GPT2), "bert_base": weights.check(other, BERT)}
+
+
+RUN = ("--preset", "smoke", "--workloads", "gpt2", "--phases", "infer", "--backends", "torch_cpu,onnxruntime_cpu")
+
+
+def test_a_run_with_a_file_is_verified_and_is_another_workload(tmp_path, path):
+    digests = []
+    for options in ((), ("--weights", f"gpt2={path.name}")):
+        done = bench(*RUN, *options, "--results-dir", "runs", cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
+        run = run_in(tmp_path / "runs")
+        assert done.returncode == pytest.ExitCode.OK, done.stdout
+        assert set(statuses(run).values()) == {"ok"}
+        (digest,) = {row["workload_digest"] for row in run.rows}
+        digests.append(digest)
+    assert digests[0] != digests[1]
+    (made,) = (
+        entry
+        for entry in (tmp_path / "cache").glob("parameters-*")
+        if (entry / "parameters.safetensors").read_bytes() == path.read_bytes()
+    )
+    assert made.is_dir()
+
+
+def test_a_refusal_ends_pytest_before_anything_runs(tmp_path, path):
+    path.write_bytes(path.read_bytes()[:-1])
+    options = ("--weights", f"gpt2={path}", "--results-dir", "runs")
+    done = bench(*RUN, *options, cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "is truncated in transformer." in done.stderr
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "cache").exists()
