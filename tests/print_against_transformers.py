@@ -39,6 +39,8 @@ from workloads.tolerance import tolerances
 
 COMPARISONS = (("train", "torch_cpu"), ("infer", "torch_cpu"), ("infer", "onnxruntime_cpu"))
 WARM_UP = 3
+LEAST_PAIRS = 6
+"""The range of 5 values holds their median with 94 % only."""
 
 
 class TheirTorch:
@@ -186,6 +188,8 @@ def main() -> None:
         measure(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
         return
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    if pairs < LEAST_PAIRS:
+        raise SystemExit(f"{pairs} pairs have no 95 % interval; give at least {LEAST_PAIRS}")
     print(f"ours, theirs, ours / theirs: {pairs} ABBA pairs, median and 95 % interval; aim: the lower end at most 1")
     for workload_name in sys.argv[2:] or ("gpt2", "bert_base", "resnet50"):
         for phase, backend in COMPARISONS:
