@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import get_terminal_size
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ PYTEST_BENCHMARK_MIN_ROUNDS = 5
 
 PHASE_OF_FILE = {"test_inference.py": "infer", "test_training.py": "train"}
 BENCH = Path(__file__).resolve().parent / "bench"
+SPEAKING = Lock()
+"""Held by whoever shows a line: what several makers say must not meet in pytest's capturing."""
 SESSION = pytest.StashKey[BenchSession]()
 SELECTION = pytest.StashKey[plan.Selection]()
 
@@ -153,6 +156,14 @@ def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
     return BenchSession(journal, suite, len(cells), common, lambda text: say(config, text), in_words)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Makes what the cells need before the first of them is timed, so that nothing is made beside a measurement."""
+    if SESSION in session.config.stash:
+        cells = [cell for item in session.items if (cell := cell_of(item)) is not None]
+        session.config.stash[SESSION].suite.prepare(cells)
+
+
 def effort(config: pytest.Config, selection: plan.Selection) -> Effort:
     """Returns the preset's effort, with what was given to pytest-benchmark; its own defaults mean the preset's."""
     chosen = plan.PRESETS[selection.preset].effort
@@ -169,7 +180,7 @@ def effort(config: pytest.Config, selection: plan.Selection) -> Effort:
 def say(config: pytest.Config, text: str) -> None:
     """Shows one line at once, past pytest's capturing."""
     capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
+    with SPEAKING, capture.global_and_fixture_disabled():
         reporter = config.pluginmanager.getplugin("terminalreporter")
         reporter.write_line(text)
         reporter.flush()

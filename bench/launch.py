@@ -54,11 +54,13 @@ def launch(
     threads: int,
     longest_stage_s: float | None = None,
     on_event: Callable[[Event, int], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Runs `job` in a fresh interpreter and returns how it ended; it never raises for what the child does.
 
-    `longest_stage_s` lowers every stage's deadline. `on_event(event, pid)` is called for each event. The child's
-    output goes to `log`. Whatever happens here, Ctrl-C included, no child is left.
+    `longest_stage_s` lowers every stage's deadline. `on_start(pid)` is called once the child exists,
+    `on_event(event, pid)` for each event. The child's output goes to `log`. Whatever happens here, Ctrl-C included,
+    no child is left.
     """
     outcome = Outcome()
     started = monotonic()
@@ -76,6 +78,8 @@ def launch(
         )
         os.close(writer)
         try:
+            if on_start is not None:
+                on_start(child.pid)
             _send(child, job)
             _follow(child, events, outcome, longest_stage_s, on_event)
         finally:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from backends._outside import in_one_line
 from backends.base import Adapter, Probe
 from bench.cache import NEEDS, SHARED, Cache, Entry, entry_name
 from bench.cell import Cell
+from bench.crew import Crew, makers
 from bench.environment import usable_cpus
 from bench.launch import Outcome, launch
 from bench.measure import Effort
 from bench.record import adapter_columns, outcome_columns, workload_columns
 from workloads.workload import Workload
+
+WAVES = (("parameters",), ("batches",), ("expected", "graph"))
+"""Kinds of artifacts that can be made beside each other, each wave from what the ones before it made."""
 
 
 class ArtifactError(Exception):
@@ -95,26 +100,44 @@ class Suite:
                 return f"{failure.reason} ({failure.link})"
         return None
 
+    def prepare(self, cells: Iterable[Cell]) -> None:
+        """Makes the cache entries that the cells need and that are missing, several at once: nothing is timed yet.
+
+        What cannot be made is said by the rows of its cells.
+        """
+        wanted: dict[str, tuple[str, Cell, Workload]] = {}
+        for cell in cells:
+            adapter = self.find_adapter(cell.backend)
+            if self._why_not(adapter, probed(adapter), cell):
+                continue
+            workload = cell.load_workload()
+            wanted |= {entry_name(kind, workload, cell.phase): (kind, cell, workload) for kind in kinds_for(adapter)}
+        # What takes longest comes first, so that it does not come last, alone.
+        ordered = sorted(wanted.values(), key=lambda w: (w[1].phase == "train", w[2].parameter_count), reverse=True)
+        with Crew(makers()) as crew:
+            for wave in WAVES:
+                crew.run(partial(self._try_entry, *what, crew) for what in ordered if what[0] in wave)
+
+    def _try_entry(self, kind: str, cell: Cell, workload: Workload, crew: Crew) -> None:
+        with suppress(ArtifactError):  # `entries` raises it again, for each cell that needs it
+            self._entry(kind, cell, workload, crew)
+
     def entries(self, cell: Cell, workload: Workload, adapter: Adapter) -> dict[str, Entry]:
         """Returns the cache entries that the cell needs, made where they are missing. Raises ArtifactError."""
-        kinds = ["parameters", "batches"]
-        kinds += ["expected"] if adapter.verifiable else []
-        kinds += ["graph"] if adapter.needs_graph else []
-        entries: dict[str, Entry] = {}
-        for kind in kinds:
-            needed = {name: entries[name] for name in NEEDS.get(kind, ("parameters", "batches"))}
-            entries[kind] = self._entry(kind, cell, workload, needed)
-        return entries
+        with Crew(1) as crew:
+            return {kind: self._entry(kind, cell, workload, crew) for kind in kinds_for(adapter)}
 
-    def _entry(self, kind: str, cell: Cell, workload: Workload, needed: Mapping[str, Entry]) -> Entry:
+    def _entry(self, kind: str, cell: Cell, workload: Workload, crew: Crew) -> Entry:
         """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
+        needed = {name: self._entry(name, cell, workload, crew) for name in NEEDS.get(kind, SHARED)}
         attempt = entry_name(kind, workload, cell.phase)
         if attempt in self._failed:
             raise ArtifactError(self._failed[attempt])
 
         def make(folder: Path) -> dict[str, Any]:
             phase = "" if kind in SHARED else f" ({cell.phase})"
-            self.cache.say(f"making the {kind} of {workload.name} {workload.size}{phase} …")
+            what = f"the {kind} of {workload.name} {workload.size}{phase}"
+            self.cache.say(f"making {what} …")
             job = {
                 "job": "artifact",
                 "kind": kind,
@@ -124,14 +147,14 @@ class Suite:
                 "cpus": None,
             }
             log = self.logs / f"{kind}-{cell.workload}-{cell.phase}.log"
-            outcome = launch(job, log, len(usable_cpus()), self.longest_stage_s)
+            outcome = crew.launch(job, log, crew.threads_each, self.longest_stage_s)
             if outcome.status != "ok":
                 if outcome.status == "broken":
                     outcome.status = "error"
                 outcome.stage = "artifacts"
                 self._failed[attempt] = outcome
                 raise ArtifactError(outcome)
-            self.cache.say(f"… made in {outcome.result['seconds']:.1f} s")
+            self.cache.say(f"… made {what} in {outcome.result['seconds']:.1f} s")
             return outcome.result
 
         try:
@@ -151,6 +174,16 @@ class Suite:
             "cpus": usable_cpus()[: cell.threads],
         }
         return launch(job, self.logs / f"{cell.phase}-{cell.id}.log", cell.threads, self.longest_stage_s)
+
+
+def kinds_for(adapter: Adapter) -> tuple[str, ...]:
+    """Returns the kinds of artifacts that a cell of the adapter needs, each after what it is made from."""
+    return (
+        "parameters",
+        "batches",
+        *(("expected",) if adapter.verifiable else ()),
+        *(("graph",) if adapter.needs_graph else ()),
+    )
 
 
 @cache

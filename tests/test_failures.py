@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import suite as suites
+from bench import crew
 from bench.cache import Cache
 from bench.launch import launch
 from results.row import make_row
@@ -110,7 +110,7 @@ def test_adapters_may_lie_anywhere(suite, tmp_path, monkeypatch):
 @pytest.mark.parametrize("second", [{"backend": "another"}, {"phase": "train"}], ids=["backend", "phase"])
 def test_what_cannot_be_made_is_an_error_and_not_tried_again(tmp_path, monkeypatch, second):
     launches = []
-    monkeypatch.setattr(suites, "launch", lambda *given: launches.append(given) or launch(*given))
+    monkeypatch.setattr(crew, "launch", lambda *given, **more: launches.append(given) or launch(*given, **more))
     workload = CELL.load_workload()
     suite = faulty_suite(Cache(tmp_path / "cache", lambda text: None), tmp_path)
 
