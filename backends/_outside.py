@@ -89,7 +89,10 @@ def contained(claim: Claim, load: Callable[[str], Adapter]) -> Adapter:
 
 
 def declaration_faults(adapter: Adapter) -> list[str]:
-    """Returns what is wrong with the class attributes of `adapter`, in words; nothing where all is well."""
+    """Returns what is wrong with the class attributes of `adapter`, in words; nothing where all is well.
+
+    Only an adapter of this folder may go without verification: `null`, and a test says that it is the only one.
+    """
     faults = []
     name: object = adapter.name  # whatever its types say
     kind: object = getattr(adapter, "device_kind", None)
@@ -97,6 +100,9 @@ def declaration_faults(adapter: Adapter) -> list[str]:
         faults.append(f"name must consist of a-z, 0-9 and _, got {name!r}")
     if not isinstance(kind, str) or not kind:
         faults.append(f"device_kind must be the kind of device that effective() names, got {kind!r}")
+    verifiable: object = adapter.verifiable
+    if verifiable is not True and type(adapter).__module__.rpartition(".")[0] != __package__:
+        faults.append(f"verifiable must be True: a step that is not verified has no number; got {verifiable!r}")
     for attribute in ("phases", "precisions", "serial_phases", "distributions"):
         value: object = getattr(adapter, attribute)
         if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):

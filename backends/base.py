@@ -116,7 +116,7 @@ class Adapter(ABC):
     """Phases whose steps cannot overlap: one set of samples serves latency and throughput."""
     needs_graph: ClassVar[bool] = False
     verifiable: ClassVar[bool] = True
-    """False only for `null`, which computes nothing."""
+    """False only for `null`, which computes nothing: another package's adapter that says so is broken."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """Installed distributions whose versions go into the row; the first one is the runtime."""
     known_failures: ClassVar[tuple[KnownFailure, ...]] = ()

@@ -6,25 +6,31 @@ from pathlib import Path
 
 import pytest
 
+import backends
 from backends._outside import PROBE_CODES, declaration_faults
-from backends.null import Null
+from backends.torch_cpu import TorchCpu
 from results.row import REASON_CODES
 from tests.fakes.door import bench, run_in
 
 ROOT = Path(__file__).resolve().parent.parent
-GOOD = "from backends.null import Null\n\nclass Mine(Null):\n    device_kind = 'none'\n"
-NULL = "from backends.null import Null\nfrom backends.base import Probe\n\nclass Mine(Null):\n"
+GOOD = "from backends.torch_cpu import TorchCpu\n\nclass Mine(TorchCpu): ...\n"
+UNVERIFIED = (
+    "from backends.null import Null\nfrom backends.base import Probe\n\nclass Mine(Null):\n    device_kind = 'none'\n"
+)
+NULL = UNVERIFIED + "    verifiable = True\n"
 
 BROKEN = {
     "raises": ("raise RuntimeError('planted at import')\n", "RuntimeError: planted at import"),
     "leaves": ("raise SystemExit(3)\n", "SystemExit: 3"),
     "not_python": ("class:\n", "SyntaxError"),
     "has_none": ("x = 1\n", "must declare exactly one Adapter, found []"),
-    "has_two": (GOOD + "\nclass Other(Null): ...\n", "found ['Mine', 'Other']"),
+    "has_two": (GOOD + "\nclass Other(TorchCpu): ...\n", "found ['Mine', 'Other']"),
     "is_abstract": ("from backends.base import Adapter\n\nclass Mine(Adapter): ...\n", "abstract"),
     "lies": (NULL + "    name = 'torch_cpu'\n", "calls itself 'torch_cpu' and its entry point 'lies'"),
     "declares_text": (NULL + "    phases = 'infer'\n", "phases must be a tuple of str, got 'infer'"),
     "declares_more": (NULL + "    phases = ('serve',)\n", "phases must be of infer, train"),
+    "goes_unverified": (UNVERIFIED, "verifiable must be True: a step that is not verified has no number; got False"),
+    "unsure": (UNVERIFIED + "    verifiable = 1\n", "verifiable must be True"),
     "probe_raises": (NULL + "    def probe(self): raise OSError('planted probe')\n", "probe(): OSError: planted probe"),
     "probe_lies": (NULL + "    def probe(self): return True\n", "probe() must return a Probe, got True"),
     "probe_silent": (NULL + "    def probe(self): return Probe('absent')\n", "has a reason and a reason_code"),
@@ -127,8 +133,6 @@ def test_a_name_claimed_twice_is_nobodys(listing):
 
 
 def test_the_good_one_is_usable_and_ours_are_all_there(listing):
-    import backends
-
     assert listing[1]["good"][0][0] == "usable"
     assert set(backends.own_names()) <= set(listing[1])
 
@@ -141,7 +145,7 @@ def test_listing_them_loads_nothing_heavy(strangers):
 def test_their_cells_are_broken_and_the_others_run(strangers, tmp_path):
     done = bench(
         *("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--results-dir", "runs"),
-        *("--backends", "raises,lies,probe_raises,stumbles,good,null"),
+        *("--backends", "raises,lies,goes_unverified,probe_raises,stumbles,good,null"),
         cwd=tmp_path,
         PYTHONPATH=str(strangers),
     )
@@ -150,16 +154,18 @@ def test_their_cells_are_broken_and_the_others_run(strangers, tmp_path):
     assert {name: row["status"] for name, row in rows.items()} == {
         "raises": "broken",
         "lies": "broken",
+        "goes_unverified": "broken",
         "probe_raises": "broken",
         "stumbles": "broken",
         "good": "ok",
         "null": "ok",
     }
+    assert (rows["good"]["verification"], rows["null"]["verification"]) == ("passed", "not applicable")
     assert rows["raises"]["reason_code"] == "import_failed"
     assert "planted at import" in rows["raises"]["reason"]
     assert "planted probe" in rows["probe_raises"]["reason"]
     assert "why_unsupported(): KeyError: 'infer'" in rows["stumbles"]["reason"]
-    assert "4 failed, 2 passed" in done.stdout
+    assert "5 failed, 2 passed" in done.stdout
 
 
 def test_the_codes_of_probes_are_codes_of_rows():
@@ -175,9 +181,15 @@ def test_the_codes_of_probes_are_codes_of_rows():
         ({"precisions": ("FP 32",)}, "precisions must name at least one"),
         ({"serial_phases": ("both",)}, "serial_phases must be of infer, train"),
         ({"distributions": (1,)}, "distributions must be a tuple of str"),
+        ({"verifiable": False}, "verifiable must be True"),
         ({"known_failures": ("it fails",)}, "known_failures must be a tuple of KnownFailure"),
     ],
 )
 def test_a_declaration_that_is_not_one(declared, words):
-    (fault,) = declaration_faults(type("Mine", (Null,), declared)())
+    (fault,) = declaration_faults(type("Mine", (TorchCpu,), declared)())
     assert words in fault
+
+
+def test_only_null_goes_unverified():
+    assert [name for name in backends.own_names() if not backends.get(name).verifiable] == ["null"]
+    assert declaration_faults(backends.get("null")) == []

@@ -114,6 +114,10 @@ FAULTS = {
         ("    def load(self", "    def why_unsupported(self, phase, precision): ...\n\n    def load(self"),
         ("precision", "accepts a precision that is none"),
     ),
+    "leaves verification": (
+        ('    device_kind = "cpu"\n', '    device_kind = "cpu"\n    verifiable = False\n'),
+        ("declares_itself_well", "verifiable must be True: a step that is not verified has no number"),
+    ),
     "declares nonsense": (
         ('phases = ("infer", "train")\n    precisions', 'phases = ("serve",)\n    precisions'),
         ("declares_itself_well", "phases must be of infer, train, got ('serve',)"),
