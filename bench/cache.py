@@ -29,6 +29,7 @@ _SOURCES = {
         "backends/_torch.py",
         "backends/_torch_module.py",
         "backends/_onnx_export.py",
+        "backends/_decompositions.py",
         "bench/artifacts.py",
     ),
 }

@@ -1,5 +1,6 @@
 """The cache: an entry is whole or made again, keyed by all that it depends on, and shared where it may be."""
 
+import ast
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from threading import Barrier, Thread
 import pytest
 
 from bench import cache as caching
+from bench.artifacts import MAKERS
 from bench.cache import Cache, default_root, entry_name, source_digest
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from workloads.catalog import load
@@ -217,6 +219,7 @@ def test_another_library_version_changes_what_it_made(monkeypatch):
         ("workloads/models/gpt2.py", set()),
         ("backends/_torch.py", {"expected", "graph"}),
         ("backends/_onnx_export.py", {"graph"}),
+        ("backends/_decompositions.py", {"graph"}),
         ("bench/verify.py", {"expected"}),
         ("bench/artifacts.py", set(KINDS)),
         ("backends/_jax.py", set()),
@@ -228,6 +231,33 @@ def test_another_source_changes_what_it_made(monkeypatch, source, expected):
     before = keys(WORKLOAD)
     monkeypatch.setattr(Path, "read_bytes", lambda self: read_bytes(self) + b"\n" * (self == target))
     assert changed(before, keys(WORKLOAD)) == expected
+
+
+def bindings_imported(tree):
+    """Returns the files `backends/_*.py` that are imported below `tree`, at any depth, and by those in turn."""
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    found = {f"{name.replace('.', '/')}.py" for name in names if name.startswith("backends._")}
+    found = {source for source in found if (caching.ROOT / source).is_file()}
+    return found.union(*(bindings_imported(ast.parse((caching.ROOT / source).read_text())) for source in found))
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_least"),
+    [
+        ("expected", {"backends/_torch.py"}),
+        ("graph", {"backends/_onnx_export.py", "backends/_torch.py", "backends/_decompositions.py"}),
+    ],
+)
+def test_the_key_has_every_binding_that_its_maker_imports(kind, at_least):
+    tree = ast.parse((caching.ROOT / "bench/artifacts.py").read_text())
+    others = {maker.__name__ for other, maker in MAKERS.items() if other != kind}
+    tree.body = [node for node in tree.body if getattr(node, "name", "") not in others]
+    imported = bindings_imported(tree)
+    assert at_least <= imported
+    assert {source for source in imported if source not in caching._SOURCES[kind]} == set()
 
 
 def test_the_digest_of_sources_depends_on_names_and_bytes(tmp_path):
