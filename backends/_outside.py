@@ -15,6 +15,8 @@ NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
 PROBE_STATUSES = ("usable", "absent", "broken")
 PROBE_CODES = ("not_installed", "no_device", "wrong_platform", "import_failed", "start_failed")
 """The reason codes that a probe may give: those of a row that say why nothing was started."""
+UNSUPPORTED_CODES = ("phase_not_supported", "precision_not_supported")
+"""The reason codes that `why_unsupported` may give."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,18 @@ def probe_contained(adapter: Adapter) -> Probe:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - code of strangers raises whatever it likes
         return Probe("broken", reason=f"probe(): {in_one_line(error)}", reason_code="start_failed")
     return Probe("broken", reason=faults[0], reason_code="start_failed") if faults else probe
+
+
+def unsupported_faults(answer: object) -> list[str]:
+    """Returns what is wrong with an answer of `why_unsupported`, in words; nothing where all is well."""
+    if answer is None:
+        return []
+    if isinstance(answer, tuple) and len(answer) == 2 and all(isinstance(word, str) and word for word in answer):
+        code, reason = answer
+        if code in UNSUPPORTED_CODES and reason.strip():
+            return []
+    codes = " or ".join(UNSUPPORTED_CODES)
+    return [f"why_unsupported() must return None or ({codes}, a reason), got {answer!r}"]
 
 
 def in_one_line(error: BaseException) -> str:

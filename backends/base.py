@@ -133,7 +133,10 @@ class Adapter(ABC):
         """Returns what is here, in milliseconds, with no side effect and without importing the runtime."""
 
     def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
-        """Returns (reason code, reason) where this runtime cannot do it at all, else None."""
+        """Returns (reason code, reason) where this runtime cannot do it at all, else None.
+
+        The code is `phase_not_supported` or `precision_not_supported`.
+        """
         if phase not in self.phases:
             reason = f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
             return "phase_not_supported", reason

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import backends
-from backends._outside import in_one_line
+from backends._outside import in_one_line, unsupported_faults
 from backends.base import Adapter, Probe
 from bench.cache import NEEDS, SHARED, Cache, Entry, entry_name
 from bench.cell import Cell
@@ -81,9 +81,11 @@ class Suite:
         """Returns the columns of a cell that need not be started, or None."""
         try:
             unsupported = adapter.why_unsupported(cell.phase, cell.precision)
-        except Exception as error:  # noqa: BLE001 - an adapter of another package raises whatever it likes
-            reason = f"why_unsupported(): {in_one_line(error)}"
-            return {"status": "broken", "stage": "plan", "reason_code": "start_failed", "reason": reason}
+            faults = unsupported_faults(unsupported)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - code of strangers raises whatever it likes
+            unsupported, faults = None, [f"why_unsupported(): {in_one_line(error)}"]
+        if faults:
+            return {"status": "broken", "stage": "plan", "reason_code": "start_failed", "reason": faults[0]}
         if unsupported:
             status, (code, reason) = "unsupported", unsupported
         elif probe.status == "absent":

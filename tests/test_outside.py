@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 import backends
-from backends._outside import PROBE_CODES, declaration_faults
+from backends._outside import PROBE_CODES, UNSUPPORTED_CODES, declaration_faults, unsupported_faults
 from backends.torch_cpu import TorchCpu
+from bench.cache import Cache
+from bench.suite import Suite
 from results.row import REASON_CODES
+from tests.fakes.bench import CELL, EFFORT
 from tests.fakes.door import bench, run_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,6 +173,48 @@ def test_their_cells_are_broken_and_the_others_run(strangers, tmp_path):
 
 def test_the_codes_of_probes_are_codes_of_rows():
     assert set(PROBE_CODES) <= set(REASON_CODES)
+
+
+def test_the_codes_of_what_is_unsupported_are_codes_of_rows():
+    assert set(UNSUPPORTED_CODES) <= set(REASON_CODES)
+
+
+@pytest.mark.parametrize("answer", [None, ("phase_not_supported", "why"), ("precision_not_supported", "why")])
+def test_answers_that_why_unsupported_may_give(answer):
+    assert unsupported_faults(answer) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(True, False, "no", (), ("phase_not_supported",), ("phase_not_supported", ""), ("phase_not_supported", " ")),
+        *(("deadline", "why"), ("mine", "why"), ("phase_not_supported", 3), ["phase_not_supported", "why"]),
+    ],
+)
+def test_answers_that_why_unsupported_may_not_give(answer):
+    (fault,) = unsupported_faults(answer)
+    expected = "why_unsupported() must return None or (phase_not_supported or precision_not_supported, a reason)"
+    assert fault == f"{expected}, got {answer!r}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda *asked: "no", "why_unsupported() must return None or (phase_not_supported or"),
+        (lambda *asked: ("mine", "why"), "a reason), got ('mine', 'why')"),
+        (lambda *asked: sys.exit(3), "why_unsupported(): SystemExit: 3"),
+    ],
+    ids=["text", "code", "exit"],
+)
+def test_a_cell_whose_adapter_answers_with_something_else_is_broken(tmp_path, answer, words):
+    """Both where artifacts are made ahead, and where the cell is run."""
+    adapter = type("Mine", (TorchCpu,), {"why_unsupported": answer})()
+    suite = Suite(Cache(tmp_path, lambda text: None), tmp_path, EFFORT, find_adapter=lambda name: adapter)
+    suite.prepare([CELL])
+    columns = suite.run(CELL).columns
+    assert (columns["status"], columns["stage"], columns["reason_code"]) == ("broken", "plan", "start_failed")
+    assert words in columns["reason"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

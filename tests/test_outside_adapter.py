@@ -114,6 +114,16 @@ FAULTS = {
         ("    def load(self", "    def why_unsupported(self, phase, precision): ...\n\n    def load(self"),
         ("precision", "accepts a precision that is none"),
     ),
+    "says why not in a code of its own": (
+        (
+            "    def load(self",
+            "    def why_unsupported(self, phase, precision): return 'mine', 'why'\n\n    def load(self",
+        ),
+        (
+            "precision or same_step or close_twice",
+            "must return None or (phase_not_supported or precision_not_supported",
+        ),
+    ),
     "leaves verification": (
         ('    device_kind = "cpu"\n', '    device_kind = "cpu"\n    verifiable = False\n'),
         ("declares_itself_well", "verifiable must be True: a step that is not verified has no number"),
