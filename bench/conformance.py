@@ -76,7 +76,7 @@ class AdapterConformance:
         _must(not answer["faults"], "; ".join(answer["faults"]))
         loaded, changed = ", ".join(answer["loaded"]), ", ".join(answer["changed"])
         _must(not loaded, f"importing and probing it loads {loaded}: import them in load() and prepare()")
-        _must(not changed, f"probe() changes {changed}")
+        _must(not changed, f"importing or probing it changes {changed}")
         _must(answer["said"][0] == answer["said"][1], f"probe() answers one thing, then another: {answer['said']}")
 
     @pytest.mark.parametrize("phase", PHASES)

@@ -26,7 +26,7 @@ SAME_BATCH = 1e-3
 
 
 def _world() -> dict[str, Any]:
-    """Returns what a probe must leave as it is."""
+    """Returns what importing and probing must leave as it is."""
     return {
         "environment variables": dict(os.environ),
         "current folder": str(Path.cwd()),
@@ -41,15 +41,17 @@ def probe(job: dict[str, Any]) -> dict[str, Any]:
     import backends
     from backends._outside import probe_faults
 
-    adapter = backends.load_adapter(job["adapter"])
     before = _world()
+    adapter = backends.load_adapter(job["adapter"])
     said = [adapter.probe(), adapter.probe()]
     after = _world()
-    own = {name.replace("-", "_").lower() for name in adapter.distributions}
+    # The adapter's own package may be among them, for its version; it must be imported to be asked.
+    runtimes = {name.replace("-", "_").lower() for name in adapter.distributions} - {job["adapter"].partition(".")[0]}
+    faults = list(dict.fromkeys(fault for answer in said for fault in probe_faults(answer)))
     return {
-        "loaded": sorted(({*HEAVY} | own) & set(sys.modules)),
-        "faults": probe_faults(said[0]),
-        "said": [asdict(answer) for answer in said if not probe_faults(answer)],
+        "loaded": sorted(({*HEAVY} | runtimes) & set(sys.modules)),
+        "faults": faults,
+        "said": [] if faults else [asdict(answer) for answer in said],
         "changed": [what for what, value in before.items() if after[what] != value],
     }
 

@@ -81,6 +81,33 @@ def test_its_cells_are_ok(installed, tmp_path):
     assert statuses(run_in(tmp_path / "runs")) == {("infer", "mybackend"): "ok", ("train", "mybackend"): "ok"}
 
 
+def replaced(example, folder, old, new):
+    """Puts the example into `folder` with one text of it replaced by another."""
+    changed = 0
+    (folder / "mybackend").mkdir()
+    for source in (example / "mybackend").glob("*.py"):
+        text = source.read_text()
+        changed += text.count(old)
+        (folder / "mybackend" / source.name).write_text(text.replace(old, new))
+    assert changed == 1
+
+
+def conformance(folder, chosen):
+    """Runs the chosen tests on the example in `folder`: on the path and by class, which needs no entry point."""
+    (folder / "test_it.py").write_text(
+        "import samestep\nfrom mybackend import MyBackend\n\n\n"
+        "class TestIt(samestep.AdapterConformance):\n    adapter = MyBackend\n"
+    )
+    return python(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, cwd=folder)
+
+
+def test_it_may_name_its_own_package_for_its_version(example, tmp_path):
+    replaced(example, tmp_path, 'distributions = ("torch",)', 'distributions = ("torch", "mybackend")')
+    done = conformance(tmp_path, "importing")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("1 passed")
+
+
 FAULTS = {
     "names another device": (
         ('"device": "/".join(sorted({tensor.device.type for tensor in held}))', '"device": "cuda"'),
@@ -108,7 +135,26 @@ FAULTS = {
     ),
     "changes the environment": (
         ('        return Probe("usable"', '        import os; os.environ["X"] = "1"\n        return Probe("usable"'),
-        ("importing", "probe() changes environment variables"),
+        ("importing", "importing or probing it changes environment variables"),
+    ),
+    # Not an environment variable: the child has it already, from the process that imported the adapter first.
+    "changes the path when imported": (
+        (
+            "from importlib.util import find_spec\n",
+            "import sys\nfrom importlib.util import find_spec\n\nsys.path.append('/X')\n",
+        ),
+        ("importing", "importing or probing it changes sys.path"),
+    ),
+    "answers a second time with nothing": (
+        (
+            "    def probe(self) -> Probe:\n",
+            "    asked = iter('ab')\n\n    def probe(self):\n        if next(self.asked) == 'b':\n            return\n",
+        ),
+        ("importing", "probe() must return a Probe, got None"),
+    ),
+    "loads its second distribution": (
+        ('distributions = ("torch",)', 'distributions = ("mybackend", "colorsys")\n    import colorsys'),
+        ("importing", "importing and probing it loads colorsys: import"),
     ),
     "accepts any precision": (
         ("    def load(self", "    def why_unsupported(self, phase, precision): ...\n\n    def load(self"),
@@ -138,20 +184,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_suite_refuses_an_adapter_that(example, tmp_path, fault):
-    """As a folder on the path, by class: neither needs an entry point."""
     (old, new), (chosen, words) = FAULTS[fault]
-    changed = 0
-    (tmp_path / "mybackend").mkdir()
-    for source in (example / "mybackend").glob("*.py"):
-        text = source.read_text()
-        changed += text.count(old)
-        (tmp_path / "mybackend" / source.name).write_text(text.replace(old, new))
-    assert changed == 1
-    (tmp_path / "test_it.py").write_text(
-        "import samestep\nfrom mybackend import MyBackend\n\n\n"
-        "class TestIt(samestep.AdapterConformance):\n    adapter = MyBackend\n"
-    )
-    done = python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, cwd=tmp_path)
+    replaced(example, tmp_path, old, new)
+    done = conformance(tmp_path, chosen)
     assert done.returncode == 1, done.stdout
     assert words in done.stdout
     assert " passed" not in done.stdout.splitlines()[-1]
