@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from backends.base import PHASES, Adapter, KnownFailure, Probe, Request, Step
+from backends.base import PHASES, PRESETS, Adapter, KnownFailure, Probe, Request, Step
 
 GROUP = "samestep.backends"
 NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
@@ -105,7 +105,7 @@ def declaration_faults(adapter: Adapter) -> list[str]:
     verifiable: object = adapter.verifiable
     if verifiable is not True and type(adapter).__module__.rpartition(".")[0] != __package__:
         faults.append(f"verifiable must be True: a step that is not verified has no number; got {verifiable!r}")
-    for attribute in ("phases", "precisions", "serial_phases", "distributions"):
+    for attribute in ("phases", "precisions", "serial_phases", "distributions", "presets"):
         value: object = getattr(adapter, attribute)
         if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
             faults.append(f"{attribute} must be a tuple of str, got {value!r}")
@@ -113,6 +113,10 @@ def declaration_faults(adapter: Adapter) -> list[str]:
             faults.append(f"{attribute} must be of {', '.join(PHASES)}, got {value!r}")
         elif attribute in ("phases", "precisions") and (not value or not all(map(NAME.fullmatch, value))):
             faults.append(f"{attribute} must name at least one, in a-z, 0-9 and _, got {value!r}")
+        elif attribute == "precisions" and "fp32" not in value:
+            faults.append(f"precisions must include fp32: no workload has tolerances for another yet; got {value!r}")
+        elif attribute == "presets" and not set(value) <= set(PRESETS):
+            faults.append(f"presets must be of {', '.join(PRESETS)}, got {value!r}")
     failures: object = adapter.known_failures
     if not isinstance(failures, tuple) or not all(isinstance(failure, KnownFailure) for failure in failures):
         faults.append(f"known_failures must be a tuple of KnownFailure, got {failures!r}")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from workloads.workload import Workload
 
 PHASES = ("infer", "train")
+PRESETS = ("smoke", "quick", "full")
+"""What `--preset` takes: how large the workloads are, and how long they are measured."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Adapter(ABC):
     distributions: ClassVar[tuple[str, ...]] = ()
     """Installed distributions whose versions go into the row; the first one is the runtime."""
     known_failures: ClassVar[tuple[KnownFailure, ...]] = ()
-    presets: ClassVar[tuple[str, ...]] = ("smoke", "quick", "full")
+    presets: ClassVar[tuple[str, ...]] = PRESETS
     """Presets that take this backend without being asked for it by name."""
 
     @property

@@ -8,7 +8,9 @@ import pytest
 
 import backends
 from backends._outside import PROBE_CODES, UNSUPPORTED_CODES, declaration_faults, unsupported_faults
+from backends.base import PRESETS
 from backends.torch_cpu import TorchCpu
+from bench import plan
 from bench.cache import Cache
 from bench.suite import Suite
 from results.row import REASON_CODES
@@ -224,6 +226,9 @@ def test_a_cell_whose_adapter_answers_with_something_else_is_broken(tmp_path, an
         ({"device_kind": ""}, "device_kind must be"),
         ({"precisions": ()}, "precisions must name at least one"),
         ({"precisions": ("FP 32",)}, "precisions must name at least one"),
+        ({"precisions": ("bf16",)}, "precisions must include fp32: no workload has tolerances for another yet"),
+        ({"presets": "full"}, "presets must be a tuple of str, got 'full'"),
+        ({"presets": ("full", "nightly")}, "presets must be of smoke, quick, full, got ('full', 'nightly')"),
         ({"serial_phases": ("both",)}, "serial_phases must be of infer, train"),
         ({"distributions": (1,)}, "distributions must be a tuple of str"),
         ({"verifiable": False}, "verifiable must be True"),
@@ -233,6 +238,14 @@ def test_a_cell_whose_adapter_answers_with_something_else_is_broken(tmp_path, an
 def test_a_declaration_that_is_not_one(declared, words):
     (fault,) = declaration_faults(type("Mine", (TorchCpu,), declared)())
     assert words in fault
+
+
+def test_an_adapter_may_be_in_no_preset():
+    assert declaration_faults(type("Mine", (TorchCpu,), {"presets": ()})()) == []
+
+
+def test_the_presets_that_adapters_may_name_are_those_of_runs():
+    assert tuple(plan.PRESETS) == PRESETS
 
 
 def test_only_null_goes_unverified():

@@ -170,6 +170,10 @@ FAULTS = {
             "must return None or (phase_not_supported or precision_not_supported",
         ),
     ),
+    "has no fp32": (
+        ('precisions = ("fp32",)', 'precisions = ("bf16",)'),
+        ("declares_itself_well", "precisions must include fp32: no workload has tolerances for another yet"),
+    ),
     "leaves verification": (
         ('    device_kind = "cpu"\n', '    device_kind = "cpu"\n    verifiable = False\n'),
         ("declares_itself_well", "verifiable must be True: a step that is not verified has no number"),
