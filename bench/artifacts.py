@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def make_expected(workload: Workload, phase: str, folder: Path, inputs: Mapping[
     """Writes what `phase` must compute: `expected.json` and `expected.safetensors`.
 
     The torch binding in float64 on the CPU, through `torch.func` and this project's own update rule; tests hold
-    it against the NumPy reference.
+    it against the NumPy reference. Raises ValueError where that is not finite, because no step could equal it.
     """
     import torch
 
@@ -99,6 +100,9 @@ def make_expected(workload: Workload, phase: str, folder: Path, inputs: Mapping[
             found[f"loss.{i}"] = summarize(loss.numpy())
             if i == 0:
                 found |= summarize_state(((name, x.numpy()) for name, x in state.items()), initial)
+    for name, summary in found.items():
+        if not (isfinite(summary.norm) and isfinite(summary.total)):
+            raise ValueError(f"the reference is not finite in {name}: check the weights file, or take more tokens")
     save_expected(found, folder)
     return {"torch": torch.__version__}
 

@@ -10,8 +10,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import backends
-from bench.cache import entry_name
+from bench.cache import Cache, entry_name
+from bench.cell import Cell
 from bench.plan import PlanError, cells, select
+from bench.suite import Suite
+from tests.fakes.bench import EFFORT
 from tests.fakes.door import bench, run_in, statuses
 from workloads import data, weights
 from workloads.catalog import CATALOG, load
@@ -292,6 +295,21 @@ def test_a_run_with_a_file_is_verified_and_is_another_workload(tmp_path, path):
         if (entry / "parameters.safetensors").read_bytes() == path.read_bytes()
     )
     assert made.is_dir()
+
+
+@pytest.mark.parametrize(("phase", "of"), [("infer", "output.0.logits"), ("train", "loss.0")])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_reference_that_is_not_finite_is_our_error_and_no_backends(tmp_path, phase, of, value):
+    tensors = random()
+    tensors[WTE][3] = value
+    saved(tmp_path / "model.safetensors", tensors)
+    workload = replace(GPT2, weights=weights.check(tmp_path / "model.safetensors", GPT2))
+    cell = Cell("gpt2", "tiny", phase, "torch_cpu", GPT2.batch, GPT2.sequence, "fp32", 1)
+    cell = replace(cell, weights_path=workload.weights.path, weights_sha256=workload.weights.sha256)
+    suite = Suite(Cache(tmp_path / "cache", lambda text: None), tmp_path, EFFORT)
+    columns = suite.run(cell).columns
+    assert (columns["status"], columns["stage"]) == ("error", "artifacts")
+    assert f"the reference is not finite in {of}: check the weights file, or take more tokens" in columns["reason"]
 
 
 def test_a_refusal_ends_pytest_before_anything_runs(tmp_path, path):
