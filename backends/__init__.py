@@ -42,11 +42,17 @@ def get(name: str) -> Adapter:
     Raises ValueError for an unknown name.
     """
     if name not in names():
-        raise ValueError(f"unknown backend {name!r}; known: {', '.join(names())}")
+        raise ValueError(f"unknown backend {name!r}; known: {', '.join(names())}{why_refused(name)}")
     for claim in outside():
         if claim.name == name and not claim.refused:
             return contained(claim, load_adapter)
     return load_adapter(f"backends.{name}")
+
+
+def why_refused(name: str) -> str:
+    """Returns why the entry points called `name` have no cells, to be put behind `unknown backend …`; else nothing."""
+    refused = (claim for claim in outside() if claim.refused and claim.name == name)
+    return "".join(f"; {claim.module} of {claim.package}: {claim.refused}" for claim in refused)
 
 
 def probe(adapter: Adapter) -> Probe:

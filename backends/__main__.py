@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in backends.names():
-            parser.error(f"unknown backend {name!r}; known: {', '.join(backends.names())}")
+            parser.error(f"unknown backend {name!r}; known: {', '.join(backends.names())}{backends.why_refused(name)}")
     broken = False
     for name in options.names or backends.names():
         adapter = backends.get(name)

@@ -68,9 +68,9 @@ def words(text: str | None, option: str, known: Sequence[str]) -> tuple[str, ...
         raise PlanError(f"{option} is empty; known: {', '.join(known)}")
     for name in names:
         if name not in known:
-            raise PlanError(
-                f"unknown {option.removeprefix('--').removesuffix('s')} {name!r}; known: {', '.join(known)}"
-            )
+            kind = option.removeprefix("--").removesuffix("s")
+            refused = backends.why_refused(name) if kind == "backend" else ""
+            raise PlanError(f"unknown {kind} {name!r}; known: {', '.join(known)}{refused}")
     return names
 
 

@@ -137,6 +137,37 @@ def test_a_name_claimed_twice_is_nobodys(listing):
     ]
 
 
+REFUSED = {
+    "Not-A-Name": ["good of names: its name must consist of a-z, 0-9 and _, got 'Not-A-Name'"],
+    "same": [
+        f"{module}: 2 entry points are called 'same'; uninstall all but one"
+        for module in ("good of twice", "raises of again")
+    ],
+    "nobody": [],
+}
+"""What is said of a backend that is asked for by name and has no cells, beside the known ones."""
+
+
+def said_of(name):
+    return "".join(f"; {words}" for words in REFUSED[name])
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_name_is_unknown_with_its_reason(strangers, name):
+    code = "import backends, sys\ntry: backends.get(sys.argv[1])\nexcept ValueError as error: print(error)"
+    said = python(strangers, "-c", code, name).stdout.strip()
+    assert said.startswith(f"unknown backend {name!r}; known: ")
+    assert said.endswith(f", torch_cuda, unsure, null{said_of(name)}")
+    assert python(strangers, "-m", "backends", name).stderr.strip().endswith(f"error: {said}")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_name_cannot_be_planned_for_its_reason(strangers, tmp_path, name):
+    done = bench("--preset", "smoke", "--backends", name, cwd=tmp_path, PYTHONPATH=str(strangers))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"null{said_of(name)}\n" in done.stderr
+
+
 def test_the_good_one_is_usable_and_ours_are_all_there(listing):
     assert listing[1]["good"][0][0] == "usable"
     assert set(backends.own_names()) <= set(listing[1])
