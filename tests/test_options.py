@@ -1,5 +1,7 @@
 """What was asked for is planned, or refused before anything runs: with what was got, expected and possible."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -205,3 +207,12 @@ def test_a_backend_that_is_not_there_is_a_skipped_row_with_its_reason(tmp_path):
     assert "unavailable: no fake device here" in done.stdout
     (row,) = (row for row in run.rows if row["status"] == "unavailable")
     assert (row["reason_code"], row["reason"]) == ("no_device", "no fake device here")
+
+
+def test_the_readme_lists_every_option():
+    parser = pytest.Parser(_ispytest=True)
+    conftest.pytest_addoption(parser)
+    options = {name for option in parser.getgroup("samestep").options for name in option.names()}
+    table = (Path(conftest.__file__).parent / "README.md").read_text().partition("\n## Options\n")[2]
+    rows = "\n".join(line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `--"))
+    assert set(re.findall(r"`(--[a-z-]+)", rows)) == options
