@@ -113,6 +113,14 @@ FAULTS = {
         ('"device": "/".join(sorted({tensor.device.type for tensor in held}))', '"device": "cuda"'),
         ("same_step and mlp-infer", "asked for cpu, the runtime runs on cuda"),
     ),
+    "multiplies in bfloat16": (
+        ('mkldnn.matmul.fp32_precision = "ieee"', 'mkldnn.matmul.fp32_precision = "bf16"'),
+        ("same_step and mlp-infer", "asked for fp32, the runtime runs float32 with bf16 matmul, ieee convolution"),
+    ),
+    "convolves in bfloat16": (
+        ('mkldnn.conv.fp32_precision = "ieee"', 'mkldnn.conv.fp32_precision = "bf16"'),
+        ("same_step and mlp-infer", "asked for fp32, the runtime runs float32 with ieee matmul, bf16 convolution"),
+    ),
     "takes another batch": (
         ("batch = self.batches[i % len(self.batches)]", "batch = self.batches[0 if i > 2 else i % 2]"),
         ("close_twice and infer", "must run batch 1 of 2; its outputs are those of [0]"),

@@ -1,7 +1,7 @@
 """The vocabulary of operations in which every model is written; each framework binds it once.
 
-Arrays are whatever the framework calls an array, and `+ - * /` are its own operators. An operation enters
-the vocabulary when two models need it or a runtime has a fused kernel for it.
+Arrays are whatever the framework calls an array; `+ - * /` and basic indexing (integers and slices, `x[:, 0]`) are
+its own operators. An operation enters the vocabulary when two models need it or a runtime has a fused kernel for it.
 """
 
 from __future__ import annotations
