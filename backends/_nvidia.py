@@ -12,10 +12,36 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from backends.base import Probe
+from backends.base import DeviceReading, Probe
 
-DEVICE_FILES = ("dev/nvidia0", "dev/nvidiactl", "dev/dxg")
-"""The first GPU, the driver's control file, and the GPU of a WSL 2 machine."""
+DEVICE_FILES = ("dev/nvidia0", "dev/nvidiactl", "usr/lib/wsl/lib/libcuda.so.1")
+"""The first GPU, the driver's control file, and NVIDIA's library on WSL 2, whose `/dev/dxg` any vendor's GPU has."""
+
+OUT_OF_MEMORY = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "can't allocate memory",
+)
+"""What torch says where memory ran out: its allocator's own error, those of CUDA and its libraries, the host's."""
+
+LOST = ("GPU is lost", "fallen off the bus", "uncorrectable ECC error", "CUDA_ERROR_ECC_UNCORRECTABLE")
+"""What the driver says where the device is gone until it is reset."""
+
+HARDWARE_SLOWDOWN = {0x8: "hw_slowdown", 0x20: "sw_thermal", 0x40: "hw_thermal", 0x80: "hw_power_brake"}
+OTHER_SLOWDOWN = {0x4: "sw_power_cap", 0x10: "sync_boost"}
+"""Bits of NVML's clocks event reasons (nvml.h)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether memory ran out on the device or the host, by what torch says: nothing is imported for it."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Returns whether the device is gone until it is reset."""
+    return any(text in str(error) for text in LOST)
 
 
 def probe_gpu(root: Path = Path("/")) -> Probe:
@@ -30,7 +56,7 @@ def probe_gpu(root: Path = Path("/")) -> Probe:
         return Probe("absent", reason=reason, reason_code="no_device")
     if find_spec("pynvml") is None:
         return Probe("usable", _name_from_files(root))
-    return _ask_nvml(visible)
+    return _ask_nvml(visible, root)
 
 
 def _name_from_files(root: Path) -> str:
@@ -46,7 +72,7 @@ def _name_from_files(root: Path) -> str:
     return f"{models[0] if models else 'NVIDIA GPU'} (driver {found[1] if found else 'unknown'})"
 
 
-def _ask_nvml(visible: str) -> Probe:
+def _ask_nvml(visible: str, root: Path) -> Probe:
     """Returns what NVML says of the first visible GPU. `broken` where the driver does not answer."""
     import pynvml
 
@@ -56,7 +82,13 @@ def _ask_nvml(visible: str) -> Probe:
             if pynvml.nvmlDeviceGetCount() == 0:
                 reason = "the NVIDIA driver runs and sees no GPU: look into dmesg"
                 return Probe("absent", reason=reason, reason_code="no_device")
-            return Probe("usable", _name_from_nvml(pynvml, visible))
+            try:
+                handle = nvml_handle(pynvml, visible)
+            except pynvml.NVMLError as error:
+                if "CUDA_VISIBLE_DEVICES" not in os.environ:
+                    raise
+                return _not_found(visible, str(error), root)
+            return Probe("usable", _name_from_nvml(pynvml, handle))
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
@@ -64,13 +96,78 @@ def _ask_nvml(visible: str) -> Probe:
         return Probe("broken", reason=reason, reason_code="start_failed")
 
 
-def _name_from_nvml(nvml: Any, visible: str) -> str:
-    # NVML counts in PCI order and does not know CUDA_VISIBLE_DEVICES; CUDA's order may put another GPU first. The
-    # step's own `device_name` is what CUDA says.
+def _not_found(visible: str, error: str, root: Path) -> Probe:
+    """Returns what to make of a `CUDA_VISIBLE_DEVICES` that NVML does not know."""
+    if visible.startswith(("GPU-", "MIG-")):  # CUDA takes the beginning of a UUID too
+        return Probe("usable", _name_from_files(root))
+    reason = f"CUDA_VISIBLE_DEVICES={visible} names no GPU here ({error}): unset it, or name one of nvidia-smi -L"
+    return Probe("absent", reason=reason, reason_code="no_device")
+
+
+def nvml_handle(nvml: Any, visible: str) -> Any:
+    """Returns NVML's handle of a number or UUID out of `CUDA_VISIBLE_DEVICES`.
+
+    NVML counts in PCI order, and so does CUDA in our children (`bench/environment.py`).
+    """
     if visible.isdecimal():
-        handle = nvml.nvmlDeviceGetHandleByIndex(int(visible))
-    else:
-        handle = nvml.nvmlDeviceGetHandleByUUID(visible)
+        return nvml.nvmlDeviceGetHandleByIndex(int(visible))
+    return nvml.nvmlDeviceGetHandleByUUID(visible)
+
+
+def read_device(index: int) -> DeviceReading | None:
+    """Returns what NVML says of the CUDA device `index` now; None without NVML's library, or where it does not answer.
+
+    The throttle times are NVML's violation counters, in nanoseconds since the driver was loaded.
+    """
+    if find_spec("pynvml") is None:
+        return None
+    import pynvml
+
+    listed = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    visible = listed[index] if index < len(listed) else str(index)
+    try:
+        pynvml.nvmlInit()
+        try:
+            return _read_device(pynvml, nvml_handle(pynvml, visible))
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def _read_device(nvml: Any, handle: Any) -> DeviceReading:
+    def ask(function: str, *arguments: Any, otherwise: Any) -> Any:
+        """Returns what NVML answers, or `otherwise` where this device does not support the question."""
+        try:
+            return getattr(nvml, function)(handle, *arguments)
+        except nvml.NVMLError:
+            return otherwise
+
+    def violated_s(kind: int) -> float:
+        found = ask("nvmlDeviceGetViolationStatus", kind, otherwise=None)
+        return 0.0 if found is None else found.violationTime * 1e-9
+
+    clock_mhz = ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM, otherwise=None)
+    mask = ask("nvmlDeviceGetCurrentClocksEventReasons", otherwise=0)
+    others = {process.pid for process in ask("nvmlDeviceGetComputeRunningProcesses", otherwise=[])} - {os.getpid()}
+    errors = ask(
+        "nvmlDeviceGetTotalEccErrors",
+        nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+        nvml.NVML_VOLATILE_ECC,
+        otherwise=0,
+    )
+    return DeviceReading(
+        clock_hz=None if clock_mhz is None else clock_mhz * 1e6,
+        temperature_c=ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU, otherwise=None),
+        throttle_reasons=tuple(name for bit, name in (HARDWARE_SLOWDOWN | OTHER_SLOWDOWN).items() if mask & bit),
+        throttled_s=violated_s(nvml.NVML_PERF_POLICY_THERMAL) + violated_s(nvml.NVML_PERF_POLICY_RELIABILITY),
+        power_capped_s=violated_s(nvml.NVML_PERF_POLICY_POWER),
+        other_processes=len(others),
+        memory_errors=errors,
+    )
+
+
+def _name_from_nvml(nvml: Any, handle: Any) -> str:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     driver = nvml.nvmlSystemGetDriverVersion()
     return f"{nvml.nvmlDeviceGetName(handle)} (driver {driver}, compute capability {major}.{minor})"

@@ -32,6 +32,11 @@ def versions(distributions: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def xla_is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether JAX says that memory ran out, on the host or on any device."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def probe_cpu(module: str, distributions: Sequence[str], extra: str) -> Probe:
     """Returns whether the CPU runtime whose top-level package is `module` is installed here."""
     if find_spec(module) is None:

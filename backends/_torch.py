@@ -172,6 +172,7 @@ class TorchStep(Step):
         tensors = [*self.last.values()]
         if self.phase == "train":
             tensors += [*self.parameters.values(), *self.buffers.values()]
+            tensors += [x for state in self.optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
         for tensor in tensors:
             tensor.detach().view(-1)[0].item()
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, ClassVar
+from weakref import finalize
 
 import torch
 
@@ -21,8 +26,11 @@ class CompiledStep(TorchStep):
 
     def compile(self) -> None:
         """Runs both passes once, which compiles them; no optimiser step, so that the state stands still."""
-        # Else an earlier process's kernels are found on disk, and compile_s is the time of reading them.
-        torch.compiler.config.force_disable_caches = True
+        # An empty folder of its own: else an earlier process's kernels are found on disk, and compile_s is the time of
+        # reading them. With its caches switched off Inductor compiles into folders that nobody removes (2.13).
+        self.folder = Path(mkdtemp(prefix="samestep-inductor-"))
+        self.remove_folder = finalize(self, rmtree, self.folder, ignore_errors=True)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.folder)
         self.graphs = 0
         compiler = torch._dynamo.lookup_backend(self.backend)
 
@@ -44,11 +52,18 @@ class CompiledStep(TorchStep):
         if self.graphs == 0:
             raise RuntimeError("torch.compile compiled nothing: unset TORCH_COMPILE_DISABLE and TORCHDYNAMO_DISABLE")
 
+    def compilations(self) -> int:
+        return self.graphs
+
+    def close(self) -> None:
+        self.remove_folder()
+
     def effective(self) -> Mapping[str, str | int | float | bool]:
         return {
             **super().effective(),
             "compile_mode": f"torch.compile({self.backend}, fullgraph, static shapes)",
             "compiled_graphs": self.graphs,
+            "cxx": os.environ.get("CXX", ""),
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -28,35 +28,33 @@ def cuda_device(index: int) -> torch.device:
     return torch.device("cuda", index)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether memory ran out on the device or the host."""
-    # cuBLAS and cuDNN raise plain RuntimeErrors with this text, the allocator its own type.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "CUDA out of memory" in str(error)
-
-
 class TorchCudaStep(TorchStep):
-    """A step on a CUDA device: calls queue on its stream, and two events time the last step there."""
+    """A step on a CUDA device: calls queue on its stream."""
 
     fp32_switches: ClassVar[tuple[str, ...]] = ("ieee", "unset", "0")
 
     def __init__(self, request: Request, device: torch.device) -> None:
         super().__init__(request, device)
         self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-        self.is_timed = False
-
-    def step(self, i: int) -> None:
-        start, end = self.events
-        start.record()
-        super().step(i)
-        end.record()
-        self.is_timed = True
 
     def sync(self) -> None:
         torch.cuda.synchronize(self.device)
 
-    def device_seconds(self) -> float | None:
+    def mark(self) -> object:
+        event = torch.cuda.Event()
+        event.record()
+        return event
+
+    def wait(self, token: Any) -> None:
+        token.synchronize()
+
+    def device_step(self, i: int) -> float | None:
         start, end = self.events
-        return start.elapsed_time(end) / 1e3 if self.is_timed else None  # CUDA says milliseconds
+        start.record()
+        self.step(i)
+        end.record()
+        self.sync()
+        return float(start.elapsed_time(end)) / 1e3  # CUDA says milliseconds
 
     def precision_switches(self) -> dict[str, str]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -51,6 +51,50 @@ class Request:
     """The step as an ONNX file, for adapters that declare `needs_graph`."""
 
 
+@dataclass(frozen=True)
+class DeviceReading:
+    """What a device's driver says at one moment; times in seconds since whenever, None or 0 where it does not say."""
+
+    clock_hz: float | None = None
+    temperature_c: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    throttled_s: float = 0.0
+    """For how long heat or the hardware itself has slowed it."""
+    power_capped_s: float = 0.0
+    other_processes: int = 0
+    memory_errors: int = 0
+
+
+class Flow(ABC):
+    """Inference steps that overlap, `in_flight` of them at any moment: how a runtime keeps its device full.
+
+    It has a lifetime of its own: what it compiled beside the step goes with `close()`.
+    """
+
+    in_flight: int
+    setting: Mapping[str, int]
+    """What was chosen, for the row: streams, threads of each, requests."""
+
+    @abstractmethod
+    def run(self, least: int, seconds: float) -> Sequence[tuple[int, int]]:
+        """Runs steps for `seconds` and at least `least` of them, and returns when all are complete.
+
+        Returns of each step when it was started and when all of its outputs were complete, in nanoseconds of
+        `time.perf_counter_ns`. Batches rotate.
+        """
+
+    @abstractmethod
+    def outputs(self) -> Iterable[tuple[int, Mapping[str, NDArray[np.generic]]]]:
+        """Yields (number of the batch, its outputs on the host) of every buffer that the steps so far wrote into."""
+
+    @abstractmethod
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        """Returns what the runtime says of the flow, as `Step.effective` does of the step."""
+
+    def close(self) -> None:  # noqa: B027 - a default: most need nothing
+        """Gives back what the flow holds beside its step."""
+
+
 class Step(ABC):
     """A prepared step on its device. It has a lifetime: `close()` gives the device back."""
 
@@ -85,8 +129,30 @@ class Step(ABC):
     def effective(self) -> Mapping[str, str | int | float | bool]:
         """Returns what the runtime says it does: at least `device` (its kind) and `precision`, read back."""
 
-    def device_seconds(self) -> float | None:
-        """Returns the last step's seconds by the device's own clock, after `sync()`; None where it has none."""
+    def mark(self) -> object:
+        """Returns a token for all steps enqueued so far, without waiting."""
+        return None
+
+    def wait(self, token: object) -> None:
+        """Returns when the steps that `token` stands for are complete, while later ones may still run."""
+        self.sync()
+
+    def flows(self) -> Sequence[Callable[[], Flow]]:
+        """Returns ways to run inference steps that overlap, each opened by a call; the fastest is taken.
+
+        None where steps queue behind each other (`mark` and `wait`), or cannot overlap (`Adapter.serial_phases`).
+        """
+        return ()
+
+    def compilations(self) -> int:
+        """Returns how often the runtime has compiled so far: nothing may be compiled while steps are timed."""
+        return 0
+
+    def device_step(self, i: int) -> float | None:
+        """Runs one step to its end and returns its seconds by the device's own clock; None where it has none.
+
+        Apart from `step`, because the marks that it takes cost time of their own.
+        """
         return None
 
     def close(self) -> None:  # noqa: B027 - a default, not a forgotten abstract method: most need nothing
@@ -122,6 +188,8 @@ class Adapter(ABC):
     distributions: ClassVar[tuple[str, ...]] = ()
     """Installed distributions whose versions go into the row; the first one is the runtime."""
     known_failures: ClassVar[tuple[KnownFailure, ...]] = ()
+    workloads: ClassVar[tuple[str, ...] | None] = None
+    """The workloads that it runs; None: all but the controls."""
     presets: ClassVar[tuple[str, ...]] = PRESETS
     """Presets that take this backend without being asked for it by name."""
 
@@ -155,6 +223,14 @@ class Adapter(ABC):
     def prepare(self, request: Request) -> Step:
         """Builds the step and places its data on the device."""
 
+    def device_reading(self, index: int) -> DeviceReading | None:
+        """Returns what the driver says of device `index` now, in a millisecond or two; None where it says nothing."""
+        return None
+
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Returns whether the runtime says by `error` that memory ran out."""
         return isinstance(error, MemoryError)
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Returns whether the runtime says by `error` that the device is gone: nothing more is tried on it."""
+        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends._probes import probe_cpu
+from backends._probes import probe_cpu, xla_is_out_of_memory
 from backends.base import Adapter, Probe, Request, Step
 
 
@@ -24,11 +24,9 @@ class JaxCpu(Adapter):
         jax.config.update("jax_default_matmul_precision", "highest")
 
     def prepare(self, request: Request) -> Step:
-        import jax
+        from backends._jax import JaxStep, device_at
 
-        from backends._jax import JaxStep
-
-        return JaxStep(request, jax.devices("cpu")[request.device_index])
+        return JaxStep(request, device_at("cpu", request.device_index))
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+        return xla_is_out_of_memory(error)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-from backends._nvidia import probe_gpu
-from backends._probes import versions
-from backends.base import Adapter, Probe, Request, Step
+from backends._nvidia import is_lost, probe_gpu, read_device
+from backends._probes import versions, xla_is_out_of_memory
+from backends.base import Adapter, DeviceReading, Probe, Request, Step
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
@@ -44,5 +44,11 @@ class JaxCuda(Adapter):
 
         return JaxStep(request, device_at("cuda", request.device_index))
 
+    def device_reading(self, index: int) -> DeviceReading | None:
+        return read_device(index)
+
+    def is_lost(self, error: BaseException) -> bool:
+        return is_lost(error)
+
     def is_out_of_memory(self, error: BaseException) -> bool:
-        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+        return xla_is_out_of_memory(error)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from backends._probes import versions
+from backends._probes import versions, xla_is_out_of_memory
 from backends.base import Adapter, Probe, Request, Step
 
 VENDOR = "0x1ae0"
@@ -44,8 +45,9 @@ class JaxTpu(Adapter):
             reason = f"no TPU on the PCI bus (vendor {VENDOR}): run on a Cloud TPU VM"
             return Probe("absent", reason=reason, reason_code="no_device")
         device = f"{len(chips)} × {chips[0]}"
+        own_libtpu = Path(os.environ.get("TPU_LIBRARY_PATH") or ".").is_file()  # JAX takes it before the package's
         for module in ("jax", "libtpu"):
-            if find_spec(module) is None:
+            if find_spec(module) is None and not (module == "libtpu" and own_libtpu):
                 reason = f"{module} is not installed: pip install -e '.[tpu]'"
                 return Probe("absent", device, reason=reason, reason_code="not_installed")
         found = versions(self.distributions)
@@ -63,4 +65,4 @@ class JaxTpu(Adapter):
         return JaxStep(request, device_at("tpu", request.device_index))
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+        return xla_is_out_of_memory(error)

@@ -7,31 +7,30 @@ import shutil
 import sysconfig
 from pathlib import Path
 
-from backends._probes import probe_cpu
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Probe, Request, Step
+from backends.torch_cpu import TorchCpu
 
 
 def cxx() -> str | None:
-    """Returns the C++ compiler: `$CXX`, g++ or clang++, the first that is there."""
-    given = os.environ.get("CXX")
-    return next((name for name in (given, "g++", "clang++") if name and shutil.which(name)), None)
+    """Returns the C++ compiler: `$CXX` where that is set, else g++ or clang++; None where it is not there."""
+    names = (os.environ["CXX"],) if os.environ.get("CXX") else ("g++", "clang++")
+    return next((name for name in names if shutil.which(name)), None)
 
 
-class TorchCompileCpu(Adapter):
+class TorchCompileCpu(TorchCpu):
     """Compiled by Inductor to C++; every call waits, so that steps cannot overlap."""
 
-    device_kind = "cpu"
-    serial_phases = ("infer", "train")
-    distributions = ("torch",)
     presets = ("full",)
 
     def probe(self) -> Probe:
-        found = probe_cpu("torch", self.distributions, "torch")
+        found = super().probe()
         if found.status != "usable":
             return found
         reason = ""
         if cxx() is None:
-            reason = "no C++ compiler ($CXX, g++, clang++), which torch.compile needs: install g++"
+            named = os.environ.get("CXX")
+            what = f"no {named!r}, which $CXX names: unset it, or name one command" if named else "no g++ or clang++"
+            reason = f"{what}: torch.compile needs a C++ compiler; install g++"
         elif not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
             reason = f"no Python.h in {sysconfig.get_path('include')}, which torch.compile needs: install python3-dev"
         if reason:
@@ -40,12 +39,7 @@ class TorchCompileCpu(Adapter):
 
     def load(self, threads: int) -> None:
         os.environ["CXX"] = cxx() or "g++"  # Inductor itself looks no further than $CXX and g++ (2.13)
-        import torch
-
-        torch.set_num_threads(threads)
-        torch.set_num_interop_threads(1)
-        torch.backends.mkldnn.matmul.fp32_precision = "ieee"
-        torch.backends.mkldnn.conv.fp32_precision = "ieee"
+        super().load(threads)
 
     def prepare(self, request: Request) -> Step:
         import torch
@@ -53,7 +47,3 @@ class TorchCompileCpu(Adapter):
         from backends._torch_compile import CompiledStep
 
         return CompiledStep(request, torch.device("cpu"))
-
-    def is_out_of_memory(self, error: BaseException) -> bool:
-        # torch's CPU allocator raises a plain RuntimeError with this text (DefaultCPUAllocator, 2.13).
-        return isinstance(error, MemoryError) or "can't allocate memory" in str(error)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from backends._nvidia import probe_torch_cuda
-from backends.base import Adapter, Probe, Request, Step
+from typing import ClassVar
+
+from backends._nvidia import is_lost, is_out_of_memory, probe_torch_cuda, read_device
+from backends.base import Adapter, DeviceReading, Probe, Request, Step
 
 
 class TorchCuda(Adapter):
     """Eager PyTorch on one GPU; steps queue."""
 
     device_kind = "cuda"
-    distributions = ("torch", "nvidia-ml-py")
+    distributions: ClassVar[tuple[str, ...]] = ("torch", "nvidia-ml-py")
 
     def probe(self) -> Probe:
         return probe_torch_cuda()
@@ -28,7 +30,11 @@ class TorchCuda(Adapter):
 
         return TorchCudaStep(request, cuda_device(request.device_index))
 
-    def is_out_of_memory(self, error: BaseException) -> bool:
-        from backends._torch_cuda import is_out_of_memory
+    def device_reading(self, index: int) -> DeviceReading | None:
+        return read_device(index)
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
         return is_out_of_memory(error)
+
+    def is_lost(self, error: BaseException) -> bool:
+        return is_lost(error)

@@ -4,6 +4,7 @@ The compiler here is `aot_eager`, which traces as Inductor does and generates no
 torch_compile_cpu` runs Inductor.
 """
 
+import os
 import shutil
 import sys
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import torch
 import backends
 from backends._torch_compile import CompiledCudaStep, CompiledStep
 from tests.fakes.hardware import Prepared, fake_cuda, fake_gpu_files, kept_switches
-from workloads.catalog import CATALOG
+from workloads.catalog import MODELS
 
 # torch says so on every compilation without caches, which is what we ask for (2.13).
 pytestmark = pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWarning")
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWa
 CPU, CUDA = backends.get("torch_compile_cpu"), backends.get("torch_compile_cuda")
 
 
-@pytest.fixture(scope="module", params=[(w, p) for w in CATALOG for p in ("infer", "train")], ids="-".join)
+@pytest.fixture(scope="module", params=[(w, p) for w in MODELS for p in ("infer", "train")], ids="-".join)
 def prepared(request, tmp_path_factory):
     return Prepared(*request.param, tmp_path_factory.mktemp("prepared"))
 
@@ -69,14 +70,22 @@ def test_the_row_says_how_it_was_compiled(small):
     assert step.effective()["compile_mode"] == "torch.compile(aot_eager, fullgraph, static shapes)"
 
 
-def test_the_compiler_is_inductor_and_kernels_are_not_taken_from_disk(monkeypatch, small):
+def test_the_compiler_is_inductor(monkeypatch, small):
     monkeypatch.undo()
     asked = []
     real = torch._dynamo.lookup_backend
     monkeypatch.setattr(torch._dynamo, "lookup_backend", lambda name: asked.append(name) or real("eager"))
     CPU.prepare(small.request).compile()
     assert asked[0] == "inductor"
-    assert torch.compiler.config.force_disable_caches
+
+
+def test_kernels_are_compiled_into_a_folder_that_was_empty_and_goes(small):
+    step = CPU.prepare(small.request)
+    step.compile()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(step.folder)
+    assert step.folder.is_dir()
+    step.close()
+    assert not step.folder.exists()
 
 
 def test_torch_compile_that_does_nothing_is_refused(monkeypatch, small):
@@ -106,8 +115,7 @@ def test_cuda_step_compiles_with_events_and_switches(monkeypatch, small):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # the compiler would go and look for itself
     step.compile()
     assert small.verify(CUDA, step)["verification"] == "passed"
-    step.step(0)
-    assert step.device_seconds() == 1e-3
+    assert step.device_step(0) == 1e-3
     said = step.effective()
     assert (said["compiled_graphs"], said["cudnn_conv_fp32_precision"]) == (1, "ieee")
 
@@ -118,7 +126,7 @@ def test_cuda_step_compiles_with_events_and_switches(monkeypatch, small):
         (None, {"g++", "clang++"}, "g++"),
         (None, {"clang++"}, "clang++"),
         ("icpx", {"icpx", "g++"}, "icpx"),
-        ("icpx", {"g++"}, "g++"),
+        ("icpx", {"g++"}, None),
         (None, set(), None),
     ],
 )
@@ -135,7 +143,9 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     probe = CPU.probe()
     assert (probe.status, probe.reason_code) == ("absent", "not_installed")
-    assert probe.reason == "no C++ compiler ($CXX, g++, clang++), which torch.compile needs: install g++"
+    assert probe.reason == "no g++ or clang++: torch.compile needs a C++ compiler; install g++"
+    monkeypatch.setenv("CXX", "ccache g++")
+    assert CPU.probe().reason.startswith("no 'ccache g++', which $CXX names: unset it")
 
 
 def test_without_pythons_headers_it_says_what_to_install(monkeypatch, tmp_path):

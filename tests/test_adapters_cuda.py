@@ -11,8 +11,9 @@ import torch
 
 import backends
 from backends import _jax, _nvidia, _torch, torch_cuda
+from backends.base import DeviceReading
 from bench.verify import Refused
-from tests.fakes.hardware import NVMLError, Prepared, fake_cuda, fake_gpu_files, fake_nvml, kept_switches
+from tests.fakes.hardware import FakeEvent, NVMLError, Prepared, fake_cuda, fake_gpu_files, fake_nvml, kept_switches
 
 TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")
 
@@ -198,10 +199,19 @@ def test_torch_step_on_a_fake_device_passes(monkeypatch, prepared):
 
 def test_device_time_is_that_between_the_steps_events(monkeypatch, prepared):
     step = loaded_torch_step(monkeypatch, prepared)
-    assert step.device_seconds() is None
+    before = FakeEvent.clock
     step.step(0)
+    assert FakeEvent.clock == before  # what is timed by the host has no events in it
+    assert step.device_step(1) == 1e-3
+
+
+def test_a_mark_is_an_event_that_is_waited_for_alone(monkeypatch, prepared):
+    step = loaded_torch_step(monkeypatch, prepared)
+    step.step(0)
+    first = step.mark()
     step.step(1)
-    assert step.device_seconds() == 1e-3
+    step.wait(first)
+    assert FakeEvent.waited == (first.at,)
 
 
 def test_sync_waits_for_the_steps_device(monkeypatch, prepared):
@@ -264,6 +274,84 @@ def test_out_of_memory_is_told_from_other_errors(name):
     assert adapter.is_out_of_memory(RuntimeError("CUDA out of memory."))
     assert adapter.is_out_of_memory(MemoryError())
     assert not adapter.is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+@pytest.mark.parametrize("name", ["torch_cuda", "torch_compile_cuda"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+    ],
+)
+def test_every_librarys_out_of_memory_is_known(name, text):
+    assert backends.get(name).is_out_of_memory(RuntimeError(text))
+
+
+@pytest.mark.parametrize("name", ["torch_cuda", "torch_compile_cuda", "jax_cuda"])
+def test_a_lost_device_is_told_from_other_errors(name):
+    adapter = backends.get(name)
+    assert adapter.is_lost(RuntimeError("NVML: GPU is lost"))
+    assert adapter.is_lost(RuntimeError("CUDA error: uncorrectable ECC error encountered"))
+    assert not adapter.is_lost(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_asking_for_the_error_imports_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "backends._torch_cuda", raising=False)
+    assert not TORCH.is_out_of_memory(ImportError("libcudnn.so.9: cannot open shared object file"))
+
+
+def unknown(*_):
+    raise NVMLError("Not Found")
+
+
+@pytest.mark.parametrize(
+    ("visible", "status"), [("NoDevFiles", "absent"), ("7", "absent"), ("GPU-8932f937", "usable"), ("MIG-1", "usable")]
+)
+def test_what_cuda_visible_devices_names(monkeypatch, tmp_path, installed, visible, status):
+    fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
+    installed(tmp_path, "pynvml")
+    lookups = {"nvmlDeviceGetHandleByUUID": unknown, "nvmlDeviceGetHandleByIndex": unknown}
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**lookups))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    probe = _nvidia.probe_gpu()
+    assert probe.status == status
+    if status == "absent":
+        assert f"CUDA_VISIBLE_DEVICES={visible} names no GPU here (Not Found)" in probe.reason
+
+
+@pytest.mark.parametrize("adapter", [TORCH, JAX], ids=lambda adapter: adapter.name)
+def test_what_the_driver_says_while_it_runs(monkeypatch, tmp_path, installed, adapter):
+    installed(tmp_path, "pynvml")
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    assert adapter.device_reading(0) == DeviceReading(
+        clock_hz=1.98e9,
+        temperature_c=54,
+        throttle_reasons=("hw_thermal", "sw_power_cap"),
+        throttled_s=3.0,
+        power_capped_s=5.0,
+        other_processes=1,
+        memory_errors=4,
+    )
+
+
+def test_a_question_that_a_device_does_not_support_has_no_answer(monkeypatch, tmp_path, installed):
+    installed(tmp_path, "pynvml")
+    asked = ("ClockInfo", "CurrentClocksEventReasons", "ComputeRunningProcesses", "TotalEccErrors", "Temperature")
+    answers = {f"nvmlDeviceGet{name}": unknown for name in (*asked, "ViolationStatus")}
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**answers))
+    assert TORCH.device_reading(0) == DeviceReading()
+
+
+def test_without_nvml_nothing_is_read(monkeypatch, tmp_path, installed):
+    installed(tmp_path)
+    assert TORCH.device_reading(0) is None
+    installed(tmp_path, "pynvml")
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlInit=unknown))
+    assert TORCH.device_reading(0) is None
 
 
 def test_jax_out_of_memory():

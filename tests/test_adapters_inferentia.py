@@ -11,7 +11,7 @@ from backends.base import Request
 from bench import artifacts, verify
 from bench.trial import WrongResult, verify_step
 from workloads import data
-from workloads.catalog import CATALOG, load
+from workloads.catalog import MODELS, load
 from workloads.tolerance import tolerances
 
 ADAPTER = inferentia.Inferentia()
@@ -129,7 +129,9 @@ def made(tmp_path_factory):
             folders[kind] = tmp_path_factory.mktemp(kind)
             artifacts.MAKERS[kind](workload, "infer", folders[kind], dict(folders))
         batches = tuple(data.make_batches(workload))
-        request = Request(workload, "infer", "fp32", 1, 3, data.make_parameters(workload), batches)
+        request = Request(
+            workload, "infer", "fp32", torch.get_num_threads(), 3, data.make_parameters(workload), batches
+        )
         return request, artifacts.load_expected(folders["expected"])
 
     return make
@@ -144,7 +146,7 @@ def verified(made, name="mlp"):
     return request, step, columns
 
 
-@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize("name", MODELS)
 def test_what_it_runs_is_verified(neuronx, made, name):
     assert verified(made, name)[2]["verification"] == "passed"
 

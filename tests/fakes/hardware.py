@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -28,7 +29,8 @@ class Prepared:
             artifacts.MAKERS[kind](self.workload, phase, folders[kind], dict(folders))
         self.expected = artifacts.load_expected(folders["expected"])
         parameters, batches = data.make_parameters(self.workload), tuple(data.make_batches(self.workload))
-        self.request = Request(self.workload, phase, "fp32", 1, 0, parameters, batches)
+        threads = torch.get_num_threads()
+        self.request = Request(self.workload, phase, "fp32", threads, 0, parameters, batches)
 
     def verify(self, adapter, step):
         """Returns verification's columns of `step`, as a cell would."""
@@ -40,16 +42,21 @@ class FakeEvent:
     """An event that counts when it is recorded; one count is a millisecond."""
 
     clock = 0
+    waited = ()
 
-    def __init__(self, enable_timing):
-        assert enable_timing
+    def __init__(self, enable_timing=False):
+        self.enable_timing = enable_timing
 
     def record(self):
         FakeEvent.clock += 1
         self.at = FakeEvent.clock
 
     def elapsed_time(self, end):
+        assert self.enable_timing
         return float(end.at - self.at)
+
+    def synchronize(self):
+        FakeEvent.waited += (self.at,)
 
 
 def fake_cuda(monkeypatch, **changes):
@@ -63,6 +70,7 @@ def fake_cuda(monkeypatch, **changes):
         "get_device_name": lambda device: "NVIDIA H100 80GB HBM3",
         "max_memory_allocated": lambda device: 123456,
     }
+    monkeypatch.setattr(FakeEvent, "waited", ())
     for name, value in (device | changes).items():
         monkeypatch.setattr(torch.cuda, name, value)
     place = _torch.to_torch
@@ -102,8 +110,23 @@ def fake_nvml(**changes):
         "nvmlDeviceGetCudaComputeCapability": capability,
         "nvmlSystemGetDriverVersion": lambda: "580.95.05",
         "nvmlDeviceGetName": lambda handle: f"NVIDIA {handle}",
+        "nvmlDeviceGetClockInfo": lambda handle, kind: 1980,
+        "nvmlDeviceGetTemperature": lambda handle, kind: 54,
+        "nvmlDeviceGetCurrentClocksEventReasons": lambda handle: 0x44,
+        "nvmlDeviceGetComputeRunningProcesses": lambda handle: [SimpleNamespace(pid=p) for p in (os.getpid(), 1)],
+        "nvmlDeviceGetViolationStatus": lambda handle, kind: SimpleNamespace(violationTime=kind * 10**9),
+        "nvmlDeviceGetTotalEccErrors": lambda handle, kind, counter: 4,
     }
-    return SimpleNamespace(**functions | changes)
+    constants = {
+        "NVML_CLOCK_SM": 1,
+        "NVML_TEMPERATURE_GPU": 0,
+        "NVML_PERF_POLICY_POWER": 5,
+        "NVML_PERF_POLICY_THERMAL": 1,
+        "NVML_PERF_POLICY_RELIABILITY": 2,
+        "NVML_MEMORY_ERROR_TYPE_UNCORRECTED": 1,
+        "NVML_VOLATILE_ECC": 0,
+    }
+    return SimpleNamespace(**constants | functions | changes)
 
 
 def fake_gpu_files(monkeypatch, root, *files):
