@@ -14,6 +14,9 @@ from backends.base import Request, Step
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, IGNORED_LABEL, Array, Ops, Parameters
 from workloads.workload import initial_state, train_step
 
+COMPILED = "/jax/core/compile/backend_compile_duration"
+"""The event that JAX reports for each executable that XLA has compiled (jax._src.dispatch)."""
+
 
 class JaxOps(Ops):
     """The operations in `jax.numpy` and `jax.nn`, which XLA fuses."""
@@ -125,6 +128,8 @@ class JaxStep(Step):
     def __init__(self, request: Request, device: jax.Device) -> None:
         self.request = request
         self.device = device
+        self.compiled = 0
+        jax.monitoring.register_event_duration_secs_listener(self._heard)
         self.ops: Ops = JaxOps()
         workload = request.workload
         parameters = {name: jax.device_put(np.array(p), device) for name, p in request.parameters.items()}
@@ -145,6 +150,12 @@ class JaxStep(Step):
         loss, state = train_step(workload, self.ops, value_and_grad, held, batch)
         return {"loss": loss}, state
 
+    def _heard(self, event: str, duration: float, **more: Any) -> None:
+        self.compiled += event == COMPILED
+
+    def compilations(self) -> int:
+        return self.compiled
+
     def compile(self) -> None:
         donated = 0 if self.request.phase == "train" else ()
         self.executable = jax.jit(self._step, donate_argnums=donated).lower(self.held, self.batches[0]).compile()
@@ -158,6 +169,13 @@ class JaxStep(Step):
 
     def sync(self) -> None:
         jax.block_until_ready((self.last, self.held))
+
+    def mark(self) -> object:
+        # The outputs alone: the state of a training step is given away to the next one.
+        return self.last
+
+    def wait(self, token: object) -> None:
+        jax.block_until_ready(token)
 
     def touch(self) -> None:
         state = self.held if self.request.phase == "train" else None

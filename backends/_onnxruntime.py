@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import ceil
+from threading import Barrier
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from backends.base import Request, Step
+from backends.base import Flow, Request, Step
 from workloads.workload import initial_state
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
@@ -27,16 +32,10 @@ class OnnxRuntimeStep(Step):
         self.request = request
         self.provider = provider
         self.count = 0
-        self.options = ort.SessionOptions()
-        self.options.intra_op_num_threads = request.threads
-        self.options.inter_op_num_threads = 1
-        self.options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self.options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
 
     def compile(self) -> None:
         request = self.request
-        self.session = ort.InferenceSession(str(request.graph), self.options, providers=[self.provider])
-        self.session.disable_fallback()
+        self.session = open_session(request, self.provider, request.threads)
         batches = [
             {s.name: self._value(b[s.name]) for s in request.workload.phase_inputs(request.phase)}
             for b in request.batches
@@ -92,17 +91,100 @@ class OnnxRuntimeStep(Step):
             yield name, value.numpy()
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
-        placed: Counter[str] = Counter()
-        for group in self.session.get_provider_graph_assignment_info():
-            placed[group.ep_name] += len(group.get_nodes())
-        floats = {o.type for o in (*self.session.get_inputs(), *self.session.get_outputs()) if "int" not in o.type}
-        options = self.session.get_session_options()
-        return {
-            "device": "cpu" if set(placed) == {"CPUExecutionProvider"} else "/".join(sorted(placed)),
-            "precision": "fp32" if floats == {"tensor(float)"} else "/".join(sorted(floats)),
-            "provider": self.session.get_providers()[0],
-            "nodes_by_provider": " ".join(f"{name}:{n}" for name, n in sorted(placed.items())),
-            "threads": options.intra_op_num_threads,
-            "compile_mode": f"graph optimisation {options.graph_optimization_level.name}",
-            "optimizer": f"workloads.optim.{type(self.request.workload.optimizer).__name__}",
-        }
+        optimizer = f"workloads.optim.{type(self.request.workload.optimizer).__name__}"
+        return {**effective_of(self.session), "optimizer": optimizer}
+
+    def flows(self) -> list[Callable[[], Flow]]:
+        """Several runs at once on one session, from a thread each: every way to share out the threads evenly."""
+        threads = self.request.threads
+        counts = [n for n in range(2, threads + 1) if threads % n == 0] if self.request.phase == "infer" else []
+        return [partial(OnnxRuntimeFlow, self.request, self.provider, streams) for streams in counts]
+
+
+class OnnxRuntimeFlow(Flow):
+    """Runs of one session from `streams` threads, each with buffers of its own. `run` lets go of Python's lock."""
+
+    def __init__(self, request: Request, provider: str, streams: int) -> None:
+        each = request.threads // streams
+        self.session = open_session(request, provider, each)
+        self.in_flight = streams
+        self.setting = {"streams": streams, "threads_per_stream": each, "requests": streams}
+        value = ort.OrtValue.ortvalue_from_numpy
+        self.results = [[self._results() for _ in request.batches] for _ in range(streams)]
+        self.bindings = []
+        for results in self.results:
+            bindings = []
+            for batch, result in zip(request.batches, results, strict=True):
+                binding = self.session.io_binding()
+                for spec in request.workload.inputs:
+                    binding.bind_ortvalue_input(spec.name, value(np.array(batch[spec.name])))
+                for name, array in result.items():
+                    binding.bind_ortvalue_output(name, array)
+                bindings.append(binding)
+            self.bindings.append(bindings)
+
+    def _results(self) -> dict[str, Any]:
+        value = ort.OrtValue.ortvalue_from_numpy
+        return {o.name: value(np.zeros(o.shape, DTYPES[o.type])) for o in self.session.get_outputs()}
+
+    def run(self, least: int, seconds: float) -> list[tuple[int, int]]:
+        # Whole turns through the batches, so that every buffer is written.
+        turns = len(self.bindings[0])
+        quota = turns * ceil(least / self.in_flight / turns)
+        begin = Barrier(self.in_flight)
+
+        def stream(number: int) -> list[tuple[int, int]]:
+            bindings, run = self.bindings[number], self.session.run_with_iobinding
+            spans: list[tuple[int, int]] = []
+            begin.wait()
+            end = perf_counter_ns() + round(seconds * 1e9)
+            i = number
+            while len(spans) < quota or perf_counter_ns() < end:
+                start = perf_counter_ns()
+                run(bindings[i % turns])
+                spans.append((start, perf_counter_ns()))
+                i += 1
+            return spans
+
+        with ThreadPoolExecutor(self.in_flight) as pool:
+            return [span for spans in pool.map(stream, range(self.in_flight)) for span in spans]
+
+    def outputs(self) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+        for results in self.results:
+            for batch, result in enumerate(results):
+                yield batch, {name: value.numpy() for name, value in result.items()}
+
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        found = effective_of(self.session)
+        return {**found, "threads": found["threads"] * self.in_flight}
+
+
+def open_session(request: Request, provider: str, threads: int) -> Any:
+    """Returns a session of the request's graph on `threads` threads, which never falls back to another provider."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = ort.InferenceSession(str(request.graph), options, providers=[provider])
+    session.disable_fallback()
+    return session
+
+
+def effective_of(session: Any) -> dict[str, Any]:
+    """Returns what a session says of itself: where its nodes run, in what precision, on how many threads."""
+    placed: Counter[str] = Counter()
+    for group in session.get_provider_graph_assignment_info():
+        placed[group.ep_name] += len(group.get_nodes())
+    floats = {o.type for o in (*session.get_inputs(), *session.get_outputs()) if "int" not in o.type}
+    options = session.get_session_options()
+    provider = session.get_providers()[0]
+    return {
+        "device": "cpu" if set(placed) == {"CPUExecutionProvider"} else "/".join(sorted(placed)),
+        "precision": "fp32" if floats == {"tensor(float)"} else "/".join(sorted(floats)),
+        "provider": provider,
+        "nodes_by_provider": " ".join(f"{name}:{n}" for name, n in sorted(placed.items())),
+        "nodes_share": placed[provider] / max(1, placed.total()),
+        "threads": options.intra_op_num_threads,
+        "compile_mode": f"graph optimisation {options.graph_optimization_level.name}",
+    }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from backends.base import Request, Step
+from backends.base import Flow, Request, Step
 from workloads.workload import initial_state
 
 
@@ -35,18 +37,7 @@ class OpenVinoStep(Step):
         ]
 
     def compile(self) -> None:
-        self.compiled = self.core.compile_model(
-            self.model,
-            self.device,
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                # Without it a CPU that can do bf16 runs an fp32 model in bf16.
-                "INFERENCE_PRECISION_HINT": "f32",
-                "INFERENCE_NUM_THREADS": self.request.threads,
-                # The parent has pinned the process already.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+        self.compiled = self.compile_model({"PERFORMANCE_HINT": "LATENCY"})
         held = {f"next.{name}" for name in self.buffers[0]}
         self.results = {
             name: np.zeros(tuple(port.shape), port.element_type.to_dtype())
@@ -56,6 +47,17 @@ class OpenVinoStep(Step):
         }
         directions = [self.buffers, self.buffers[::-1]]
         self.requests = [[self._bind(batch, *pair) for batch in self.batches] for pair in directions]
+
+    def compile_model(self, hints: Mapping[str, Any]) -> Any:
+        """Returns the model compiled with these hints, in the precision and with the threads of the request."""
+        fixed = {
+            # Without it a CPU that can do bf16 runs an fp32 model in bf16.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": self.request.threads,
+            # The parent has pinned the process already.
+            "ENABLE_CPU_PINNING": False,
+        }
+        return self.core.compile_model(self.model, self.device, {**fixed, **hints})
 
     def _result_names(self) -> set[str]:
         if self.request.phase == "train":
@@ -94,20 +96,87 @@ class OpenVinoStep(Step):
         yield from self.buffers[self.count & 1].items()
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
-        def read(key: str) -> Any:
-            return self.compiled.get_property(key)
+        optimizer = f"workloads.optim.{type(self.request.workload.optimizer).__name__}"
+        return {**effective_of(self.compiled), "optimizer": optimizer}
 
-        precision = str(read("INFERENCE_PRECISION_HINT")).lower()
-        return {
-            "device": "/".join(read("EXECUTION_DEVICES")).lower(),
-            "precision": "fp32" if "float32" in precision or "f32" in precision else precision,
-            "inference_precision_hint": precision,
-            "performance_hint": str(read("PERFORMANCE_HINT")),
-            "threads": int(read("INFERENCE_NUM_THREADS")),
-            "streams": str(read("NUM_STREAMS")),
-            "compile_mode": "openvino",
-            "optimizer": f"workloads.optim.{type(self.request.workload.optimizer).__name__}",
-        }
+    def flows(self) -> list[Callable[[], Flow]]:
+        """Requests in flight as OpenVINO's own hint for throughput has it, and with a stream for every thread."""
+        if self.request.phase != "infer":
+            return []
+        hints: list[dict[str, Any]] = [{"PERFORMANCE_HINT": "THROUGHPUT"}]
+        if self.request.threads > 1:
+            hints.append({"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self.request.threads})
+        return [partial(OpenVinoFlow, self, hint) for hint in hints]
+
+
+class OpenVinoFlow(Flow):
+    """An `AsyncInferQueue` of requests, each bound to one batch and to results of its own."""
+
+    def __init__(self, step: OpenVinoStep, hints: Mapping[str, Any]) -> None:
+        self.compiled = step.compile_model(hints)
+        batches = step.batches
+        # At least one for each batch, so that batches rotate though every request keeps its own.
+        self.in_flight = max(len(batches), int(self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
+        streams = int(self.compiled.get_property("NUM_STREAMS"))
+        each = int(self.compiled.get_property("INFERENCE_NUM_THREADS")) // max(1, streams)
+        self.setting = {"streams": streams, "threads_per_stream": each, "requests": self.in_flight}
+        self.queue = ov.AsyncInferQueue(self.compiled, self.in_flight)
+        self.written: list[tuple[int, dict[str, Any]]] = []
+        for number in range(self.in_flight):
+            batch = number % len(batches)
+            request = self.queue[number]
+            for port in self.compiled.inputs:
+                array = batches[batch][_one(port.get_names(), batches[batch])]
+                request.set_tensor(port, ov.Tensor(array, shared_memory=True))
+            results: dict[str, Any] = {}
+            for port in self.compiled.outputs:
+                array = np.zeros(tuple(port.shape), port.element_type.to_dtype())
+                request.set_tensor(port, ov.Tensor(array, shared_memory=True))
+                results |= dict.fromkeys(port.get_names(), array)
+            self.written.append((batch, results))
+        self.queue.set_callback(self._complete)
+
+    def _complete(self, request: Any, number: int) -> None:
+        self.ends[number] = perf_counter_ns()
+
+    def run(self, least: int, seconds: float) -> list[tuple[int, int]]:
+        starts: list[int] = []
+        self.ends: dict[int, int] = {}
+        queue = self.queue
+        end = perf_counter_ns() + round(seconds * 1e9)
+        while len(starts) < max(least, self.in_flight) or perf_counter_ns() < end:
+            queue.get_idle_request_id()  # waits for one
+            starts.append(perf_counter_ns())
+            queue.start_async(userdata=len(starts) - 1)
+        queue.wait_all()
+        return [(start, self.ends[number]) for number, start in enumerate(starts)]
+
+    def outputs(self) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+        yield from self.written
+
+    def effective(self) -> Mapping[str, str | int | float | bool]:
+        return effective_of(self.compiled)
+
+    def close(self) -> None:
+        del self.queue, self.compiled
+
+
+def effective_of(compiled: Any) -> dict[str, Any]:
+    """Returns what a compiled model says of itself: device, precision, threads, streams."""
+
+    def read(key: str) -> Any:
+        return compiled.get_property(key)
+
+    precision = str(read("INFERENCE_PRECISION_HINT")).lower()
+    return {
+        "device": "/".join(read("EXECUTION_DEVICES")).lower(),
+        "precision": "fp32" if "float32" in precision or "f32" in precision else precision,
+        "inference_precision_hint": precision,
+        "performance_hint": str(read("PERFORMANCE_HINT")),
+        "threads": int(read("INFERENCE_NUM_THREADS")),
+        "streams": int(read("NUM_STREAMS")),
+        "compile_mode": "openvino",
+    }
 
 
 def _one(names: set[str], known: Mapping[str, Any]) -> str:

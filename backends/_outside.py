@@ -117,6 +117,9 @@ def declaration_faults(adapter: Adapter) -> list[str]:
             faults.append(f"precisions must include fp32: no workload has tolerances for another yet; got {value!r}")
         elif attribute == "presets" and not set(value) <= set(PRESETS):
             faults.append(f"presets must be of {', '.join(PRESETS)}, got {value!r}")
+    named: object = adapter.workloads
+    if named is not None and not (isinstance(named, tuple) and named and all(isinstance(word, str) for word in named)):
+        faults.append(f"workloads must be None or a tuple of names, got {named!r}")
     failures: object = adapter.known_failures
     if not isinstance(failures, tuple) or not all(isinstance(failure, KnownFailure) for failure in failures):
         faults.append(f"known_failures must be a tuple of KnownFailure, got {failures!r}")

@@ -7,10 +7,10 @@ from backends.base import Adapter, Probe, Request, Step
 
 
 class OnnxRuntimeCpu(Adapter):
-    """ONNX Runtime on the CPU; `run` waits, and one session's steps share its threads."""
+    """ONNX Runtime on the CPU. Training steps chain through their state; inference may run from several threads."""
 
     device_kind = "cpu"
-    serial_phases = ("infer", "train")
+    serial_phases = ("train",)
     needs_graph = True
     distributions = ("onnxruntime",)
 

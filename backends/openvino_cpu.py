@@ -7,10 +7,10 @@ from backends.base import Adapter, Probe, Request, Step
 
 
 class OpenVinoCpu(Adapter):
-    """OpenVINO on the CPU, one synchronous request at a time."""
+    """OpenVINO on the CPU. Training steps chain through their state; inference requests may overlap."""
 
     device_kind = "cpu"
-    serial_phases = ("infer", "train")
+    serial_phases = ("train",)
     needs_graph = True
     distributions = ("openvino",)
 

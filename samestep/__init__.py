@@ -19,6 +19,8 @@ _ROOM_NAMES = ("workloads", "backends", "bench", "results")
 _PUBLIC = {
     "Adapter": "backends.base",
     "AdapterConformance": "bench.conformance",
+    "DeviceReading": "backends.base",
+    "Flow": "backends.base",
     "KnownFailure": "backends.base",
     "Ops": "workloads.ops",
     "Probe": "backends.base",
@@ -33,6 +35,8 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given b
 
 if TYPE_CHECKING:
     from backends.base import Adapter as Adapter
+    from backends.base import DeviceReading as DeviceReading
+    from backends.base import Flow as Flow
     from backends.base import KnownFailure as KnownFailure
     from backends.base import Probe as Probe
     from backends.base import Request as Request

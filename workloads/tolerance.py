@@ -67,6 +67,13 @@ TOLERANCES: Mapping[tuple[str, str, str], Mapping[str, Tolerance]] = {
         "second_moment": Tolerance(6e-5, 1e-5, correct_error=1.6e-5, correct_scale=1.7e-6),
         "parameter_change": Tolerance(3e-3, 1.5e-3, correct_error=5.2e-4, correct_scale=2.4e-4),
     },
+    ("control_matmul", "", "fp32"): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=0, correct_scale=0),
+    },
+    # A copy is exact.
+    ("control_copy", "", "fp32"): {
+        "output": Tolerance(1e-12, 1e-12, correct_error=0, correct_scale=0),
+    },
 }
 """By workload, size and precision; size "" stands for every size without an entry of its own."""
 

@@ -115,6 +115,11 @@ class Workload:
         return json.dumps(self.description(), sort_keys=True, separators=(",", ":"))
 
 
+def no_training(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
+    """Stands in for the loss of a workload that has no training step. Raises ValueError."""
+    raise ValueError("this workload has no training step")
+
+
 ValueAndGrad = Callable[
     [Callable[[Parameters], tuple[Array, Parameters]], Parameters], tuple[tuple[Array, Parameters], Parameters]
 ]
