@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import get_terminal_size
@@ -17,18 +18,23 @@ import pytest
 import backends
 from backends.base import PHASES
 from bench import plan
-from bench.cache import Cache, default_root
+from bench.cache import Cache, UnsafeCache, default_root
 from bench.cell import Cell
+from bench.effort import METHOD_VERSION, Effort
 from bench.environment import usable_cpus
-from bench.measure import Effort
+from bench.lock import BUSY_EXIT, Busy, MachineLock
+from bench.record import Launch
 from bench.replay import ReplayTimer, replay
-from bench.session import SKIPPED, BenchSession
-from bench.suite import Suite
+from bench.session import SKIPPED, BenchSession, Order
+from bench.suite import Suite, probed
 from results.csvfile import write_csv
+from results.files import AtomicPath, ResultsError
 from results.human import in_words
 from results.journal import Journal, JournalError, new_run_id
-from results.machine import describe_machine
-from results.run import read_run
+from results.machine import describe_machine, describe_software
+from results.row import cell_of as key_of
+from results.row import make_row
+from results.run import Run, read_run
 from samestep import __version__
 from workloads.catalog import CATALOG
 
@@ -41,6 +47,10 @@ SPEAKING = Lock()
 """Held by whoever shows a line: what several makers say must not meet in pytest's capturing."""
 SESSION = pytest.StashKey[BenchSession]()
 SELECTION = pytest.StashKey[plan.Selection]()
+SEED = pytest.StashKey[str]()
+PAST = pytest.StashKey[Run | None]()
+LOCK = pytest.StashKey[MachineLock]()
+JSON = pytest.StashKey[AtomicPath]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,29 +61,78 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--phases", metavar="LIST", help=f"phases, of: {', '.join(PHASES)}")
     group.addoption("--batch", metavar="LIST", help="samples per step; several values make several cells")
     group.addoption("--sequence", metavar="LIST", help="tokens per sample, for language models")
-    group.addoption("--preset", metavar="NAME", default="quick", help=f"one of: {', '.join(plan.PRESETS)}")
+    group.addoption("--preset", metavar="NAME", help=f"one of: {', '.join(plan.PRESETS)} (default: quick)")
     group.addoption("--threads", metavar="N", help="threads for each backend (default: all physical cores)")
+    group.addoption("--launches", metavar="N", help="fresh processes per cell (default: the preset's)")
+    group.addoption("--order-seed", metavar="SEED", help="launch in the order of another run, whose seed this is")
     group.addoption("--weights", metavar="NAME=PATH", help="safetensors files of public models, of the preset's size")
     group.addoption("--results-dir", metavar="DIR", help="where runs are kept (default: results/runs)")
     group.addoption("--baseline", metavar="NAME", help="backend that the table's ratios refer to")
     group.addoption("--stage-deadline", metavar="SECONDS", help="end any stage of a child that takes longer")
+    group.addoption("--time-budget", metavar="MINUTES", help="begin no cell once the run has taken so long")
+    group.addoption("--resume", metavar="RUN", help="go on with an interrupted run: its folder, and no other choice")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         raise pytest.UsageError("-n runs cells beside each other, which disturbs every number: leave it out")
     try:
-        config.stash[SELECTION] = plan.select(config.getoption, backends.names(), cores())
+        config.stash[PAST] = past = interrupted_run(config)
+        option = config.getoption if past is None else past.header["options"]["selection"].get
+        config.stash[SELECTION] = plan.select(option, backends.names(), cores())
+        seed = config.getoption("--order-seed") or os.urandom(4).hex()
+        config.stash[SEED] = seed if past is None else past.header["options"]["order_seed"]
         planned = plan.chosen_backends(config.stash[SELECTION], backends.names())
-        baseline, deadline = config.getoption("--baseline"), config.getoption("--stage-deadline")
+        baseline = config.getoption("--baseline")
         if baseline is not None and plan.words(baseline, "--baseline", backends.names()) not in [(p,) for p in planned]:
             raise plan.PlanError(
                 f"--baseline takes one backend of the run, got {baseline!r}; it has {', '.join(planned)}"
             )
-        if deadline is not None and len(plan.numbers(deadline, "--stage-deadline") or ()) != 1:
-            raise plan.PlanError(f"--stage-deadline takes one number, got {deadline!r}")
-    except plan.PlanError as error:
+        for name in ("--stage-deadline", "--time-budget"):
+            plan.number(config.getoption(name), name)
+    except (plan.PlanError, ResultsError) as error:
         raise pytest.UsageError(str(error)) from error
+    if config.getoption("benchmark_json"):
+        config.option.benchmark_json = config.stash[JSON] = AtomicPath(config.getoption("benchmark_json"))
+
+
+CHOICES = ("backends", "workloads", "phases", "batch", "sequence", "preset", "threads", "launches", "weights")
+"""Options that decide which cells there are; a run that goes on has its own."""
+
+
+def interrupted_run(config: pytest.Config) -> Run | None:
+    """Returns the run that `--resume` names. Raises PlanError or ResultsError where it cannot go on here."""
+    given = config.getoption("--resume")
+    if given is None:
+        return None
+    others = [
+        f"--{name}" for name in (*CHOICES, "results-dir", "order-seed") if config.getoption(f"--{name}") is not None
+    ]
+    if others:
+        raise plan.PlanError(f"--resume takes what to run from the run itself; leave out {', '.join(others)}")
+    run = read_run(Path(given).absolute())
+    if run.header["journal_format"] < 2:
+        raise plan.PlanError(f"{given} was written by a samestep whose runs cannot go on; start a new one")
+    here, there = new_header(), run.header
+    differ = {
+        name: (there[part].get(name), here[part][name])
+        for part, names in (("machine", ("machine_id", "software_id")), ("versions", ("samestep", "method")))
+        for name in names
+        if there[part].get(name) != here[part][name]
+    }
+    if differ:
+        said = "; ".join(f"{name} was {a} and is {b}" for name, (a, b) in differ.items())
+        raise plan.PlanError(f"--resume {given}: not the same machine and software any more ({said}); start a new run")
+    return run
+
+
+def new_header() -> dict[str, Any]:
+    """Returns what every run says of itself before it begins."""
+    return {
+        "machine": describe_machine() | describe_software(),
+        "versions": {"samestep": __version__, "pytest": pytest.__version__, "method": METHOD_VERSION},
+        "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def cores() -> int:
@@ -83,10 +142,9 @@ def cores() -> int:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out the file of a phase that was not asked for."""
+    """Leaves out the file of a phase that has no cells."""
     phase = PHASE_OF_FILE.get(collection_path.name) if collection_path.parent == BENCH else None
-    wanted = config.stash[SELECTION].phases
-    return True if phase and wanted is not None and phase not in wanted else None
+    return True if phase and not plan.cells(config.stash[SELECTION], phase, backends.names()) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -114,61 +172,114 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.benchmark(timer=ReplayTimer(), group=group), append=False)
 
 
+def order_of(config: pytest.Config) -> Order:
+    return Order(config.stash[SELECTION].launches, config.stash[SEED])
+
+
+def in_order(items: list[pytest.Item], order: Order) -> list[pytest.Item]:
+    """Returns the items: those that are no cells, cells that cannot start, then the others as in the last round."""
+    found = {cell: item for item in items if (cell := cell_of(item)) is not None}
+    others = [item for item in items if cell_of(item) is None]
+    idle = [cell for cell in found if probed(backends.get(cell.backend)).status != "usable"]
+    shuffled = order.shuffled((cell for cell in found if cell not in idle), order.launches - 1)
+    return others + [found[cell] for cell in (*idle, *shuffled)]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begins the run: from here on every planned cell has a row, whatever happens."""
     cells = [cell for item in session.items if (cell := cell_of(item)) is not None]
     if cells and not session.config.option.collectonly:
+        session.items[:] = in_order(session.items, order_of(session.config))
         session.config.stash[SESSION] = begin(session.config, cells)
 
 
 def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
-    """Returns the session of a new run, whose folder exists and whose plan is written."""
-    selection, now, machine = config.stash[SELECTION], datetime.now(UTC), describe_machine()
-    given = config.getoption("--results-dir")
-    results_dir = Path(given).absolute() if given else config.rootpath / "results" / "runs"
-    header = {
-        "machine": machine,
-        "versions": {"samestep": __version__, "pytest": pytest.__version__},
-        "options": {"arguments": list(config.invocation_params.args), "preset": selection.preset},
-        "started_utc": now.isoformat(timespec="seconds"),
-    }
+    """Returns the session of a run, new or going on: its folder exists and its plan is written."""
+    selection, past = config.stash[SELECTION], config.stash[PAST]
     try:
-        journal = Journal.create(results_dir, new_run_id(str(machine["name"]), now), header)
+        config.stash[LOCK] = MachineLock()
+    except Busy as error:
+        pytest.exit(str(error), returncode=BUSY_EXIT)
+    except OSError as error:
+        raise pytest.UsageError(f"cannot lock this machine for the run: {error}; set SAMESTEP_LOCK") from error
+    try:
+        cache = Cache(default_root(os.environ), lambda text: say(config, f"    {text}"))
+    except UnsafeCache as error:
+        raise pytest.UsageError(str(error)) from error
+    header = new_header() if past is None else past.header
+    machine = header["machine"]
+    try:
+        journal = new_journal(config, header) if past is None else past.go_on()
+        common = {
+            "run_id": journal.run_id,
+            "machine": machine["name"],
+            "machine_id": machine["machine_id"],
+            "software_id": machine["software_id"],
+            "started_utc": header["started_utc"],
+            "samestep_version": __version__,
+            "preset": selection.preset,
+        }
+        if past is None:
+            journal.plan([common | cell.columns() for cell in cells])
     except JournalError as error:
         raise pytest.UsageError(str(error)) from error
-    common = {
-        "run_id": journal.run_id,
-        "machine": machine["name"],
-        "machine_id": machine["machine_id"],
-        "started_utc": header["started_utc"],
-        "samestep_version": __version__,
-        "preset": selection.preset,
-    }
-    journal.plan([common | cell.columns() for cell in cells])
-    deadline = config.getoption("--stage-deadline")
+    deadline, minutes = config.getoption("--stage-deadline"), config.getoption("--time-budget")
     suite = Suite(
-        cache=Cache(default_root(os.environ), lambda text: say(config, f"    {text}")),
+        cache=cache,
         logs=journal.logs,
-        effort=effort(config, selection),
+        effort=effort(config),
         longest_stage_s=None if deadline is None else float(deadline),
     )
     config.pluginmanager.getplugin("terminalreporter").showfspath = False  # cells have lines of their own
-    return BenchSession(journal, suite, len(cells), common, lambda text: say(config, text), in_words)
+    session = BenchSession(
+        journal,
+        suite,
+        len(cells),
+        common,
+        order_of(config),
+        lambda text: say(config, text),
+        in_words,
+        float("inf") if minutes is None else 60 * float(minutes),
+    )
+    if past is not None:
+        recall(session, past, cells)
+    return session
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Makes what the cells need before the first of them is timed, so that nothing is made beside a measurement."""
-    if SESSION in session.config.stash:
-        cells = [cell for item in session.items if (cell := cell_of(item)) is not None]
-        session.config.stash[SESSION].suite.prepare(cells)
+def new_journal(config: pytest.Config, header: Mapping[str, Any]) -> Journal:
+    """Returns the journal of a new run, which holds all that it takes to go on with it."""
+    given = config.getoption("--results-dir")
+    results_dir = Path(given).absolute() if given else config.rootpath / "results" / "runs"
+    options = {
+        "arguments": list(config.invocation_params.args),
+        "preset": config.stash[SELECTION].preset,
+        "selection": {f"--{name}": config.getoption(f"--{name}") for name in CHOICES},
+        "order_seed": config.stash[SEED],
+        "effort": asdict(effort(config)),
+    }
+    now = datetime.fromisoformat(header["started_utc"])
+    return Journal.create(results_dir, new_run_id(str(header["machine"]["name"]), now), {**header, "options": options})
 
 
-def effort(config: pytest.Config, selection: plan.Selection) -> Effort:
+def recall(session: BenchSession, past: Run, cells: list[Cell]) -> None:
+    """Tells the session what the run knows of its cells. Raises UsageError where their plan is another one."""
+    planned = {key_of(row): row for row in past.rows}
+    mine = {key_of(make_row(**cell.columns(), status="not_run", reason="planned")): cell for cell in cells}
+    if unknown := [cell.title for key, cell in mine.items() if key not in planned]:
+        raise pytest.UsageError(f"--resume {past.path}: the run did not plan {', '.join(unknown)}; start a new one")
+    for key, cell in mine.items():
+        records = [record for record in past.launches if key_of(record) == key]
+        row = planned[key]
+        session.remember(cell, map(Launch.from_record, records), None if row["status"] == "not_run" else row)
+
+
+def effort(config: pytest.Config) -> Effort:
     """Returns the preset's effort, with what was given to pytest-benchmark; its own defaults mean the preset's."""
-    chosen = plan.PRESETS[selection.preset].effort
+    if (past := config.stash[PAST]) is not None:
+        return Effort(**past.header["options"]["effort"])
+    chosen = plan.PRESETS[config.stash[SELECTION].preset].effort
     if config.getoption("benchmark_disable"):
-        return replace(chosen, warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1)
+        return replace(chosen, warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)
     max_time, min_rounds = config.getoption("benchmark_max_time"), config.getoption("benchmark_min_rounds")
     if float(max_time) != PYTEST_BENCHMARK_MAX_TIME:
         chosen = replace(chosen, budget_s=float(max_time))
@@ -241,13 +352,23 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         output_json["samestep"] = config.stash[SESSION].summary()
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Ends the journal and writes `results.csv` from it."""
-    if SESSION not in session.config.stash:
-        return
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """Ends the journal and writes `results.csv` from it; then puts pytest-benchmark's JSON in its place."""
+    if SESSION in session.config.stash:
+        finish(session, exitstatus)
+    yield
+    if SESSION in session.config.stash and JSON in session.config.stash:
+        nothing = {"benchmarks": [], "samestep": session.config.stash[SESSION].summary()}
+        session.config.stash[JSON].commit(json.dumps(nothing))
+
+
+def finish(session: pytest.Session, exitstatus: int) -> None:
     journal = session.config.stash[SESSION].journal
     if exitstatus == pytest.ExitCode.INTERRUPTED:
         journal.end("interrupted before the plan was done", "interrupted")
+    elif session.config.stash[SESSION].ran_out_of_time:
+        journal.end("its time was spent before the plan was done", "budget")
     elif session.shouldfail or session.shouldstop:
         journal.end(f"ended early: {session.shouldfail or session.shouldstop}", "first_failure")
     else:

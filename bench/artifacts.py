@@ -33,6 +33,8 @@ def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         (header_size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(header_size))
+    if header.keys() <= {"__metadata__"}:
+        return {}
     dtypes = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
     raw = np.memmap(path, mode="r", offset=8 + header_size)
     arrays = {}

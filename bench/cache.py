@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -107,10 +108,28 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+class UnsafeCache(Exception):
+    """Somebody else could put files into the cache that children then load; the message says what to do."""
+
+
+def check_owner(root: Path) -> None:
+    """Raises `UnsafeCache` where others than this user can write to `root`. One that is not there yet is safe."""
+    try:
+        found = root.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
+        raise UnsafeCache(f"the cache {root} belongs to user {found.st_uid}; set SAMESTEP_CACHE to a folder of yours")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UnsafeCache(f"others can write to the cache {root}: chmod go-w {root}, or set SAMESTEP_CACHE")
+
+
 class Cache:
     """Entries under `root`. `say` is told when one is made or rebuilt; each is checked once in a cache's life."""
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
+        """Raises `UnsafeCache` where others can write to `root`."""
+        check_owner(root)
         self.root = root
         self.say = say
         self._known: dict[str, Entry] = {}

@@ -15,21 +15,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import backends
 from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.effort import Effort
 from bench.environment import usable_cpus
-from bench.measure import Effort
 from bench.suite import Suite
-from workloads.catalog import CATALOG, load
+from workloads.catalog import CATALOG, is_run_by, load
 
-ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1)
+ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)
 
 
 def check(name: str) -> bool:
     """Prints one line per phase and returns whether each phase that the backend supports is `ok`."""
-    workload = load(next(iter(CATALOG)), "tiny")
+    adapter = backends.get(name)
+    workload = load(next(w for w in CATALOG if is_run_by(w, adapter.workloads)), "tiny")
     good = True
     with tempfile.TemporaryDirectory() as logs:
         suite = Suite(Cache(default_root(os.environ), lambda text: None), Path(logs), ONE_STEP)
-        for phase in backends.get(name).phases:
+        for phase in adapter.phases:
             shape = (workload.batch, workload.sequence)
             cell = Cell(workload.name, workload.size, phase, name, *shape, "fp32", len(usable_cpus()))
             row = suite.run(cell).columns

@@ -60,7 +60,7 @@ def lifetime(job: dict[str, Any]) -> dict[str, Any]:
     """Returns what a step does wrong that was verified and timed: steps out of order, and closing it twice."""
     import backends
     from bench.cell import Cell
-    from bench.measure import Effort
+    from bench.effort import Effort
     from bench.trial import measure_cell
 
     adapter = backends.load_adapter(job["adapter"])

@@ -16,8 +16,8 @@ import backends
 from backends.base import PHASES, Request
 from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.effort import Effort
 from bench.environment import usable_cpus
-from bench.measure import Effort
 from bench.suite import Suite
 from workloads.catalog import load
 

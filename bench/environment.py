@@ -22,6 +22,16 @@ CLEARED_PREFIXES = (
     "TORCHINDUCTOR_",
     "OPENVINO_",
     "OV_",
+    "CUDA_LAUNCH_BLOCKING",
+    "NVIDIA_TF32_",
+    "CUBLAS_",
+    "CUDNN_",
+    "PYTORCH_",
+    "TORCH_ALLOW_TF32",
+    "TORCH_COMPILE",
+    "TORCHDYNAMO_",
+    "LIBTPU_INIT_",
+    "NEURON_CC_",
 )
 """Variables that change what a framework does; a child gets ours, or none."""
 
@@ -46,4 +56,6 @@ def usable_cpus() -> tuple[int, ...]:
 def child_environment(parent: Mapping[str, str], threads: int) -> dict[str, str]:
     """Returns the parent's environment without what steers frameworks, and with `threads` threads for all."""
     kept = {name: value for name, value in parent.items() if not name.startswith(CLEARED_PREFIXES)}
-    return kept | {name: str(threads) for name in THREAD_VARIABLES} | {"PYTHONHASHSEED": "0"}
+    # CUDA's devices in the order in which NVML counts them: what a row calls its device is what was measured.
+    fixed = {"PYTHONHASHSEED": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return kept | {name: str(threads) for name in THREAD_VARIABLES} | fixed

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from bench.cgroup import memory_kills
 from bench.environment import child_environment
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
@@ -64,7 +65,7 @@ def launch(
     """
     outcome = Outcome()
     started = monotonic()
-    kills_before = _memory_kills()
+    kills_before = memory_kills()
     reader, writer = os.pipe()
     with log.open("ab") as output, os.fdopen(reader, "rb", buffering=0) as events:
         child = subprocess.Popen(
@@ -88,7 +89,7 @@ def launch(
     if outcome.status not in ("ok", "wrong"):
         outcome.result = {}
     if outcome.status == "crashed":
-        _explain(outcome, child.returncode, log, _memory_kills() > kills_before)
+        _explain(outcome, child.returncode, log, memory_kills() > kills_before)
     return outcome
 
 
@@ -157,15 +158,6 @@ def _end(child: subprocess.Popen[bytes], at_once: bool) -> None:
     assert child.stdin is not None
     with suppress(BrokenPipeError):
         child.stdin.close()
-
-
-def _memory_kills() -> int:
-    """Returns how often the kernel has killed for memory in this control group; 0 where it does not say."""
-    events = Path("/sys/fs/cgroup/memory.events")
-    if not events.is_file():
-        return 0
-    counts = dict(line.split() for line in events.read_text().splitlines())
-    return int(counts.get("oom_kill", 0))
 
 
 def _explain(outcome: Outcome, returncode: int, log: Path, killed_for_memory: bool) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import backends
 from backends.base import PHASES
 from bench.cell import Cell
-from bench.measure import Effort
+from bench.effort import Effort
 from workloads import weights
-from workloads.catalog import CATALOG, load
+from workloads.catalog import CATALOG, CONTROLS, is_run_by, load, phases_of
 from workloads.workload import Weights
 
 
@@ -30,16 +30,18 @@ class Preset:
     effort: Effort
     shapes: dict[str, tuple[tuple[int, int | None], ...]]
     """(batch, sequence) by workload; the workload's own default where it is not named."""
+    launches: int = 1
+    """Fresh processes per cell."""
 
 
 PRESETS = {
-    "smoke": Preset("tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3), {}),
-    # Verification has run the step several times before the warm-up begins.
-    "quick": Preset("published", Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=5.0, min_rounds=3), {}),
+    "smoke": Preset("tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0), {}),
+    "quick": Preset("published", Effort(warm_up_s=5.0, warm_up_steps=1, budget_s=5.0, min_rounds=3), {}),
     "full": Preset(
         "published",
-        Effort(warm_up_s=2.0, warm_up_steps=3, budget_s=20.0, min_rounds=10),
+        Effort(warm_up_s=20.0, warm_up_steps=3, budget_s=20.0, min_rounds=10, least_s=2.0, relative_half_width=0.005),
         {"mlp": ((1, None), (64, None), (256, None)), "gpt2": ((1, 128), (2, 128), (4, 128), (1, 512))},
+        launches=3,
     ),
 }
 
@@ -55,6 +57,7 @@ class Selection:
     sequences: tuple[int, ...] | None
     preset: str
     threads: int
+    launches: int
     weights: Mapping[str, Weights] = field(default_factory=dict)
     """By workload, the checked file that replaces its random parameters."""
 
@@ -88,6 +91,14 @@ def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(found))
 
 
+def number(text: str | None, option: str) -> int | None:
+    """Returns the one whole number in `text`, at least 1. Raises PlanError."""
+    found = numbers(text, option) or (None,)
+    if len(found) > 1:
+        raise PlanError(f"{option} takes one number, got {', '.join(map(str, found))}")
+    return found[0]
+
+
 def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Weights]:
     """Returns the weights files in `text`, `WORKLOAD=PATH` comma-separated, each checked. Raises PlanError."""
     found: dict[str, Weights] = {}
@@ -119,11 +130,9 @@ def select(option: Callable[[str], str | None], known_backends: Sequence[str], c
     preset = "quick" if preset is None else preset
     if preset not in PRESETS:
         raise PlanError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    threads = numbers(option("--threads"), "--threads") or (cores,)
-    if len(threads) > 1:
-        raise PlanError(f"--threads takes one number, got {', '.join(map(str, threads))}")
-    if threads[0] > cores:
-        raise PlanError(f"--threads {threads[0]} is more than the {cores} cores this process may use; at most {cores}")
+    threads = number(option("--threads"), "--threads") or cores
+    if threads > cores:
+        raise PlanError(f"--threads {threads} is more than the {cores} cores this process may use; at most {cores}")
     selection = Selection(
         backends=words(option("--backends"), "--backends", known_backends),
         workloads=words(option("--workloads"), "--workloads", tuple(CATALOG)),
@@ -131,7 +140,8 @@ def select(option: Callable[[str], str | None], known_backends: Sequence[str], c
         batches=numbers(option("--batch"), "--batch"),
         sequences=numbers(option("--sequence"), "--sequence"),
         preset=preset,
-        threads=threads[0],
+        threads=threads,
+        launches=number(option("--launches"), "--launches") or PRESETS[preset].launches,
     )
     chosen = selection.workloads or tuple(CATALOG)
     selection = replace(selection, weights=files(option("--weights"), chosen, preset))
@@ -148,6 +158,9 @@ def select(option: Callable[[str], str | None], known_backends: Sequence[str], c
 
 def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[int, int | None]]:
     default = load(workload, size)
+    if workload in CONTROLS:  # the same in every run
+        yield default.batch, default.sequence
+        return
     shapes = PRESETS[selection.preset].shapes.get(workload, ((default.batch, default.sequence),))
     batches = selection.batches or tuple(dict.fromkeys(batch for batch, _ in shapes))
     if default.sequence is None:
@@ -159,35 +172,48 @@ def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[in
         yield from shapes
 
 
+ALWAYS = ("null", "numpy_cpu")
+"""In every run: what the harness itself costs, and the control that tells a slow machine from a slow runtime."""
+
+
 def chosen_backends(selection: Selection, known_backends: Sequence[str]) -> tuple[str, ...]:
-    """Returns the backends asked for by name, else those of `known_backends` that the preset takes."""
+    """Returns the backends asked for by name, else those of `known_backends` that the preset takes; `ALWAYS` too."""
     if selection.backends is not None:
-        return selection.backends
+        return (*selection.backends, *(name for name in ALWAYS if name not in selection.backends))
     return tuple(name for name in known_backends if selection.preset in backends.get(name).presets)
 
 
 def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> list[Cell]:
-    """Returns the cells of `phase`, in the order in which they run."""
-    if selection.phases is not None and phase not in selection.phases:
-        return []
+    """Returns the cells of `phase`, in the order in which they are listed."""
     planned = []
-    for workload in selection.workloads or tuple(CATALOG):
+    chosen = selection.workloads or tuple(CATALOG)
+    if selection.phases is not None and phase not in selection.phases:
+        chosen = ()
+    for workload in dict.fromkeys((*chosen, *CONTROLS)):
         size, given = _size(selection.preset, workload), selection.weights.get(workload)
         path, sha256 = (None, None) if given is None else (given.path, given.sha256)
-        for batch, sequence in _shapes(selection, workload, size):
-            planned += [
-                Cell(
-                    workload,
-                    size,
-                    phase,
-                    backend,
-                    batch,
-                    sequence,
-                    "fp32",
-                    selection.threads,
-                    weights_path=path,
-                    weights_sha256=sha256,
-                )
-                for backend in chosen_backends(selection, known_backends)
-            ]
+        names = [
+            name
+            for name in chosen_backends(selection, known_backends)
+            if is_run_by(workload, backends.get(name).workloads)
+        ]
+        if phase not in phases_of(workload):
+            continue
+        shapes = _shapes(selection, workload, size)
+        planned += [
+            Cell(
+                workload,
+                size,
+                phase,
+                backend,
+                batch,
+                sequence,
+                "fp32",
+                selection.threads,
+                weights_path=path,
+                weights_sha256=sha256,
+            )
+            for batch, sequence in shapes
+            for backend in names
+        ]
     return planned

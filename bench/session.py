@@ -1,23 +1,43 @@
-"""A run in progress: cells are run one by one, each row is on disk before the next, and progress can be followed."""
+"""A run in progress: launches in seeded random order, each on disk before the next, and progress to follow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from random import Random
 from time import monotonic
 from typing import Any
 
 from bench.cell import Cell
+from bench.record import Launch, to_row
 from bench.suite import CellResult, Suite
-from results.journal import Journal
+from results.journal import Journal, not_run_row
 from results.row import make_row
 
-SKIPPED = ("unavailable", "unsupported")
+SKIPPED = ("unavailable", "unsupported", "not_run")
 """Statuses of cells that need no attention, unless their backend was asked for by name and is absent."""
+ONCE_MORE = ("ok", "crashed")
+"""Statuses after which a cell is launched again; whatever else it did, it would do again."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """How often each cell is launched, and in what order: shuffled anew in each round, as the seed has it."""
+
+    launches: int
+    seed: str
+
+    def shuffled(self, cells: Iterable[Cell], number: int) -> list[Cell]:
+        """Returns the cells in the order of round `number`."""
+        ordered = sorted(cells, key=lambda cell: (cell.phase, cell.id))
+        Random(f"{self.seed}:{number}").shuffle(ordered)
+        return ordered
 
 
 class BenchSession:
     """Runs the planned cells of one run and keeps its journal. `say` shows one line to whoever follows,
-    `in_words` makes one of a row."""
+    `in_words` makes one of a row. `time_budget_s` ends it: cells that were not begun by then have no row.
+    """
 
     def __init__(
         self,
@@ -25,37 +45,111 @@ class BenchSession:
         suite: Suite,
         planned: int,
         common: Mapping[str, Any],
+        order: Order,
         say: Callable[[str], None],
         in_words: Callable[[Mapping[str, Any]], str],
+        time_budget_s: float = float("inf"),
     ) -> None:
         self.journal = journal
         self.suite = suite
         self.planned = planned
         self.common = dict(common)
+        self.order = order
         self.say = say
         self.in_words = in_words
+        self.time_budget_s = time_budget_s
         self.begun = 0
         self.failed: list[dict[str, Any]] = []
+        self.ran_out_of_time = False
+        self._started = monotonic()
         self._launched_s: list[float] = []
+        self._launches: dict[Cell, list[Launch]] = {}
+        self._rows: dict[Cell, Mapping[str, Any]] = {}
+        self._n_launches = 0
+
+    def remember(self, cell: Cell, launches: Iterable[Launch], row: Mapping[str, Any] | None) -> None:
+        """Takes over what an interrupted run knows of a cell: nothing of it is done again."""
+        self._launches[cell] = list(launches)
+        self._n_launches += len(self._launches[cell])
+        if row is not None:
+            self._rows[cell] = row
+
+    def is_done(self, cell: Cell) -> bool:
+        """Returns whether the cell has its row already."""
+        return cell in self._rows
+
+    def early_rounds(self, cells: Iterable[Cell]) -> Iterator[tuple[Cell, bool]]:
+        """Launches every cell for all rounds but the last, and yields each with whether it failed for good."""
+        listed = list(cells)
+        for number in range(self.order.launches - 1):
+            for cell in self.order.shuffled(listed, number):
+                if cell in self._rows or self._time_is_up():
+                    continue
+                while (place := self._next(cell)) is not None and place[0] == number:
+                    self._launch(cell, *place)
+                yield cell, self._is_over(cell)
 
     def run(self, cell: Cell) -> CellResult:
-        """Runs `cell`; its launch record and its row are on disk when this returns."""
+        """Launches `cell` as often as it still needs to be; its launches and its row are on disk when this returns."""
         self.begun += 1
+        if cell in self._rows:
+            self.say(f"[{self.begun}/{self.planned}] {cell.title}: in the journal already")
+            return self._result(cell, self._rows[cell])
+        if self._time_is_up() and not self._launches.get(cell):
+            reason = f"the run's {self.time_budget_s:g} s were spent before this cell began"
+            self.ran_out_of_time = True
+            return self._result(cell, not_run_row({**self.common, **cell.columns()}, reason, "budget"))
         self.say(f"[{self.begun}/{self.planned}] {cell.title}{self._remaining()}")
-        started = monotonic()
-        result = self.suite.run(cell)
-        row = make_row(**self.common, **result.columns)
-        self.journal.launch({**cell.columns(), "status": row["status"], "samples_s": result.samples_s})
+        while (place := self._next(cell)) is not None:
+            self._launch(cell, *place)
+        row = make_row(**self.common, **to_row(self._launches[cell]))
         self.journal.row(row)
-        if "launch_s" in result.columns:
-            self._launched_s.append(monotonic() - started)
         if row["status"] not in ("ok", *SKIPPED):
             self.failed.append({"cell": cell.id, "phase": cell.phase, "status": row["status"], "reason": row["reason"]})
         self.say(f"    {self.in_words(row)}")
-        return CellResult({name: value for name, value in row.items() if value is not None}, result.samples_s)
+        return self._result(cell, row)
+
+    def _next(self, cell: Cell) -> tuple[int, int] | None:
+        """Returns number and attempt of the cell's next launch, None where it needs no more."""
+        made = self._launches.get(cell, [])
+        if self._is_over(cell):
+            return None
+        if made and made[-1].is_invalid and made[-1].attempt == 1:
+            return made[-1].number, 2
+        number = made[-1].number + 1 if made else 0
+        return (number, 1) if number < self.order.launches else None
+
+    def _is_over(self, cell: Cell) -> bool:
+        return any(launch.status not in ONCE_MORE for launch in self._launches.get(cell, []))
+
+    def _launch(self, cell: Cell, number: int, attempt: int) -> None:
+        """Launches the cell once; what came of it is on disk when this returns."""
+        started = monotonic()
+        found = replace(self.suite.attempt(cell), number=number, attempt=attempt, order=self._n_launches)
+        self._launches.setdefault(cell, []).append(found)
+        if "launch_s" in found.columns:
+            self.journal.launch(found.to_record(cell))
+            self._n_launches += 1
+            self._launched_s.append(monotonic() - started)
+        if found.is_invalid:
+            then = "it is repeated" if attempt == 1 else "and it was repeated already"
+            self.say(f"    {cell.title}: disturbed ({found.columns['flags']}), {then}")
+        elif self.order.launches > 1:
+            of = f"launch {number + 1} of {self.order.launches}"
+            self.say(f"    {cell.title}, {of}: {self.in_words(found.columns)}")
+
+    def _result(self, cell: Cell, row: Mapping[str, Any]) -> CellResult:
+        """Returns the row's columns that have a value, and the samples of the launches behind its numbers."""
+        used = [launch for launch in self._launches.get(cell, []) if launch.status == "ok" and not launch.is_invalid]
+        samples = tuple(value for launch in used for value in launch.series["samples_s"])
+        known = {name: value for name, value in row.items() if value is not None}
+        return CellResult(known, samples if row["status"] == "ok" else ())
+
+    def _time_is_up(self) -> bool:
+        return monotonic() - self._started >= self.time_budget_s
 
     def _remaining(self) -> str:
-        """Returns how long the rest should take, from the mean of the cells that were launched so far."""
+        """Returns how long the rest should take, from the mean of the launches so far."""
         if not self._launched_s:
             return ""
         left = self.planned - self.begun + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from backends.base import Adapter, Probe
 from bench.cache import NEEDS, SHARED, Cache, Entry, entry_name
 from bench.cell import Cell
 from bench.crew import Crew, makers
+from bench.effort import Effort
 from bench.environment import usable_cpus
 from bench.launch import Outcome, launch
-from bench.measure import Effort
-from bench.record import adapter_columns, outcome_columns, workload_columns
+from bench.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from workloads.workload import Workload
 
 WAVES = (("parameters",), ("batches",), ("expected", "graph"))
@@ -52,30 +52,40 @@ class Suite:
     find_adapter: Callable[[str], Adapter] = backends.get
     adapter_paths: tuple[str, ...] = ()
     _failed: dict[str, Outcome] = field(default_factory=dict)
+    _lost: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def run(self, cell: Cell) -> CellResult:
-        """Runs `cell` to its row, whatever comes of it; only Ctrl-C and our own faults are raised."""
+        """Runs `cell` once, to the row of that one launch; only Ctrl-C and our own faults are raised."""
+        launch = self.attempt(cell)
+        return CellResult(to_row([launch]), launch.series.get("samples_s", ()))
+
+    def attempt(self, cell: Cell) -> Launch:
+        """Launches `cell` once, unless it cannot be started, and returns what came of it."""
         workload = cell.load_workload()
         known = cell.columns() | workload_columns(workload, cell.phase)
         adapter = self.find_adapter(cell.backend)
         probe = probed(adapter)
         known |= adapter_columns(adapter, probe)
+        device = (adapter.device_kind, cell.device_index)
         if refusal := self._why_not(adapter, probe, cell):
-            return CellResult(known | refusal, ())
+            return Launch(known | refusal)
+        if device in self._lost:
+            reason = f"its device was lost in an earlier cell: {self._lost[device]}"
+            return Launch(known | _not_started("broken", "device_lost", reason))
         try:
             entries = self.entries(cell, workload, adapter)
         except ArtifactError as error:
-            failed = outcome_columns(cell, error.outcome, known["flops_per_step"], workload.tokens_per_step)
-            return CellResult(known | failed, ())
+            return to_launch(cell, known, error.outcome)
         known["workload_digest"] = entries["batches"].made["workload_digest"]
         known["artifacts_s"] = sum(entry.seconds for entry in entries.values())
-        outcome = self._launch(cell, adapter, entries)
-        samples = tuple(outcome.result.get("samples_s", ())) if outcome.status == "ok" else ()
-        columns = outcome_columns(cell, outcome, known["flops_per_step"], workload.tokens_per_step)
+        found = to_launch(cell, known, self._launch(cell, adapter, entries))
+        if found.columns["reason_code"] == "device_lost":
+            self._lost[device] = str(found.columns["reason"])
         failure = self._known_failure(adapter, cell)
-        if failure and columns["status"] not in ("ok", "not_run"):
-            columns |= {"status": "known_failure", "reason_code": "declared", "reason": failure}
-        return CellResult(known | columns, samples)
+        if failure and found.status not in ("ok", "not_run"):
+            declared = {"status": "known_failure", "reason_code": "declared", "reason": failure}
+            found = replace(found, columns=found.columns | declared)
+        return found
 
     def _why_not(self, adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
         """Returns the columns of a cell that need not be started, or None."""
@@ -85,7 +95,7 @@ class Suite:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - code of strangers raises whatever it likes
             unsupported, faults = None, [f"why_unsupported(): {in_one_line(error)}"]
         if faults:
-            return {"status": "broken", "stage": "plan", "reason_code": "start_failed", "reason": faults[0]}
+            return _not_started("broken", "start_failed", faults[0])
         if unsupported:
             status, (code, reason) = "unsupported", unsupported
         elif probe.status == "absent":
@@ -94,7 +104,7 @@ class Suite:
             status, code, reason = "broken", probe.reason_code, probe.reason
         else:
             return None
-        return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
+        return _not_started(status, code, reason)
 
     def _known_failure(self, adapter: Adapter, cell: Cell) -> str | None:
         for failure in adapter.known_failures:
@@ -176,6 +186,10 @@ class Suite:
             "cpus": usable_cpus()[: cell.threads],
         }
         return launch(job, self.logs / f"{cell.phase}-{cell.id}.log", cell.threads, self.longest_stage_s)
+
+
+def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:
+    return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
 
 
 def kinds_for(adapter: Adapter) -> tuple[str, ...]:

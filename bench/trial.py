@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
-from backends.base import Adapter, Request, Step
-from bench import artifacts, verify
+from backends.base import Adapter, Flow, Request, Step
+from bench import artifacts, estimate, verify
 from bench.cell import Cell
-from bench.measure import Clock, Effort
+from bench.conditions import Watch, read
+from bench.effort import Effort
+from bench.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
 from bench.verify import Refused
 from workloads.tolerance import Tolerance, tolerances
 
 __all__ = ["Refused", "WrongResult", "measure_cell", "verify_step"]
+
+
+TRIAL_S = 0.5
+"""How long each way to overlap requests is tried, at least, before the fastest is measured."""
+
+
+DEVICE_STEPS, LEAST_DEVICE_STEPS, DEVICE_TIME_S = 10, 3, 1.0
 
 
 class WrongResult(Exception):
@@ -70,22 +82,48 @@ def measure_cell(
     stages.enter("compile")
     step.compile()
     stages.enter("verify")
+    proof = Proof(adapter, request, {}, {})
+    clock = Clock(step)
+    columns: dict[str, Any] = {"verification": "not applicable"}
     if adapter.verifiable:
-        expected = artifacts.load_expected(entries["expected"])
-        columns, i = verify_step(adapter, step, request, expected, tolerances(cell.workload, cell.size, cell.precision))
-    else:
-        columns, i = {"verification": "not applicable"}, 0
+        allowed = tolerances(cell.workload, cell.size, cell.precision)
+        proof = Proof(adapter, request, artifacts.load_expected(entries["expected"]), allowed)
+        columns, clock = verify_step(adapter, step, request, proof.expected, allowed)
     stages.enter("warm_up")
-    clock = Clock(step, i)
-    columns["warm_up_steps"], columns["warm_up_s"] = clock.warm_up(effort)
+    clock.calibrate()
+    warm_up = clock.warm_up(effort)
+    columns |= {
+        "warm_up_steps": warm_up.steps,
+        "warm_up_s": warm_up.seconds,
+        "is_steady": warm_up.is_steady,
+        "warm_up_samples_s": warm_up.samples_s,
+    }
     stages.enter("measure")
-    columns |= _measure(clock, cell.phase in adapter.serial_phases, effort)
+    columns |= _measure(step, clock, proof, cell, effort)
+    columns["requested"] = requested(adapter, request)
     columns["effective"] = dict(step.effective())
     columns |= {key: stages.seconds[key] for key in ("import_s", "build_s", "compile_s", "verify_s")}
     # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
     unit = 1 if sys.platform == "darwin" else 1024
-    columns["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    columns["host_peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    on_device = columns["effective"].get("device_peak_memory_bytes")
+    columns["peak_memory_bytes"] = columns["host_peak_memory_bytes"] if on_device is None else on_device
     return step, columns
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a step is held against: what was asked for, what it must compute, and how far it may lie off."""
+
+    adapter: Adapter
+    request: Request
+    expected: verify.Expected
+    allowed: Mapping[str, Tolerance]
+
+
+def requested(adapter: Adapter, request: Request) -> dict[str, Any]:
+    """Returns what was asked for, under the names of what is read back."""
+    return {"device": adapter.device_kind, "precision": request.precision, "threads": request.threads}
 
 
 def verify_step(
@@ -94,14 +132,14 @@ def verify_step(
     request: Request,
     expected: verify.Expected,
     allowed: Mapping[str, Tolerance],
-) -> tuple[dict[str, Any], int]:
-    """Returns verification's columns and the index of the next step. Raises `Refused` or `WrongResult`."""
-    found, first_step_s = verify.observe(step, request.phase, request.parameters)
-    verify.check_effective(step.effective(), request.precision, adapter.device_kind)
+) -> tuple[dict[str, Any], Clock]:
+    """Returns verification's columns and a clock that goes on behind it. Raises `Refused` or `WrongResult`."""
+    found, took_s = verify.observe(step, request.phase, request.parameters)
+    verify.check_effective(step.effective(), requested(adapter, request))
     verification = verify.compare(found, expected, allowed)
     error, scale = verification.worst("error"), verification.worst("scale")
     columns: dict[str, Any] = {
-        "first_step_s": first_step_s,
+        "first_step_s": took_s[0],
         "error_worst": error.value,
         "error_worst_of": f"{error.quantity} {error.tensor}",
         "error_tolerance": error.tolerance,
@@ -109,11 +147,15 @@ def verify_step(
         "scale_worst_of": f"{scale.quantity} {scale.tensor}",
         "scale_tolerance": scale.tolerance,
     }
+    _must_pass(verification, columns)
+    i, step_s = verify.check_waits(step, len(took_s), min(took_s[1:]))
+    return columns | {"verification": "passed"}, Clock(step, i, [*took_s[1:], step_s])
+
+
+def _must_pass(verification: verify.Verification, columns: dict[str, Any]) -> None:
     if verification.failures:
         code, reason = verify.failing_reason(verification.failures)
         raise WrongResult(code, reason, _finite(columns))
-    next_i = verify.check_waits(step, len(found))
-    return columns | {"verification": "passed"}, next_i
 
 
 def _finite(columns: dict[str, Any]) -> dict[str, Any]:
@@ -121,11 +163,97 @@ def _finite(columns: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in columns.items() if not isinstance(v, float) or abs(v) < float("inf")}
 
 
-def _measure(clock: Clock, serial: bool, effort: Effort) -> dict[str, Any]:
-    latency = clock.latency(effort)
-    measured = {"samples_s": latency.seconds, "steps_per_sample": latency.steps_per_sample}
-    if serial:
-        return measured | {"throughput_mode": "serial", "throughput_samples_s": latency.seconds}
-    middle = sorted(latency.seconds)[len(latency.seconds) // 2]
-    queued = clock.throughput(effort, middle)
-    return measured | {"throughput_mode": "queued", "throughput_samples_s": queued.seconds}
+def _measure(step: Step, clock: Clock, proof: Proof, cell: Cell, effort: Effort) -> dict[str, Any]:
+    """Returns latency, throughput and what happened meanwhile."""
+    _check_quiet_interpreter()
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    watch = Watch(lambda: read(cpus, device=lambda: proof.adapter.device_reading(cell.device_index)))
+    compiled = step.compilations()
+    with watch:
+        latency = clock.latency(effort)
+    middle = estimate.median(latency.seconds)
+    moved = estimate.drift(latency.seconds)
+    columns = {
+        "samples_s": latency.seconds,
+        "steps_per_sample": latency.steps_per_sample,
+        "stop_reason": latency.stop_reason,
+        "latency_ci_low_s": middle.low,
+        "latency_ci_high_s": middle.high,
+        "latency_effective_n": middle.effective_n,
+        "drift": None if moved is None else moved.relative,
+        "has_drifted": None if moved is None else moved.is_real,
+        # What computes nothing is overhead all through, which is why it is measured.
+        "overhead_share": loop_overhead_s() / middle.value if proof.adapter.verifiable else None,
+    }
+    columns["device_time_p50_s"] = _device_time(step, clock)
+    columns |= _throughput(step, clock, proof, latency, watch, effort)
+    columns["compilations"] = step.compilations() - compiled
+    return columns | watch.columns()
+
+
+def _device_time(step: Step, clock: Clock) -> float | None:
+    """Returns the median of a few steps by the device's own clock, None where it has none."""
+    found = []
+    while (seconds := step.device_step(clock.i)) is not None:
+        clock.i += 1
+        found.append(seconds)
+        if len(found) >= DEVICE_STEPS or (len(found) >= LEAST_DEVICE_STEPS and sum(found) > DEVICE_TIME_S):
+            break
+    return estimate.median(found).value if found else None
+
+
+def _check_quiet_interpreter() -> None:
+    """Raises `Refused` where something listens to every line that Python runs."""
+    listening = [name for name in ("gettrace", "getprofile") if getattr(sys, name)() is not None]
+    if listening:
+        raise Refused("implausible", f"a tracer or profiler is on (sys.{listening[0]}): its time would be measured")
+
+
+def _throughput(
+    step: Step, clock: Clock, proof: Proof, latency: Samples, watch: Watch, effort: Effort
+) -> dict[str, Any]:
+    """Returns the throughput's columns: serial, of queued blocks, or of the fastest way to overlap requests."""
+    serial = {"throughput_mode": "serial", "throughput_samples_s": latency.seconds, "in_flight": 1}
+    if proof.request.phase in proof.adapter.serial_phases:
+        return serial
+    openers = step.flows()
+    serial_step_s = estimate.median(latency.seconds).value
+    if not openers:
+        with watch:
+            queued = clock.queued(effort, serial_step_s)
+        return _throughput_columns("queued", queued, {})
+    tried = {"1": 1 / serial_step_s}
+    best: Flow | None = None
+    for opener in openers:
+        flow = opener()
+        _verify_flow(flow, proof)
+        rate = 1 / fmean(flow_throughput(flow, 2 * flow.in_flight, min(TRIAL_S, effort.budget_s)).seconds)
+        is_best = rate > max(tried.values())
+        tried["{streams}x{threads_per_stream}".format(**flow.setting)] = rate
+        worse, best = (best, flow) if is_best else (flow, best)
+        if worse is not None:
+            worse.close()
+    setting = {"tried_steps_per_s": {name: float(f"{rate:.4g}") for name, rate in tried.items()}}
+    if best is None:
+        return serial | {"throughput_setting": setting}
+    with watch:
+        overlapped = flow_throughput(best, 4 * best.in_flight, effort.budget_s)
+    best.close()
+    return _throughput_columns("requests", overlapped, setting | dict(best.setting))
+
+
+def _verify_flow(flow: Flow, proof: Proof) -> None:
+    """Runs the flow until every request was used, and raises unless it computes what its step computes."""
+    flow.run(2 * flow.in_flight, 0.0)
+    verify.check_effective(flow.effective(), requested(proof.adapter, proof.request))
+    _must_pass(verify.compare_flow(flow, proof.expected, proof.allowed), {})
+
+
+def _throughput_columns(mode: str, found: Throughput, setting: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "throughput_mode": mode,
+        "throughput_samples_s": found.seconds,
+        "throughput_setting": dict(setting),
+        "in_flight": found.in_flight,
+        "little_ratio": found.little_ratio,
+    }

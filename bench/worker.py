@@ -76,6 +76,15 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:400]}"
 
 
+def told(adapter: Adapter | None, question: str, error: BaseException) -> bool:
+    """Returns the adapter's answer to `question(error)`; one that cannot answer does not hide the error."""
+    try:
+        return adapter is not None and bool(getattr(adapter, question)(error))
+    except Exception:  # noqa: BLE001 - an adapter of another package raises whatever it likes
+        traceback.print_exc()
+        return False
+
+
 def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Makes one cache entry and ends."""
     report.enter("artifacts")
@@ -98,7 +107,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Prepares, verifies and times one cell, reports it, and ends."""
     import backends
     from bench.cell import Cell
-    from bench.measure import Effort
+    from bench.effort import Effort
     from bench.trial import Refused, WrongResult, measure_cell
 
     sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
@@ -117,9 +126,12 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
         report.end("wrong", wrong.code, str(wrong))
     except Exception as error:  # noqa: BLE001 - native runtimes raise whatever they like; the row says it
         traceback.print_exc()
-        if adapter is not None and adapter.is_out_of_memory(error):
-            report.end("out_of_memory", "memory", f"{report.stage}: {one_line(error)}")
-        report.end("broken", FAILURES.get(report.stage, "step_failed"), f"{report.stage}: {one_line(error)}")
+        said = f"{report.stage}: {one_line(error)}"
+        if told(adapter, "is_out_of_memory", error) or isinstance(error, MemoryError):
+            report.end("out_of_memory", "memory", said)
+        if told(adapter, "is_lost", error):
+            report.end("broken", "device_lost", said)
+        report.end("broken", FAILURES.get(report.stage, "step_failed"), said)
     report.end("ok")
 
 

@@ -37,3 +37,29 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class AtomicPath:
+    """A path for a writer that opens its file by itself: what it writes is at `path` once `commit` is called."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ResultsError where nothing can be written beside `path`: better at the begin than at the end."""
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise ResultsError(f"cannot write {path}: {path.absolute().parent} is no folder, or cannot be written to")
+
+    def __fspath__(self) -> str:
+        return str(self.temporary)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def commit(self, otherwise: str) -> None:
+        """Puts what was written in its place, `otherwise` where nothing was: never a file of an earlier run."""
+        try:
+            content: str | bytes = self.temporary.read_bytes()
+        except FileNotFoundError:
+            content = otherwise
+        write_atomic(self.path, content)
+        self.temporary.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ bytes between its comma and the end of the line, in eight hex digits, and `seq` 
     launch  one launch record, with its raw samples
     row     one row (`results.row`)
     end     reason_code, reason: the last line of a run that was not killed
+    resume  started_utc: the run goes on, after its end or after it was killed
 """
 
 import binascii
@@ -26,7 +27,9 @@ from results.files import ResultsError, sync_folder, write_atomic
 from results.machine import slug
 from results.row import CELL_COLUMNS, REASON_CODES, Row, cell_of, describe_cell, make_row
 
-JOURNAL_FORMAT = 1
+JOURNAL_FORMAT = 2
+READABLE_FORMATS = (1, 2)
+"""1: launch records hold a cell, its status and its latency samples, and nothing from which a run could go on."""
 JOURNAL_NAME = "journal.jsonl"
 HEADER_KEYS = ("machine", "versions", "options", "started_utc")
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]{1,40}-[0-9a-f]{4}")
@@ -93,6 +96,26 @@ class Journal:
                 f"cannot write results into {results_dir} ({error.strerror}); choose a folder that can be written"
             ) from error
         return cls(folder, descriptor)
+
+    @classmethod
+    def reopen(
+        cls, folder: Path, lines: int, size: int, planned: Iterable[tuple[object, ...]], with_row: Iterable[Any]
+    ) -> Self:
+        """Returns the journal of a run that goes on behind its first `lines` lines of `size` bytes in all.
+
+        `planned` and `with_row` are the cells (`cell_of`) of its plan and of its rows. Raises JournalError.
+        """
+        try:
+            descriptor = os.open(folder / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise JournalError(f"cannot go on with {folder / JOURNAL_NAME}: {error.strerror}") from error
+        if os.fstat(descriptor).st_size == size - 1:  # the last line is whole but for its end
+            os.write(descriptor, b"\n")
+        journal = cls(folder, descriptor)
+        journal._next = (lines, size)
+        journal._planned, journal._with_row = set(planned), set(with_row)
+        journal._append("resume", {"started_utc": datetime.now(UTC).isoformat(timespec="seconds")})
+        return journal
 
     def plan(self, cells: Iterable[Mapping[str, object]]) -> None:
         """Writes the cells that the run means to measure; each without a row at the end becomes a `not_run` row.

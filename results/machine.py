@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from importlib.metadata import distributions
 from pathlib import Path
 
 ACCELERATOR_CLASSES = ("0x03", "0x12")
@@ -49,6 +50,36 @@ def machine_id(hardware: Mapping[str, object]) -> str:
         quarter = 1 << (memory.bit_length() - 3)
         fields["memory_bytes"] = -(-memory // quarter) * quarter
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def describe_software(root: Path = Path("/")) -> dict[str, object]:
+    """Returns what runs on this machine, and `software_id`, twelve hex digits over all of it.
+
+    os, kernel, python, drivers (name: version), packages (every installed distribution: version). None of it is in
+    `machine_id`: with other software a machine is the same one, and its series goes on with a mark.
+    """
+    packages = {str(d.metadata["Name"]).lower(): d.version for d in distributions() if d.metadata["Name"]}
+    found: dict[str, object] = {
+        "os": _os_name(root),
+        "kernel": platform.release() or None,
+        "python": platform.python_version(),
+        "drivers": _drivers(root),
+        "packages": dict(sorted(packages.items())),
+    }
+    return found | {"software_id": hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]}
+
+
+def _drivers(root: Path) -> dict[str, str]:
+    """Returns the versions of the accelerators' kernel drivers: NVIDIA's own file, and those that modules state."""
+    found = {}
+    nvidia = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", _read(root / "proc/driver/nvidia/version") or "")
+    if nvidia:
+        found["nvidia"] = nvidia[1]
+    for module in ("amdgpu", "neuron", "habanalabs", "intel_vpu", "xe"):
+        version = (_read(root / "sys/module" / module / "version") or "").strip()
+        if version:
+            found[module] = version
+    return found
 
 
 def slug(name: str) -> str:

@@ -28,6 +28,12 @@ TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput"}
 NAMELESS = ("workload", "size", "phase", "precision")
 """Levels whose values say by themselves what they are."""
 
+CONTROL_PREFIX = "control_"
+"""Workloads called so are the control's: one line, not a table."""
+
+DEGRADED = "~"
+"""Stands behind a number that was disturbed, or is not known well."""
+
 BY_URGENCY = (*STATUSES[STATUSES.index("wrong") :], "known_failure", "unsupported", "unavailable")
 
 
@@ -39,15 +45,36 @@ def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[s
     """
     if frame.empty:
         return "No cells: nothing was planned."
+    everything = placed(frame)
+    work = frame[~is_control(frame)]
+    frame = frame if work.empty else work
     rows = placed(frame)
     chosen, no_ratios = _baseline(frame, rows, baseline)
     blocks = [
-        _heading(frame, rows, width),
+        _heading(frame, everything, width),
         *(_table(frame, rows, metric, chosen, width) for metric in metrics),
-        _without_number(rows, width),
+        _without_number(everything, width),
         _legend(rows, chosen, no_ratios, width),
+        _control(everything, width),
     ]
     return "\n\n".join(block for block in blocks if block)
+
+
+def is_control(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Returns, for each row, whether it is one of the control's."""
+    return rows["workload"].str.startswith(CONTROL_PREFIX).fillna(False).astype(bool)
+
+
+def _control(rows: pd.DataFrame, width: int) -> str:
+    """Returns a line with the control's numbers: where they differ between two runs, the machine does."""
+    found = rows[is_control(rows) & (rows["status"] == "ok").fillna(False)]
+    said = []
+    for row in found.to_dict("records"):
+        _, at, machine = row["label"].partition("@")
+        time = in_time_unit(row["latency_p50_s"], "ms") + (DEGRADED if row["quality"] == "degraded" else "")
+        said.append(f"{row['workload'].removeprefix(CONTROL_PREFIX)} {time}{at and f' on {machine}'}")
+    line = f"Control, plain NumPy, to tell a slow machine from a slow runtime: {', '.join(said)}."
+    return _wrapped([line], width) if said else ""
 
 
 def _baseline(frame: pd.DataFrame, rows: pd.DataFrame, given: str | None) -> tuple[str | None, str]:
@@ -70,8 +97,8 @@ def _heading(frame: pd.DataFrame, rows: pd.DataFrame, width: int) -> str:
     runs, machines = rows["run_id"].dropna().unique(), rows["machine"].dropna().unique()
     of_runs = f"Run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs"
     lines = [f"{of_runs} on {', '.join(machines) or 'an unknown machine'}: {_plural(len(rows), 'cell')}, {statuses}"]
-    if len(frame) > len(rows):
-        lines.append(f"Not shown: {_plural(len(frame) - len(rows), 'row')} of the same cells in older runs")
+    if (older := len(frame) - len(placed(frame))) > 0:
+        lines.append(f"Not shown: {_plural(older, 'row')} of the same cells in older runs")
     return _wrapped(lines, width)
 
 
@@ -84,6 +111,7 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
     beside = ratios(frame, metric, baseline) if baseline and is_speed(metric) else nothing
     tokens = comparison(frame, TOKENS, baseline) if metric == SAMPLES else nothing
     statuses = rows.pivot(index=list(POSITION), columns="label", values="status")[numbers.columns].fillna("")
+    qualities = rows.pivot(index=list(POSITION), columns="label", values="quality")[numbers.columns].fillna("")
     header, left, caption = _positions(numbers.index.to_frame(index=False))
     idle = idle_labels(rows)
     if metric == SAMPLES:
@@ -94,11 +122,12 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
     for number, position in enumerate(left):
         words = ["-" if status == "ok" else status for status in statuses.iloc[number]]
         lines.append([*position, "samples"] if metric == SAMPLES else position)
-        cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, COLUMN[metric].unit, idle))
+        marks = [DEGRADED if quality == "degraded" else "" for quality in qualities.iloc[number]]
+        cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, COLUMN[metric].unit, idle, marks))
         if tokens.iloc[number].notna().any():
             lines.append([*("" for _ in position), "tokens"])
             blank = ["" for _ in words]
-            cells.append(_cells(tokens.iloc[number], nothing.iloc[number], blank, COLUMN[TOKENS].unit, idle))
+            cells.append(_cells(tokens.iloc[number], nothing.iloc[number], blank, COLUMN[TOKENS].unit, idle, blank))
     shown = [label for label in numbers.columns if not set(statuses[label]) <= {"unavailable", ""}]
     columns = {
         label: list(column)
@@ -128,15 +157,17 @@ def _positions(levels: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
     return [str(name) for name in shown], texts[shown].to_numpy().tolist(), caption
 
 
-def _cells(numbers: pd.Series, beside: pd.Series, words: Sequence[str], unit: str, idle: set[str]) -> list[Cell]:
-    """Returns one line's cells: the number with its unit and ratio, or the word."""
+def _cells(
+    numbers: pd.Series, beside: pd.Series, words: Sequence[str], unit: str, idle: set[str], marks: Sequence[str]
+) -> list[Cell]:
+    """Returns one line's cells: the number with its unit, mark and ratio, or the word."""
     known = numbers.dropna()
     common = time_unit(known.drop(labels=list(idle & set(known.index)))) if unit == "s" else ""
     return [
         Cell(word=word)
         if pd.isna(value)
-        else Cell(_readable(value, unit, common), "" if pd.isna(times) else ratio(times))
-        for value, times, word in zip(numbers, beside, words, strict=True)
+        else Cell(_readable(value, unit, common) + mark, "" if pd.isna(times) else ratio(times))
+        for value, times, word, mark in zip(numbers, beside, words, marks, strict=True)
     ]
 
 
@@ -184,10 +215,23 @@ def _legend(rows: pd.DataFrame, baseline: str | None, no_ratios: str, width: int
     serial = verified[verified["throughput_mode"] == "serial"]
     for phase, labels in sorted(_labels_by(serial, "phase").items()):
         lines.append(f"Serial in {phase} (steps cannot overlap, throughput is the latency's): {', '.join(labels)}.")
+    lines += _flags(rows)
     partly = rows[(rows["status"] == "ok") & (rows["launches_failed"].fillna(0) > 0)]
     if not partly.empty:
         lines.append(f"Some launches failed, the numbers are of the others: {', '.join(partly['label'].unique())}.")
     return _wrapped(lines, width)
+
+
+def _flags(rows: pd.DataFrame) -> list[str]:
+    """Returns a line that says what the mark of degraded numbers stands for here."""
+    degraded = rows[(rows["status"] == "ok") & (rows["quality"] == "degraded").fillna(False)]
+    if degraded.empty:
+        return []
+    counts = degraded["flags"].fillna("").str.split().explode().value_counts()
+    said = ", ".join(f"{name} ({count})" for name, count in counts.items())
+    return [
+        f"{DEGRADED} degraded, in {_plural(len(degraded), 'cell')}: {said}; docs/measuring.md says what each means."
+    ]
 
 
 def _labels_by(rows: pd.DataFrame, column: str) -> dict[str, list[str]]:

@@ -35,11 +35,16 @@ def _number(name: str, unit: str, description: str) -> Column:
     return Column(name, "number", unit, description)
 
 
+def _boolean(name: str, description: str) -> Column:
+    return Column(name, "boolean", "1", description)
+
+
 COLUMNS: tuple[Column, ...] = (
     _integer("row_format", "1", "The format of this row (`ROW_FORMAT` of the samestep that wrote it)."),
     _text("run_id", "The run that the row belongs to; sorts by time."),
     _text("machine", "The machine's name, as its operator or its host name says."),
     _text("machine_id", "Twelve hex digits over the machine's hardware."),
+    _text("software_id", "Twelve hex digits over kernel, drivers, Python and installed packages."),
     _text("started_utc", "When the run began, UTC, ISO 8601."),
     _text("workload", "The model with its inputs and optimiser, such as `gpt2`."),
     _text("size", "Which size of the workload, such as `tiny`."),
@@ -67,18 +72,32 @@ COLUMNS: tuple[Column, ...] = (
     _number("scale_tolerance", "1", "The deviation of scale that was tolerated."),
     _number("latency_p50_s", "s", "Median time of one step, with one step in flight."),
     _number("latency_mean_s", "s", "Mean time of one step, with one step in flight."),
+    _number("device_time_p50_s", "s", "Median time of a few steps by the device's own clock; empty where it has none."),
     _number("latency_min_s", "s", "Shortest time of one step, with one step in flight."),
     _number("latency_max_s", "s", "Longest time of one step, with one step in flight."),
     _number("latency_p90_s", "s", "90th percentile (Hyndman-Fan type 7) of 100 or more samples."),
     _number("latency_p99_s", "s", "99th percentile (Hyndman-Fan type 7) of 1000 or more samples."),
     _integer("latency_n", "1", "Latency samples behind the numbers."),
+    _number("latency_ci_low_s", "s", "Lower end of the median's 95 % interval: within a launch, or of 3 and more."),
+    _number("latency_ci_high_s", "s", "Upper end of the median's 95 % interval: within a launch, or of 3 and more."),
+    _number("latency_effective_n", "1", "Independent samples that would know the median as well (Geyer 1992)."),
+    _number("launch_spread", "1", "Largest less smallest median of the launches, relative to the row's."),
     _integer("steps_per_sample", "1", "Steps in one latency sample."),
+    _text("stop_reason", "Why sampling ended: one of `STOP_REASONS`."),
     _number("throughput_samples_per_s", "samples/s", "Samples per second with the device kept full."),
     _number("throughput_tokens_per_s", "tokens/s", "Tokens per second with the device kept full."),
     _text("throughput_mode", "How the device was kept full; `serial`: steps cannot overlap."),
     _integer("throughput_n", "1", "Throughput samples (blocks of steps) behind the numbers."),
+    _text("throughput_setting", "JSON: streams, threads and requests that were fastest, and the rates of those tried."),
+    _integer("in_flight", "1", "Steps under way at once while throughput was measured."),
+    _number("little_ratio", "1", "Throughput x latency under load / steps in flight: 1 by Little's law."),
     _integer("warm_up_steps", "1", "Steps run before the first sample."),
     _number("warm_up_s", "s", "Time of the warm-up."),
+    _boolean("is_steady", "Whether the last two windows of the warm-up were alike; empty where not asked."),
+    _number("drift", "1", "Theil-Sen drift of the latency samples from first to last, relative to the median."),
+    _boolean("has_drifted", "Whether the drift is over 1 % and no chance (Mann-Whitney); empty where few samples."),
+    _number("overhead_share", "1", "Time of the timing loop itself, relative to the median step."),
+    _integer("compilations", "1", "Executables compiled while the step was measured."),
     _number("import_s", "s", "Time to import the runtime."),
     _number("build_s", "s", "Time to build the model and place it on the device."),
     _number("compile_s", "s", "Time to compile the step."),
@@ -87,15 +106,42 @@ COLUMNS: tuple[Column, ...] = (
     _number("artifacts_s", "s", "Time to make graphs and reference values, when not cached."),
     _number("launch_s", "s", "Time of the whole child process."),
     _integer("peak_memory_bytes", "byte", "Most memory held at once on the step's device."),
+    _integer("host_peak_memory_bytes", "byte", "Most host memory held at once by the child."),
     _integer("parameters", "1", "Trainable parameters of the model."),
     _integer("flops_per_step", "FLOP", "Floating-point operations of one step, counted from the shapes."),
     _integer("minimum_bytes_per_step", "byte", "Least memory traffic of one step, from the shapes."),
     _number("flops_per_s", "FLOP/s", "Floating-point operations per second that the step achieved."),
     _text("workload_digest", "Digest of parameters, inputs, sizes and hyperparameters."),
     _text("optimizer", "The update rule with its hyperparameters."),
+    _text("requested", "JSON: what was asked for (device, precision, threads)."),
     _text("effective", "JSON: what the adapter read back (device, precision, threads, ...)."),
-    _integer("launches_ok", "1", "Launches that were verified and timed."),
-    _integer("launches_failed", "1", "Launches that were not."),
+    _text("quality", "`valid`, or `degraded` or `invalid` by its flags."),
+    _text("flags", "Names of what disturbed the measurement, each explained in docs/measuring.md."),
+    _number("watched_s", "s", "Time over which the following were watched: that of the samples."),
+    _number("cpu_cores_used", "1", "CPU time of the child over that time, in cores."),
+    _integer("threads_running", "1", "Threads of the child that ran for more than 5 % of that time."),
+    _number("involuntary_switches_per_s", "1/s", "How often the kernel took a CPU from the child."),
+    _number("steal_cores", "1", "What the hypervisor took of the child's CPUs, in cores."),
+    _number("other_load_cores", "1", "What other processes took of the child's CPUs, in cores."),
+    _number("cpu_pressure_share", "1", "Share of the time in which some task waited for a CPU."),
+    _number("memory_pressure_share", "1", "Share of the time in which some task waited for memory."),
+    _number("throttled_share", "1", "Share of the time in which a CPU quota stopped the child."),
+    _integer("thermal_events", "1", "How often a core slowed down for heat."),
+    _integer("swapped_pages", "1", "Pages swapped in or out on the machine."),
+    _integer("major_faults", "1", "Page faults of the child that waited for the disk."),
+    _number("cpu_frequency_hz", "Hz", "Mean frequency of the child's CPUs at the begin."),
+    _number("cpu_frequency_change", "1", "How far it went from that, relative to it."),
+    _number("device_clock_hz", "Hz", "The device's clock at the begin."),
+    _number("device_clock_change", "1", "How far it went from that, relative to it."),
+    _number("device_temperature_c", "degree Celsius", "The device's temperature at the end."),
+    _text("device_throttle_reasons", "Why the driver says that the device was slowed down."),
+    _number("device_throttled_s", "s", "For how long heat or its hardware slowed the device down."),
+    _number("device_power_capped_s", "s", "For how long its power limit slowed the device down."),
+    _integer("device_other_processes", "1", "Other processes that computed on the device."),
+    _integer("device_memory_errors", "1", "Uncorrected errors of the device's memory."),
+    _integer("launches_ok", "1", "Launches that were verified and timed, and not invalid: the numbers are theirs."),
+    _integer("launches_failed", "1", "Launches that were not verified and timed."),
+    _integer("launches_invalid", "1", "Launches that were timed, and disturbed too much to count."),
     _text("library_versions", "JSON: version by library."),
     _text("python_version", "Version of the Python that ran the step."),
     _text("samestep_version", "Version of samestep."),
@@ -156,7 +202,9 @@ REASON_CODES = (
     "not_finite",
     "effective_precision",
     "effective_device",
+    "effective_threads",
     "does_not_wait",
+    "disturbed",
     "implausible",
     "import_failed",
     "start_failed",
@@ -167,22 +215,31 @@ REASON_CODES = (
     "exit_code",
     "deadline",
     "memory",
+    "device_lost",
+    "budget",
     "interrupted",
     "killed",
     "first_failure",
 )
 VERIFICATIONS = ("passed", "not applicable")
+QUALITIES = ("valid", "degraded", "invalid")
+STOP_REASONS = ("precise", "budget", "most_samples")
+SIGNED = ("scale_worst", "drift", "cpu_frequency_change", "device_clock_change", "device_temperature_c")
+"""The numbers that may be negative."""
 VOCABULARIES: dict[str, tuple[str, ...]] = {
     "status": STATUSES,
     "stage": STAGES,
     "reason_code": REASON_CODES,
     "verification": VERIFICATIONS,
+    "quality": QUALITIES,
+    "stop_reason": STOP_REASONS,
 }
 
 MEASURED = tuple(
     column.name
     for column in COLUMNS
-    if column.kind != "text" and (column.name.startswith(("latency_", "throughput_")) or column.name == "flops_per_s")
+    if column.kind != "text"
+    and (column.name.startswith(("latency_", "throughput_")) or column.name in ("flops_per_s", "device_time_p50_s"))
 )
 """The numbers that only an `ok` row may carry."""
 
@@ -229,7 +286,7 @@ def _checked(column: Column, value: object) -> object:
             return value
         raise TypeError(f"{column.name} is {value!r}; expected True, False or None")
     number = _integer_in(column, value) if column.kind == "integer" else _number_in(column, value)
-    if number < 0 and column.name != "scale_worst":
+    if number < 0 and column.name not in SIGNED:
         raise ValueError(f"{column.name} is {value!r}; expected 0 or more")
     return number
 

@@ -8,9 +8,10 @@ from typing import Any
 from results.files import ResultsError
 from results.journal import (
     HEADER_KEYS,
-    JOURNAL_FORMAT,
     JOURNAL_NAME,
+    READABLE_FORMATS,
     RUN_ID,
+    Journal,
     JournalError,
     decode_line,
     not_run_row,
@@ -31,6 +32,20 @@ class Run:
     launches: tuple[dict[str, Any], ...]
     end_reason: str | None
     problems: tuple[str, ...]
+    whole_lines: int = 0
+    whole_bytes: int = 0
+    """How much of the journal is whole: where a run that goes on begins to write."""
+
+    @property
+    def finished(self) -> tuple[Row, ...]:
+        """The rows of the cells that were run to their end."""
+        return tuple(row for row in self.rows if row["status"] != "not_run")
+
+    def go_on(self) -> Journal:
+        """Returns the run's journal, to be written behind what is whole of it. Raises JournalError."""
+        folder = self.path if self.path.is_dir() else self.path.parent
+        planned = (cell_of(row) for row in self.rows)
+        return Journal.reopen(folder, self.whole_lines, self.whole_bytes, planned, map(cell_of, self.finished))
 
 
 def read_run(path: Path) -> Run:
@@ -74,6 +89,8 @@ def read_run(path: Path) -> Run:
         launches=tuple(contents.launches),
         end_reason=None if contents.end is None else contents.end["reason"],
         problems=tuple(problems),
+        whole_lines=len(lines),
+        whole_bytes=sum(len(line) + 1 for line in lines),
     )
 
 
@@ -106,8 +123,8 @@ class _Contents:
     def add(self, kind: str, body: dict[str, Any]) -> None:
         if (kind == "run") == bool(self.header):
             raise ValueError(f"its kind is {kind!r}; expected `run` in the first line and only there")
-        if self.end is not None:
-            raise ValueError(f"its kind is {kind!r}; expected nothing after `end`")
+        if self.end is not None and kind != "resume":
+            raise ValueError(f"its kind is {kind!r}; expected nothing but `resume` after `end`")
         if kind == "run":
             self._add_header(body)
         elif kind == "plan":
@@ -120,14 +137,16 @@ class _Contents:
             self._add_row(body)
         elif kind == "end":
             self.end = {"reason_code": body["reason_code"], "reason": body["reason"]}
+        elif kind == "resume":
+            self.end = None
         else:
-            raise ValueError(f"unknown kind {kind!r}; expected run, plan, launch, row or end")
+            raise ValueError(f"unknown kind {kind!r}; expected run, plan, launch, row, end or resume")
 
     def _add_header(self, body: dict[str, Any]) -> None:
         written = body["journal_format"]
-        if written != JOURNAL_FORMAT:
+        if written not in READABLE_FORMATS:
             raise ValueError(
-                f"it is of journal format {written}, and this samestep reads {JOURNAL_FORMAT};"
+                f"it is of journal format {written}, and this samestep reads {', '.join(map(str, READABLE_FORMATS))};"
                 " update samestep, or read the results.csv beside it"
             )
         missing = [key for key in (*HEADER_KEYS, "run_id") if key not in body]

@@ -1,0 +1,25 @@
+"""How long a cell is measured, and by which method: plain data, known to parent and child."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+METHOD_VERSION = 2
+"""Changes with the estimator, so that a changed estimator is never mistaken for a changed machine."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a cell is warmed up and measured. Times in seconds.
+
+    Sampling goes on for `least_s` and until the median is known to `relative_half_width`, but no longer than
+    `budget_s`, and yet for `min_rounds` samples; latency and throughput have a budget each. The warm-up goes on until
+    the steps are steady, but no longer than `warm_up_s`, and yet for `warm_up_steps`; 0 s is no test of steadiness.
+    """
+
+    warm_up_s: float
+    warm_up_steps: int
+    budget_s: float
+    min_rounds: int
+    least_s: float = 1.0
+    relative_half_width: float = 0.01
