@@ -30,8 +30,8 @@ from backends.base import Request
 from bench import artifacts
 from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.effort import Effort
 from bench.environment import child_environment, usable_cpus
-from bench.measure import Effort
 from bench.suite import Suite
 from workloads.catalog import load
 from workloads.workload import initial_state, train_step

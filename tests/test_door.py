@@ -15,8 +15,8 @@ import conftest
 from bench import artifacts
 from bench.cache import default_root, entry_name
 from results.csvfile import read_csv
-from tests.fakes.door import bench, run_in, statuses
-from workloads.catalog import load
+from tests.fakes.door import bench, rows_of_work, run_in, seed_of, statuses
+from workloads.catalog import CONTROLS, load
 
 BACKENDS = ("null", "onnxruntime_cpu", "openvino_cpu")
 MLP = ("--preset", "smoke", "--workloads", "mlp", "--results-dir", "runs", "--benchmark-json", "out.json")
@@ -37,13 +37,14 @@ def elsewhere(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(elsewhere):
-    return {(row["phase"], row["backend"]): row for row in run_in(elsewhere / "runs").rows}
+    return {(row["phase"], row["backend"]): row for row in rows_of_work(run_in(elsewhere / "runs"))}
 
 
 @pytest.fixture(scope="module")
 def entries(elsewhere):
     found = json.loads((elsewhere / "out.json").read_text())["benchmarks"]
-    return {(e["extra_info"]["phase"], e["extra_info"]["backend"]): e for e in found}
+    work = (e for e in found if e["extra_info"]["workload"] not in CONTROLS)
+    return {(e["extra_info"]["phase"], e["extra_info"]["backend"]): e for e in work}
 
 
 def entries_in(folder):
@@ -60,7 +61,7 @@ def test_every_cell_is_ok(rows):
 
 
 def test_the_json_has_one_entry_per_cell(elsewhere, entries, rows):
-    assert len(entries_in(elsewhere)) == len(rows)
+    assert len(entries_in(elsewhere)) == len(rows) + len(CONTROLS)
     assert entries.keys() == rows.keys()
 
 
@@ -71,8 +72,25 @@ def test_medians_in_the_json_are_those_of_the_rows(entries, rows):
 
 def test_samples_in_the_json_are_those_of_the_journal(elsewhere, entries):
     samples = {cell: tuple(entry["stats"]["data"]) for cell, entry in entries.items()}
-    launches = run_in(elsewhere / "runs").launches
+    launches = [one for one in run_in(elsewhere / "runs").launches if one["workload"] not in CONTROLS]
     assert samples == {(launch["phase"], launch["backend"]): tuple(launch["samples_s"]) for launch in launches}
+
+
+def test_the_control_is_in_every_run(elsewhere):
+    rows = {row["workload"]: row for row in run_in(elsewhere / "runs").rows if row["workload"] in CONTROLS}
+    assert {name: (row["backend"], row["status"], row["verification"]) for name, row in rows.items()} == dict.fromkeys(
+        CONTROLS, ("numpy_cpu", "ok", "passed")
+    )
+
+
+def test_a_launch_says_what_happened_meanwhile(elsewhere, rows):
+    for row in rows.values():
+        assert row["watched_s"] > 0
+        assert row["cpu_cores_used"] > 0
+        assert "short_window" in row["flags"]
+        assert row["quality"] == "degraded"
+        assert row["stop_reason"] in ("precise", "budget")
+        assert json.loads(row["requested"]).keys() == {"device", "precision", "threads"}
 
 
 def test_extra_info_is_the_row(entries, rows):
@@ -90,7 +108,7 @@ def test_the_csv_says_what_the_journal_says(elsewhere):
 def test_the_table_at_the_end_names_every_backend(elsewhere):
     table = (elsewhere / "output").read_text().rpartition(" samestep ==")[2]
     assert [name for name in BACKENDS if name not in table] == []
-    assert "6 cells, 6 ok" in table
+    assert "8 cells, 8 ok" in table
 
 
 def test_pytest_benchmark_compares_the_file(elsewhere, tmp_path):
@@ -103,8 +121,8 @@ def test_disabled_runs_and_verifies_each_cell_once(tmp_path):
     done = bench(*MLP[:-2], "--backends", "null,onnxruntime_cpu", "--benchmark-disable", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     run = run_in(tmp_path / "runs")
-    assert [row["status"] for row in run.rows] == ["ok"] * 4
-    assert [row["latency_n"] for row in run.rows] == [1] * 4
+    assert [row["status"] for row in run.rows] == ["ok"] * 6
+    assert [row["latency_n"] for row in run.rows] == [1] * 6
     assert {row["verification"] for row in run.rows if row["backend"] == "onnxruntime_cpu"} == {"passed"}
 
 
@@ -112,7 +130,7 @@ def test_rounds_and_time_that_are_given_are_honoured(tmp_path):
     given = ("--benchmark-min-rounds=7", "--benchmark-max-time=0.01", "--phases", "infer")
     # Two steps of 5 ms each spend the time, and the preset's 0.1 s would not be spent by seven.
     bench(*MLP, *given, "--backends", "openvino_cpu", cwd=tmp_path, fake="slow@measure")
-    (row,) = run_in(tmp_path / "runs").rows
+    (row,) = (row for row in run_in(tmp_path / "runs").rows if row["backend"] == "openvino_cpu")
     assert (row["status"], row["latency_n"]) == ("ok", 7)
 
 
@@ -123,7 +141,9 @@ def test_k_selects_cells(tmp_path):
 
 
 def test_x_stops_at_the_first_failure(tmp_path):
-    done = bench(*MLP, "-x", "--backends", "null,openvino_cpu", cwd=tmp_path, fake="raise@compile")
+    order = [("infer", "null"), ("infer", "openvino_cpu"), ("train", "null"), ("train", "openvino_cpu")]
+    given = ("-x", "-k", "not numpy", "--order-seed", seed_of(order))
+    done = bench(*MLP, *given, "--backends", "null,openvino_cpu", cwd=tmp_path, fake="raise@compile")
     run = run_in(tmp_path / "runs")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert [(row["phase"], row["backend"], row["status"], row["reason_code"]) for row in run.rows] == [
@@ -140,9 +160,12 @@ def test_a_crash_leaves_all_other_cells_in_the_json(tmp_path):
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     crashed = {("infer", "openvino_cpu"): "crashed", ("train", "openvino_cpu"): "crashed"}
     assert statuses(run_in(tmp_path / "runs")) == {("infer", "null"): "ok", ("train", "null"): "ok"} | crashed
-    assert entries_in(tmp_path) == ["test_inference[mlp-b4-fp32-null]", "test_training[mlp-b4-fp32-null]"]
+    assert sorted(name for name in entries_in(tmp_path) if "numpy" not in name) == [
+        "test_inference[mlp-b4-fp32-null]",
+        "test_training[mlp-b4-fp32-null]",
+    ]
     failed = json.loads((tmp_path / "out.json").read_text())["samestep"]["failed"]
-    assert [(cell["phase"], cell["status"]) for cell in failed] == [("infer", "crashed"), ("train", "crashed")]
+    assert {(cell["phase"], cell["status"]) for cell in failed} == {("infer", "crashed"), ("train", "crashed")}
 
 
 def test_a_fault_of_our_own_costs_its_cell_and_not_the_table(tmp_path):
@@ -150,7 +173,7 @@ def test_a_fault_of_our_own_costs_its_cell_and_not_the_table(tmp_path):
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     run = run_in(tmp_path / "runs")
     assert [row["status"] for row in run.rows if row["backend"] == "null"] == ["ok", "ok"]
-    assert [row["latency_p50_s"] for row in run.rows if row["backend"] != "null"] == [None, None]
+    assert [row["latency_p50_s"] for row in run.rows if row["backend"] == "openvino_cpu"] == [None, None]
     assert "planted failure" in done.stdout
     assert f"rows: {run.path / 'results.csv'}" in done.stdout
 
@@ -181,7 +204,7 @@ def test_a_wrong_result_has_no_number_and_leaves_the_others_theirs(elsewhere, tm
     (row,) = (row for row in run.rows if row["status"] == "wrong")
     assert (row["stage"], row["reason_code"], row["latency_p50_s"]) == ("verify", "output_differs", None)
     assert "of output 0.logits is 0.5, tolerance" in row["reason"]
-    assert len(entries_in(tmp_path)) == 3
+    assert len(entries_in(tmp_path)) == 3 + len(CONTROLS)
 
 
 def expect_twice_as_much(root):

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 import pytest
 
 from results.csvfile import read_csv
-from tests.fakes.door import command, environment, run_in, statuses, wait_for, workers_of
+from tests.fakes.door import command, environment, run_in, seed_of, statuses, wait_for, workers_of
 
-CELLS = ("--preset", "smoke", "--workloads", "mlp", "--backends", "null,openvino_cpu")
+ORDER = (("infer", "null"), ("infer", "openvino_cpu"), ("train", "null"), ("train", "openvino_cpu"))
+CELLS = (
+    *("--preset", "smoke", "--workloads", "mlp", "--backends", "null,openvino_cpu"),
+    *("-k", "not numpy", "--order-seed", seed_of(ORDER)),
+)
 """Of which the second, on the fake adapter, never ends."""
 
 

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.null import NullStep
-from bench import measure
-from bench.measure import MAX_SAMPLES, Clock, Effort, quiet_collector
+from bench import estimate, measure
+from bench.effort import Effort
+from bench.measure import MAX_SAMPLES, Clock, quiet_collector
 from bench.record import latency_columns, percentile, throughput_columns
+from bench.verify import Refused
 from results.row import SAMPLES_NEEDED
 from tests.fakes.bench import CELL
 
@@ -52,22 +54,52 @@ def timed(monkeypatch):
     return build
 
 
-def effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1):
-    return Effort(warm_up_s, warm_up_steps, budget_s, min_rounds)
+def effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0, relative_half_width=1e-12):
+    return Effort(warm_up_s, warm_up_steps, budget_s, min_rounds, least_s, relative_half_width)
+
+
+def calibrated(step, **more):
+    clock = Clock(step, **more)
+    clock.calibrate()
+    return clock
+
+
+def noisy(step, spread=0.2, trend=0.0):
+    """Gives the step durations that vary about its own, and may move with its calls."""
+    base, generator, plain = step.step_s, np.random.default_rng(0), step.step
+
+    def run(i):
+        step.step_s = base * (1 + spread * generator.uniform(-1, 1) + trend * len(step.steps))
+        plain(i)
+
+    step.step = run
+    return step
 
 
 @pytest.mark.parametrize(
-    ("step_s", "block"),
-    [(1.0, 1), (100e-6, 1), (99e-6, 10), (50e-6, 20), (10e-6, 100), (1e-6, 1000), (0.0, 1_000_000)],
+    ("step_s", "block"), [(1.0, 1), (100e-6, 1), (99e-6, 10), (50e-6, 20), (10e-6, 100), (1e-6, 1000)]
 )
 def test_short_steps_are_timed_in_blocks_of_a_millisecond(timed, step_s, block):
-    samples = Clock(timed(step_s)).latency(effort())
+    samples = calibrated(timed(step_s)).latency(effort())
     assert samples.steps_per_sample == block
     assert samples.seconds == pytest.approx([step_s])
 
 
+def test_a_step_of_no_time_is_refused(timed):
+    with pytest.raises(Refused, match=r"a step took 0\.0 s"):
+        calibrated(timed(0.0)).latency(effort())
+
+
+def test_a_clock_that_goes_back_is_refused(timed):
+    step = timed(1.0)
+    clock = calibrated(step)
+    step.step_s = -1.0
+    with pytest.raises(Refused, match=r"a step took -1\.0 s"):
+        clock.latency(effort())
+
+
 def test_a_sample_is_the_mean_over_its_block(timed):
-    samples = Clock(timed(6e-6, sync_s=4e-6)).latency(effort(min_rounds=3))
+    samples = calibrated(timed(6e-6, sync_s=4e-6)).latency(effort(min_rounds=3))
     assert samples.steps_per_sample == 100
     assert samples.seconds == pytest.approx([10e-6] * 3)
 
@@ -77,68 +109,166 @@ def test_one_slow_step_does_not_decide_the_block(timed):
     durations = (1.0 if i == 0 else 1e-6 for i in count())
     fast = step.step
     step.step = lambda i: (setattr(step, "step_s", next(durations)), fast(i))
-    assert Clock(step).latency(effort(min_rounds=5)).steps_per_sample == 1000
+    assert calibrated(step).latency(effort(min_rounds=5)).steps_per_sample == 1000
+
+
+def test_what_verification_saw_decides_the_block_too(timed):
+    step = timed(1.0)
+    assert calibrated(step, seen_s=[1.0, 1.0]).block == 1
+    assert step.calls == []
 
 
 def test_there_are_at_least_so_many_rounds_as_asked_for(timed):
-    assert len(Clock(timed(10.0)).latency(effort(budget_s=1.0, min_rounds=7)).seconds) == 7
+    samples = calibrated(timed(10.0)).latency(effort(budget_s=1.0, min_rounds=7))
+    assert (len(samples.seconds), samples.stop_reason) == (7, "budget")
 
 
 def test_sampling_goes_on_until_the_time_is_spent(timed):
-    assert len(Clock(timed(0.1)).latency(effort(budget_s=0.95, min_rounds=3)).seconds) == 10
+    samples = calibrated(noisy(timed(0.1))).latency(effort(budget_s=0.95, min_rounds=3))
+    assert 9 <= len(samples.seconds) <= 11
+    assert samples.stop_reason == "budget"
+
+
+def test_sampling_ends_when_the_median_is_known(timed):
+    samples = calibrated(noisy(timed(0.01), 0.05)).latency(effort(budget_s=1e9, relative_half_width=0.01))
+    assert samples.stop_reason == "precise"
+    assert estimate.median(samples.seconds).relative_half_width <= 0.01
+    assert len(samples.seconds) < 1000
+
+
+def test_sampling_goes_on_for_the_least_time_however_precise(timed):
+    known = effort(budget_s=1e9, least_s=30.0, relative_half_width=0.01)
+    samples = calibrated(noisy(timed(0.01), 0.001)).latency(known)
+    assert samples.stop_reason == "precise"
+    assert sum(samples.seconds) >= 30.0
 
 
 def test_there_are_at_most_so_many_samples(timed):
-    assert len(Clock(timed(1e-3)).latency(effort(budget_s=1e9)).seconds) == MAX_SAMPLES
+    samples = calibrated(noisy(timed(1e-3))).latency(effort(budget_s=1e9))
+    assert (len(samples.seconds), samples.stop_reason) == (MAX_SAMPLES, "most_samples")
 
 
 def test_latency_waits_for_every_step(timed):
     step = timed(1.0, sync_s=0.5)
-    samples = Clock(step).latency(effort(min_rounds=2))
+    samples = calibrated(step).latency(effort(min_rounds=2))
     assert samples.seconds == (1.5, 1.5)
-    assert step.calls == [0, "sync", 1, "sync", 2, "sync", 3, "sync"]  # two of them decided the block
+    # Two steps decided the block, and the clock starts when nothing is under way.
+    assert step.calls == [0, "sync", 1, "sync", "sync", 2, "sync", 3, "sync"]
 
 
-def test_throughput_waits_at_the_end_of_each_block(timed):
-    step = timed(1.0, sync_s=2.0)
-    samples = Clock(step).throughput(effort(min_rounds=2), step_s=1.0)
-    assert samples.steps_per_sample == 4
-    assert samples.seconds == (1.5, 1.5)
-    assert step.calls == [0, 1, 2, 3, "sync", 4, 5, 6, 7, "sync"]
+class Asynchronous(TimedStep):
+    """A device that works on what is queued while the host goes on; a mark is the time at which it is done."""
+
+    def __init__(self, step_s):
+        super().__init__(step_s)
+        self.free_ns = 0
+
+    def step(self, i):
+        self.now_ns += 1000  # to enqueue
+        self.free_ns = max(self.free_ns, self.now_ns) + round(self.step_s * SECOND)
+        self.calls.append(i)
+
+    def sync(self):
+        self.now_ns = max(self.now_ns, self.free_ns)
+        self.calls.append("sync")
+
+    def mark(self):
+        return self.free_ns
+
+    def wait(self, token):
+        self.now_ns = max(self.now_ns, token)
+
+
+@pytest.fixture
+def asynchronous(monkeypatch):
+    step = Asynchronous(0.01)
+    monkeypatch.setattr(measure, "perf_counter_ns", lambda: step.now_ns)
+    monkeypatch.setattr(measure, "perf_counter", lambda: step.now_ns / SECOND)
+    return step
+
+
+def test_queued_blocks_keep_the_device_full(asynchronous):
+    found = Clock(asynchronous).queued(effort(min_rounds=20), 0.01)
+    assert found.steps_per_sample == 20
+    assert found.seconds == pytest.approx([0.01] * 20)
+    assert found.little_ratio == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_host_that_cannot_keep_up_breaks_littles_law(asynchronous):
+    fast = asynchronous.step
+    asynchronous.step_s = 1e-6
+
+    def slow_to_enqueue(i):
+        asynchronous.now_ns += 10**7
+        fast(i)
+
+    asynchronous.step = slow_to_enqueue
+    found = Clock(asynchronous).queued(effort(min_rounds=20), 0.01)
+    assert found.seconds == pytest.approx([0.01] * 20, rel=1e-3)
+    assert abs(found.little_ratio - 1) < 0.05  # two blocks are under way all the same: the host is what is full
 
 
 @pytest.mark.parametrize(("step_s", "block"), [(10.0, 4), (0.05, 4), (0.01, 20), (1e-3, 200), (1e-9, 1000)])
 def test_a_block_of_queued_steps_lasts_a_fifth_of_a_second_within_limits(timed, step_s, block):
-    assert Clock(timed(step_s)).throughput(effort(), step_s).steps_per_sample == block
+    assert Clock(timed(step_s)).queued(effort(), step_s).steps_per_sample == block
 
 
 def test_batches_rotate_through_all_that_is_run(timed):
     step = timed(10e-6)
-    clock = Clock(step, first=5)
+    clock = calibrated(step, i=5)
     clock.warm_up(effort(warm_up_steps=3))
     clock.latency(effort(min_rounds=2))
-    clock.throughput(effort(min_rounds=2), 0.05)
+    clock.queued(effort(min_rounds=2), 0.05)
     assert step.steps == list(range(5, 5 + len(step.steps)))
     assert clock.i == 5 + len(step.steps)
 
 
 def test_warm_up_reaches_the_least_steps(timed):
-    assert Clock(timed(2.0)).warm_up(effort(warm_up_s=1.0, warm_up_steps=3)) == (3, 6.0)
+    found = calibrated(timed(2.0)).warm_up(effort(warm_up_steps=3))
+    assert (found.steps, found.seconds, found.is_steady) == (3, 6.0, None)
 
 
-def test_warm_up_reaches_the_least_seconds(timed):
-    assert Clock(timed(0.5)).warm_up(effort(warm_up_s=2.0, warm_up_steps=1)) == (4, 2.0)
+def test_warm_up_ends_when_two_windows_are_alike(timed):
+    found = calibrated(timed(0.1)).warm_up(effort(warm_up_s=60.0))
+    # Two windows of half a second, in whole windows; two steps had decided the block.
+    assert (found.steps, found.is_steady) == (10, True)
+
+
+def test_warm_up_goes_on_while_steps_get_faster(timed):
+    step = timed(0.1)
+    plain = step.step
+
+    def faster_and_faster(i):
+        step.step_s = 0.1 * (1 + 0.9 ** len(step.steps))
+        plain(i)
+
+    step.step = faster_and_faster
+    found = calibrated(step).warm_up(effort(warm_up_s=60.0))
+    assert found.is_steady
+    assert 0.9**found.steps < 0.03
+
+
+def test_warm_up_gives_up_when_its_time_is_spent(timed):
+    found = calibrated(noisy(timed(0.1), 0.0, trend=0.05)).warm_up(effort(warm_up_s=5.0))
+    assert found.is_steady is False
+    assert 5.0 <= found.seconds < 10.0
+
+
+def test_steps_of_verification_count_as_warm_up(timed):
+    found = calibrated(timed(2.0), seen_s=[2.0, 2.0, 2.0, 2.0]).warm_up(effort(warm_up_s=5.0))
+    assert (found.steps, found.is_steady) == (0, True)
 
 
 def test_warm_up_may_be_nothing(timed):
-    step = timed(1.0)
-    assert Clock(step).warm_up(effort()) == (0, 0.0)
-    assert step.calls == []
+    found = calibrated(timed(1.0), seen_s=[1.0, 1.0]).warm_up(effort())
+    assert (found.steps, found.seconds, found.is_steady) == (0, 0.0, None)
 
 
 def test_the_collector_is_off_while_samples_are_taken(timed):
     step = timed(1.0)
-    Clock(step).throughput(effort(min_rounds=2), 1.0)
+    clock = calibrated(step)
+    step.collector_was_on.clear()
+    clock.latency(effort(min_rounds=2))
     assert step.collector_was_on == {False}
 
 

@@ -11,7 +11,7 @@ import conftest
 from backends.base import PHASES
 from bench.plan import PRESETS, PlanError, cells, select
 from tests.fakes.door import bench, run_in, statuses
-from workloads.catalog import CATALOG
+from workloads.catalog import CATALOG, CONTROLS, MODELS
 
 BACKENDS = backends.names()
 
@@ -73,7 +73,9 @@ def test_threads_are_all_cores_unless_given():
 
 
 def shapes(phase="infer", **given):
-    return [(c.workload, c.size, c.batch, c.sequence, c.backend) for c in cells(selected(**given), phase, BACKENDS)]
+    """Returns the cells of work: the control's are in every run."""
+    planned = cells(selected(**given), phase, BACKENDS)
+    return [(c.workload, c.size, c.batch, c.sequence, c.backend) for c in planned if c.workload not in CONTROLS]
 
 
 def test_several_batches_and_sequences_make_several_cells():
@@ -90,17 +92,37 @@ def test_names_are_planned_once_in_the_order_given():
     assert found == [("mlp", "tiny", 2, None, "null"), ("mlp", "tiny", 2, None, "torch_cpu")]
 
 
+@pytest.mark.parametrize(
+    "given", [{}, {"workloads": "mlp"}, {"backends": "torch_cpu"}, {"phases": "train"}, {"batch": "7"}]
+)
+def test_the_control_and_the_harness_are_in_every_run(given):
+    planned = cells(selected(**given), "infer", BACKENDS)
+    assert [(c.workload, c.batch, c.backend) for c in planned if c.workload in CONTROLS] == [
+        ("control_matmul", 4, "numpy_cpu"),
+        ("control_copy", 4, "numpy_cpu"),
+    ]
+    phase = given.get("phases", "infer")
+    assert "null" in [shape[4] for shape in shapes(phase, **given)]
+
+
+def test_the_control_has_no_training_step():
+    assert [c for c in cells(selected(), "train", BACKENDS) if c.workload in CONTROLS] == []
+
+
 ONLY_IN_FULL = {"torch_compile_cpu", "torch_compile_cuda"}
 
 
 def test_nothing_given_plans_every_workload_on_every_backend_of_the_preset():
-    taken = {*BACKENDS} - ONLY_IN_FULL
-    assert {(name, backend) for name, _, _, _, backend in shapes()} == {(w, b) for w in CATALOG for b in taken}
-    assert {shape[4] for shape in shapes(preset="full")} == {*BACKENDS}
+    taken = {*BACKENDS} - ONLY_IN_FULL - {"numpy_cpu"}
+    assert {(name, backend) for name, _, _, _, backend in shapes()} == {(w, b) for w in MODELS for b in taken}
+    assert {shape[4] for shape in shapes(preset="full")} == {*BACKENDS} - {"numpy_cpu"}
 
 
 def test_a_backend_of_another_preset_is_planned_where_it_is_named():
-    assert [shape[4] for shape in shapes(workloads="mlp", backends="torch_compile_cpu")] == ["torch_compile_cpu"]
+    assert [shape[4] for shape in shapes(workloads="mlp", backends="torch_compile_cpu")] == [
+        "torch_compile_cpu",
+        "null",
+    ]
 
 
 def test_a_phase_that_was_not_asked_for_has_no_cells():
@@ -184,6 +206,8 @@ def test_collecting_lists_the_cells_and_creates_nothing(tmp_path):
     assert [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line] == [
         "test_inference[mlp-b1-fp32-null]",
         "test_inference[mlp-b2-fp32-null]",
+        "test_inference[control_matmul-b4-fp32-numpy_cpu]",
+        "test_inference[control_copy-b4-fp32-numpy_cpu]",
     ]
     assert left_in(tmp_path) == []
 
@@ -196,7 +220,7 @@ def test_a_backend_asked_for_by_name_must_be_there_and_the_others_run(tmp_path):
     done = bench(*PAIR, "--backends", "openvino_cpu,null", cwd=tmp_path, fake="absent@probe")
     run = run_in(tmp_path / "runs")
     assert (done.returncode, statuses(run)) == (pytest.ExitCode.TESTS_FAILED, ABSENT)
-    assert "1 failed, 1 passed" in done.stdout
+    assert "1 failed, 3 passed" in done.stdout
 
 
 def test_a_backend_that_is_not_there_is_a_skipped_row_with_its_reason(tmp_path):

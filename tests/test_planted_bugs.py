@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from backends.base import Request
 from bench import artifacts, verify
@@ -11,7 +12,7 @@ from bench.trial import WrongResult, verify_step
 from tests import planted_models  # noqa: F401 - it registers its bugs
 from tests.planted import BUGS, PlantedAdapter
 from workloads import data
-from workloads.catalog import CATALOG, load
+from workloads.catalog import MODELS, load
 from workloads.models import mlp
 from workloads.tolerance import tolerances
 
@@ -34,7 +35,7 @@ def prepared(tmp_path_factory):
             artifacts.MAKERS[kind](workload, phase, folder, folders)
             folders[kind] = folder
         parameters, batches = data.make_parameters(workload), tuple(data.make_batches(workload))
-        request = Request(workload, phase, "fp32", 1, 0, parameters, batches)
+        request = Request(workload, phase, "fp32", torch.get_num_threads(), 0, parameters, batches)
         return request, artifacts.load_expected(folders["expected"])
 
     return make
@@ -62,7 +63,7 @@ class Replayed:
         self.observed = verify.observe(step, request.phase, request.parameters)
         self.said, self.refusal = dict(step.effective()), None
         try:
-            self.next_i = verify.check_waits(step, len(self.observed[0]))
+            self.next_i = verify.check_waits(step, len(self.observed[0]), min(self.observed[1][1:]))
         except verify.Refused as refused:
             self.refusal = refused
 
@@ -87,7 +88,7 @@ def test_every_planted_bug_is_refused(bug, prepared):
     assert verified(bug, prepared) is not None
 
 
-@pytest.mark.parametrize("workload", CATALOG)
+@pytest.mark.parametrize("workload", MODELS)
 @pytest.mark.parametrize("phase", ["infer", "train"])
 def test_what_has_no_bug_passes(workload, phase, prepared):
     correct = type("Correct", (PlantedAdapter,), {"workload": workload, "phase": phase})
@@ -133,9 +134,9 @@ COMPARISONS = (
 def test_every_comparison_is_needed(comparison, prepared, replayed, monkeypatch):
     """Without it, at least one planted bug passes."""
     monkeypatch.setattr(verify, "observe", lambda step, *given: step.observed)
-    monkeypatch.setattr(verify, "check_waits", lambda step, first: step.check_waits())
+    monkeypatch.setattr(verify, "check_waits", lambda step, *given: step.check_waits())
     if comparison.startswith("check_"):
-        monkeypatch.setattr(verify, comparison, lambda *given: 0)
+        monkeypatch.setattr(verify, comparison, lambda *given: (0, 0.0))
     elif comparison.endswith("_error"):
         monkeypatch.setattr(verify, "ERRORS", tuple(e for e in verify.ERRORS if e.__name__ != comparison))
     else:

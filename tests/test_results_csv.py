@@ -138,7 +138,7 @@ def test_a_column_that_came_later_is_empty(tmp_path):
         ("row_format,", "format,", "line 1: this is no CSV of samestep; expected a header with row_format, workload"),
         ("preset", "price", r"line 1: unknown columns \['price'\]; update samestep"),
         ("preset", "phase", "line 1: a column is there twice"),
-        (",infer,", ",infer,1,", r"line 2: 66 cells; expected 65"),
+        (",infer,", ",infer,1,", rf"line 2: {len(COLUMNS) + 1} cells; expected {len(COLUMNS)}"),
         (",infer,", ',"infer"s,', "line 2: ',' expected after '\"'"),
         (",0.001,", ",1ms,", "line 2: latency_p50_s is '1ms'; expected a number"),
         (",0.001,", ",nan,", "line 2: latency_p50_s is nan; expected a finite number"),

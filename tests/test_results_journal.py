@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from results.journal import JOURNAL_FORMAT, Journal, JournalError, decode_line, encode_line, new_run_id
 from results.journal import RUN_ID as RUN_ID_PATTERN
-from results.journal import Journal, JournalError, decode_line, encode_line, new_run_id
 from results.run import read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
@@ -28,7 +28,7 @@ def test_a_new_run_is_a_folder_with_a_header(tmp_path, journal):
     assert journal.logs == tmp_path / RUN_ID / "logs"
     assert journal.logs.is_dir()
     assert [json.loads(line)["body"] for line in lines_of(journal)] == [
-        {**HEADER, "journal_format": 1, "run_id": RUN_ID}
+        {**HEADER, "journal_format": JOURNAL_FORMAT, "run_id": RUN_ID}
     ]
 
 
@@ -65,7 +65,7 @@ def test_what_is_written_is_read(tmp_path, journal):
     assert run.rows == tuple(rows)
     assert run.launches == ({"samples_s": [0.25], "nested": {"a": None}},) * 2
     assert (run.end_reason, run.problems) == ("the plan is done", ())
-    assert run.header == {**HEADER, "journal_format": 1, "run_id": RUN_ID}
+    assert run.header == {**HEADER, "journal_format": JOURNAL_FORMAT, "run_id": RUN_ID}
     assert [json.loads(line)["seq"] for line in lines_of(journal)] == list(range(7))
     assert read_run(tmp_path / RUN_ID / "journal.jsonl").rows == run.rows
 

@@ -46,7 +46,9 @@ def test_names_end_in_their_unit():
     wrong = [column.name for column in COLUMNS if not column.name.endswith(ends.get(column.unit, ""))]
     assert wrong == []
     assert [
-        c.name for c in COLUMNS if c.name.endswith("_s") and c.unit not in ("s", "FLOP/s", "samples/s", "tokens/s")
+        c.name
+        for c in COLUMNS
+        if c.name.endswith("_s") and c.unit not in ("s", "1/s", "FLOP/s", "samples/s", "tokens/s")
     ] == []
 
 
@@ -54,6 +56,7 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
     assert set(MEASURED) == {
         *("latency_p50_s", "latency_mean_s", "latency_min_s", "latency_max_s", "latency_p90_s", "latency_p99_s"),
         *("latency_n", "throughput_samples_per_s", "throughput_tokens_per_s", "throughput_n", "flops_per_s"),
+        *("latency_ci_low_s", "latency_ci_high_s", "latency_effective_n", "device_time_p50_s"),
     }
 
 

@@ -15,7 +15,7 @@ from bench.cell import Cell
 from bench.plan import PlanError, cells, select
 from bench.suite import Suite
 from tests.fakes.bench import EFFORT
-from tests.fakes.door import bench, run_in, statuses
+from tests.fakes.door import bench, rows_of_work, run_in, statuses
 from workloads import data, weights
 from workloads.catalog import CATALOG, load
 from workloads.workload import Weights
@@ -286,7 +286,7 @@ def test_a_run_with_a_file_is_verified_and_is_another_workload(tmp_path, path):
         run = run_in(tmp_path / "runs")
         assert done.returncode == pytest.ExitCode.OK, done.stdout
         assert set(statuses(run).values()) == {"ok"}
-        (digest,) = {row["workload_digest"] for row in run.rows}
+        (digest,) = {row["workload_digest"] for row in rows_of_work(run)}
         digests.append(digest)
     assert digests[0] != digests[1]
     (made,) = (

@@ -11,13 +11,13 @@ import numpy as np
 from bench import artifacts
 from bench.cache import Cache, Entry
 from bench.cell import Cell
-from bench.measure import Effort
+from bench.effort import Effort
 from bench.suite import Suite
 from tests.fakes.faulty import Faulty
 from workloads.summary import summarize
 
 CELL = Cell("mlp", "tiny", "infer", "faulty", 4, None, "fp32", threads=1)
-EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=2)
+EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=2, least_s=0.0)
 
 
 def filled_cache(root: Path) -> Cache:

@@ -6,6 +6,7 @@ The parent may import it at any time: it acts in children only. Without the vari
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -25,6 +26,10 @@ SLOW_STEP_S = 0.005
 
 def fail() -> NoReturn:
     raise RuntimeError("planted failure")
+
+
+def lose_the_device() -> NoReturn:
+    raise RuntimeError("planted: the device is lost")
 
 
 def run_out_of_memory() -> NoReturn:
@@ -48,6 +53,8 @@ ACTIONS: Mapping[str, Callable[[], Any]] = {
     "leave": lambda: sys.exit(3),
     "fork": leave_a_process_and_exit,
     "raise": fail,
+    "raise_twice": fail,
+    "lose": lose_the_device,
     "memory": run_out_of_memory,
 }
 
@@ -76,8 +83,8 @@ class FaultyStep(Step):
         act("compile")
 
     def step(self, i: int) -> None:
-        # The tests warm up by one step, the first.
-        act("verify" if self.is_verified else "warm_up" if i == 0 else "measure")
+        # The collector is off while samples are taken, and only then.
+        act("verify" if self.is_verified else "warm_up" if gc.isenabled() else "measure")
 
     def sync(self) -> None: ...
 
@@ -121,6 +128,14 @@ class Faulty(Adapter):
                 fail()
             return Probe(action, reason="no fake device here", reason_code="no_device")
         return Probe("usable", "fake device")
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        if told()[0] == "raise_twice":
+            fail()
+        return super().is_out_of_memory(error)
+
+    def is_lost(self, error: BaseException) -> bool:
+        return "device is lost" in str(error)
 
     def load(self, threads: int) -> None:
         act("import")

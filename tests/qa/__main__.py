@@ -1,0 +1,27 @@
+"""`python -m tests.qa NAME …`: asks the questions and exits with the worst answer: 0 good, 1 missed, 2 not shown."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "same", "others")
+"""`same` runs the suite twice and `others` takes a quiet machine: they are asked by name."""
+
+
+def main() -> int:
+    names = sys.argv[1:] or ["truth", "coverage", "overhead", "burner", "kill"]
+    for name in names:
+        if name not in QUESTIONS:
+            print(f"unknown question {name!r}; known: {', '.join(QUESTIONS)}", file=sys.stderr)
+            return 64
+    worst = 0
+    for name in names:
+        module = import_module(f"tests.qa.{name}")
+        print(f"\n== {name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+        worst = max(worst, module.main())
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())

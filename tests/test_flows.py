@@ -1,0 +1,167 @@
+"""Requests that overlap: what ONNX Runtime and OpenVINO do with them, and what a flow that is wrong is given."""
+
+import os
+
+import numpy as np
+import pytest
+
+import backends
+from backends.base import Flow, Request
+from bench import artifacts, trial
+from bench.cache import Cache, default_root
+from bench.cell import Cell
+from bench.effort import Effort
+from bench.measure import Samples, flow_throughput
+from bench.suite import Suite
+from bench.trial import Proof, WrongResult
+from bench.verify import Refused
+from workloads.catalog import load
+from workloads.tolerance import tolerances
+
+# JAX, where another test has imported it, minds that OpenVINO forks when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
+THREADS = 2
+
+
+@pytest.fixture(scope="module")
+def request_and_expected(tmp_path_factory):
+    """What a cell of ONNX Runtime is given, out of the cache, with what it shall compute."""
+    tiny = load("mlp", "tiny")
+    cell = Cell("mlp", "tiny", "infer", "onnxruntime_cpu", tiny.batch, None, "fp32", THREADS)
+    suite = Suite(Cache(default_root(os.environ), print), tmp_path_factory.mktemp("logs"), Effort(0.0, 0, 0.0, 1))
+    entries = suite.entries(cell, tiny, backends.get("onnxruntime_cpu"))
+    parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
+    batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
+    graph = entries["graph"].path / "step.onnx"
+    request = Request(tiny, "infer", "fp32", THREADS, 0, parameters, batches, graph)
+    return request, artifacts.load_expected(entries["expected"].path)
+
+
+@pytest.fixture(params=["onnxruntime_cpu", "openvino_cpu"])
+def proof_and_step(request, request_and_expected):
+    given, expected = request_and_expected
+    adapter = backends.get(request.param)
+    adapter.load(THREADS)
+    step = adapter.prepare(given)
+    step.compile()
+    return Proof(adapter, given, expected, tolerances("mlp", "tiny", "fp32")), step
+
+
+def test_every_flow_computes_what_its_step_computes(proof_and_step):
+    proof, step = proof_and_step
+    for opener in step.flows():
+        flow = opener()
+        trial._verify_flow(flow, proof)
+        batches = [batch for batch, _ in flow.outputs()]
+        assert set(batches) == {0, 1}
+        assert flow.effective()["threads"] == THREADS
+        assert flow.setting["streams"] * flow.setting["threads_per_stream"] == THREADS
+        flow.close()
+
+
+def test_a_flow_runs_at_least_so_many_and_tells_when_each_ran(proof_and_step):
+    _, step = proof_and_step
+    flow = step.flows()[-1]()
+    spans = flow.run(10, 0.0)
+    assert len(spans) >= 10
+    assert all(start < end for start, end in spans)
+    found = flow_throughput(flow, 200, 0.0)
+    assert found.in_flight == flow.in_flight
+    assert min(found.seconds) > 0
+    assert 0.2 < found.little_ratio < 1.5  # steps of microseconds: much of the time is between them
+
+
+def test_training_has_no_flows():
+    for name in ("onnxruntime_cpu", "openvino_cpu"):
+        assert "train" in backends.get(name).serial_phases
+
+
+class MadeUp(Flow):
+    """Two streams whose steps take `step_s` each, on a clock of their own; `wrong` swaps the batches' outputs."""
+
+    in_flight = 2
+
+    def __init__(self, step_s=0.01, outputs=((0, 0), (1, 1)), **told):
+        self.setting = {"streams": 2, "threads_per_stream": 1, "requests": 2}
+        self.step_s, self.pairs, self.told = step_s, outputs, told
+        self.is_closed = False
+
+    def run(self, least, seconds):
+        n = max(least, round(2 * seconds / self.step_s))
+        ns = round(self.step_s * 1e9)
+        return [(i // 2 * ns, i // 2 * ns + ns) for i in range(n)]
+
+    def outputs(self):
+        return ((batch, {"logits": EXPECTED[source]}) for batch, source in self.pairs)
+
+    def effective(self):
+        return {"device": "cpu", "precision": "fp32", "threads": THREADS} | self.told
+
+    def close(self):
+        self.is_closed = True
+
+
+EXPECTED = [np.full((4, 5), value) for value in (1.0, 2.0)]
+
+
+@pytest.fixture
+def proof(request_and_expected):
+    from workloads.summary import summarize
+
+    given, _ = request_and_expected
+    expected = {f"output.{i}.logits": summarize(array) for i, array in enumerate(EXPECTED)}
+    return Proof(backends.get("onnxruntime_cpu"), given, expected, tolerances("mlp", "tiny", "fp32"))
+
+
+def test_two_steps_at_once_are_twice_the_rate():
+    found = flow_throughput(MadeUp(0.01), 100, 0.0)
+    assert found.seconds == pytest.approx([0.005] * len(found.seconds))
+    assert found.little_ratio == pytest.approx(1.0)
+
+
+def test_outputs_of_another_batch_are_wrong(proof):
+    with pytest.raises(WrongResult):
+        trial._verify_flow(MadeUp(outputs=((0, 0), (1, 0))), proof)
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ({"precision": "bf16"}, "effective_precision"),
+        ({"device": "gpu"}, "effective_device"),
+        ({"threads": 9}, "effective_threads"),
+    ],
+)
+def test_a_flow_that_runs_elsewhere_or_otherwise_is_refused(proof, told, code):
+    with pytest.raises(Refused) as refusal:
+        trial._verify_flow(MadeUp(**told), proof)
+    assert refusal.value.code == code
+
+
+def chosen(proof, monkeypatch, step_s, *flows):
+    """Returns the throughput's columns where a step alone takes `step_s`."""
+
+    class WithFlows:
+        def flows(self):
+            return [lambda flow=flow: flow for flow in flows]
+
+    watch = trial.Watch(lambda: trial.read([0]))
+    effort = Effort(0.0, 0, 1.0, 1)
+    return trial._throughput(WithFlows(), None, proof, Samples((step_s,) * 10, 1), watch, effort)
+
+
+def test_the_fastest_flow_is_taken_and_the_others_are_closed(proof, monkeypatch):
+    slow, fast = MadeUp(0.02), MadeUp(0.01)
+    found = chosen(proof, monkeypatch, 0.015, slow, fast)
+    assert (found["throughput_mode"], found["in_flight"]) == ("requests", 2)
+    assert np.mean(found["throughput_samples_s"]) == pytest.approx(0.005)
+    assert (slow.is_closed, fast.is_closed) == (True, True)
+    assert found["throughput_setting"]["tried_steps_per_s"].keys() == {"1", "2x1"}
+
+
+def test_where_no_flow_is_faster_steps_go_one_by_one(proof, monkeypatch):
+    found = chosen(proof, monkeypatch, 0.004, MadeUp(0.01))
+    assert (found["throughput_mode"], found["in_flight"]) == ("serial", 1)
+    assert found["throughput_samples_s"] == (0.004,) * 10
+    assert found["throughput_setting"] == {"tried_steps_per_s": {"1": 250.0, "2x1": 200.0}}

@@ -1,0 +1,227 @@
+"""An interrupted run goes on: nothing that was finished is done again, and what is missing is."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import conftest
+from bench.cell import Cell
+from bench.record import Launch
+from bench.session import BenchSession, Order
+from bench.suite import CellResult
+from results.csvfile import read_csv
+from results.journal import JOURNAL_NAME, Journal
+from results.run import latest_run, read_run
+from tests.fakes.door import bench, command, environment, run_in, wait_for
+from tests.fakes.rows import HEADER, RUN_ID
+from tests.qa import kill
+
+NULL = ("--preset", "smoke", "--workloads", "mlp", "--backends", "null", "--launches", "2", "--results-dir", "runs")
+
+
+def cell(backend, phase="infer"):
+    return Cell("mlp", "tiny", phase, backend, 4, None, "fp32", 1)
+
+
+CELLS = [cell(backend, phase) for backend in ("a", "b", "c") for phase in ("infer", "train")]
+
+
+class FakeSuite:
+    """Launches nothing: a cell's launches come out as `ends` says, `ok` where it says nothing."""
+
+    def __init__(self, **ends):
+        self.ends = {name: iter(statuses) for name, statuses in ends.items()}
+        self.asked = []
+
+    def attempt(self, cell):
+        self.asked.append(cell)
+        status, quality = next(self.ends.get(cell.backend, iter(())), ("ok", "valid"))
+        columns = cell.columns() | {"status": status, "stage": "close", "launch_s": 1.0, "quality": quality}
+        if status != "ok":
+            return Launch(columns | {"reason": "planned", "quality": None})
+        numbers = {"verification": "passed", "latency_p50_s": 1.0, "throughput_samples_per_s": 4.0, "flags": "drift"}
+        return Launch(columns | numbers, {"samples_s": (1.0,)})
+
+
+@pytest.fixture
+def session(tmp_path):
+    opened = []
+
+    def build(suite, launches=1, time_budget_s=float("inf"), planned=CELLS):
+        journal = Journal.create(tmp_path, RUN_ID, HEADER)
+        opened.append(journal)
+        journal.plan([{"run_id": RUN_ID} | c.columns() for c in planned])
+        return BenchSession(
+            journal,
+            suite,
+            len(planned),
+            {"run_id": RUN_ID},
+            Order(launches, "seed"),
+            lambda text: None,
+            str,
+            time_budget_s,
+        )
+
+    yield build
+    for journal in opened:
+        journal.close()
+
+
+def all_rounds(session, cells=CELLS):
+    list(session.early_rounds(cells))
+    return {c: session.run(c) for c in session.order.shuffled(cells, session.order.launches - 1)}
+
+
+def test_each_round_has_every_cell_once_in_an_order_of_its_own(session):
+    suite = FakeSuite()
+    results = all_rounds(session(suite, launches=3))
+    rounds = [suite.asked[i : i + len(CELLS)] for i in range(0, 3 * len(CELLS), len(CELLS))]
+    assert [set(one) for one in rounds] == [set(CELLS)] * 3
+    assert len({tuple(one) for one in rounds}) == 3
+    assert [result.columns["launches_ok"] for result in results.values()] == [3] * len(CELLS)
+
+
+def test_the_order_is_that_of_the_seed_whatever_order_the_cells_come_in():
+    order = Order(1, "seed")
+    assert order.shuffled(CELLS, 0) == order.shuffled(reversed(CELLS), 0)
+    assert order.shuffled(CELLS, 0) != Order(1, "another").shuffled(CELLS, 0)
+
+
+@pytest.mark.parametrize("status", ["wrong", "refused", "broken", "timeout"])
+def test_what_failed_for_good_is_not_launched_again(session, status):
+    suite = FakeSuite(a=[(status, None)] * 2)
+    ours = session(suite, launches=3)
+    failed = {c for c, has_failed in ours.early_rounds(CELLS) if has_failed}
+    assert failed == {cell("a"), cell("a", "train")}
+    assert ours.run(cell("a")).columns["status"] == status
+    assert suite.asked.count(cell("a")) == 1
+
+
+def test_a_crash_is_launched_again(session):
+    results = all_rounds(session(FakeSuite(a=[("crashed", None)]), launches=2))
+    failures = {c: result.columns["launches_failed"] for c, result in results.items()}
+    assert sorted(failures.values()) == [0] * 5 + [1]
+
+
+def test_a_disturbed_launch_is_repeated_once_and_both_are_kept(session, tmp_path):
+    suite = FakeSuite(b=[("ok", "invalid"), ("ok", "valid")])
+    ours = session(suite, planned=[cell("b")])
+    row = ours.run(cell("b")).columns
+    assert (row["status"], row["launches_ok"], row["launches_invalid"]) == ("ok", 1, 1)
+    launches = read_run(tmp_path / RUN_ID).launches
+    assert [(one["number"], one["attempt"], one["order"]) for one in launches] == [(0, 1, 0), (0, 2, 1)]
+
+
+def test_a_launch_disturbed_twice_is_given_up(session):
+    suite = FakeSuite(b=[("ok", "invalid")] * 9)
+    row = session(suite, planned=[cell("b")]).run(cell("b")).columns
+    assert (row["status"], row["reason_code"], len(suite.asked)) == ("refused", "disturbed", 2)
+
+
+def test_a_run_whose_time_is_up_begins_nothing_more(session, tmp_path):
+    suite = FakeSuite()
+    ours = session(suite, time_budget_s=0.0)
+    results = all_rounds(ours)
+    assert suite.asked == []
+    assert {result.columns["reason_code"] for result in results.values()} == {"budget"}
+    assert ours.ran_out_of_time
+    assert {row["status"] for row in read_run(tmp_path / RUN_ID).rows} == {"not_run"}
+
+
+def test_a_session_that_remembers_does_the_rest_alone(session):
+    suite = FakeSuite()
+    ours = session(suite, launches=2, planned=CELLS)
+    done, half = cell("a"), cell("b")
+    made = FakeSuite().attempt(half)
+    ours.remember(done, [], {"status": "ok", "latency_p50_s": 7.0, "reason": None})
+    ours.remember(half, [made], None)
+    assert ours.is_done(done)
+    results = all_rounds(ours)
+    assert results[done] == CellResult({"status": "ok", "latency_p50_s": 7.0}, ())
+    assert (suite.asked.count(done), suite.asked.count(half)) == (0, 1)
+    assert results[half].columns["launches_ok"] == 2
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """Returns the folder of a run that was killed between two of its launches."""
+    with subprocess.Popen(
+        command(*NULL), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as parent:
+        assert wait_for(lambda: len(launches_in(tmp_path)) >= 3)
+        parent.send_signal(signal.SIGKILL)
+    return latest_run(tmp_path / "runs")
+
+
+def launches_in(folder):
+    journals = list((folder / "runs").glob(f"*/{JOURNAL_NAME}"))
+    return [line for line in journals[0].read_text().splitlines() if '"kind":"launch"' in line] if journals else []
+
+
+def test_a_killed_run_goes_on_where_it_was(killed, tmp_path):
+    before, whole = read_run(killed), (killed / JOURNAL_NAME).read_bytes()
+    done = bench("--resume", str(killed), "--benchmark-json", "out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = read_run(killed)
+    assert (killed / JOURNAL_NAME).read_bytes().startswith(whole[: before.whole_bytes])
+    assert after.launches[: len(before.launches)] == before.launches
+    assert len(after.launches) == 8  # two of null, two of the control, twice each
+    assert {row["status"] for row in after.rows} == {"ok"}
+    assert after.end_reason == "the plan is done"
+    assert read_csv(killed / "results.csv") == after.rows
+    assert len(json.loads((tmp_path / "out.json").read_text())["benchmarks"]) == 4
+
+
+def test_a_run_that_is_done_does_nothing_more(tmp_path):
+    assert bench(*NULL, cwd=tmp_path).returncode == 0
+    run = run_in(tmp_path / "runs")
+    done = bench("--resume", str(run.path), cwd=tmp_path)
+    assert done.returncode == 0
+    again = read_run(run.path)
+    assert (again.rows, again.launches) == (run.rows, run.launches)
+    assert done.stdout.count("in the journal already") == 4
+
+
+def test_a_torn_line_is_cut_off_before_the_run_goes_on(killed, tmp_path):
+    journal = killed / JOURNAL_NAME
+    before = read_run(killed)
+    with journal.open("ab") as file:
+        file.write(b'{"crc":"00000000","seq":99,"kind":"launch"')
+    assert bench("--resume", str(killed), cwd=tmp_path).returncode == 0
+    assert read_run(killed).launches[: len(before.launches)] == before.launches
+
+
+def test_a_run_takes_no_other_choice_along(killed, tmp_path):
+    done = bench("--resume", str(killed), "--backends", "torch_cpu", "--launches", "5", cwd=tmp_path)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--resume takes what to run from the run itself; leave out --backends, --launches" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["nowhere", "."])
+def test_what_is_no_run_is_refused(tmp_path, place):
+    done = bench("--resume", str(tmp_path / place), cwd=tmp_path)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "give a run's folder or journal" in done.stderr
+
+
+def test_another_machine_or_software_is_refused(killed, monkeypatch):
+    here = conftest.new_header()
+    moved = here | {"machine": here["machine"] | {"software_id": "somethingelse"}}
+    monkeypatch.setattr(conftest, "new_header", lambda: moved)
+    config = type("Config", (), {"getoption": lambda self, name: str(killed) if name == "--resume" else None})()
+    with pytest.raises(conftest.plan.PlanError, match=r"software_id was \w+ and is somethingelse.*start a new run"):
+        conftest.interrupted_run(config)
+
+
+def test_a_run_of_the_first_format_cannot_go_on(monkeypatch):
+    old = Path(__file__).parent / "runs" / "format-1"
+    config = type("Config", (), {"getoption": lambda self, name: str(old) if name == "--resume" else None})()
+    with pytest.raises(conftest.plan.PlanError, match="whose runs cannot go on; start a new one"):
+        conftest.interrupted_run(config)
+
+
+def test_kills_at_random_instants_lose_nothing_that_was_finished():
+    assert kill.main(instants=6, seed=1) == 0

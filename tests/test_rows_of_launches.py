@@ -1,0 +1,121 @@
+"""From launches to a row: medians over those that count, and what one wrong or disturbed launch does to the others."""
+
+import json
+from dataclasses import replace
+from math import exp, log, sqrt
+from statistics import mean, stdev
+
+import pytest
+
+from bench.launch import Outcome
+from bench.record import Launch, to_launch, to_row, workload_columns
+from results.row import MEASURED, make_row
+from tests.fakes.bench import CELL
+
+KNOWN = CELL.columns() | workload_columns(CELL.load_workload(), CELL.phase)
+RESULT = {
+    "samples_s": [1.0, 1.1, 0.9],
+    "throughput_samples_s": [1.0, 1.0, 1.0],
+    "warm_up_samples_s": [2.0],
+    "verification": "passed",
+    "error_worst": 1e-6,
+    "error_worst_of": "output logits",
+    "effective": {"device": "cpu", "precision": "fp32", "threads": 1},
+    "requested": {"device": "cpu", "precision": "fp32", "threads": 1},
+    "watched_s": 3.0,
+    "latency_ci_low_s": 0.95,
+    "latency_ci_high_s": 1.05,
+}
+
+
+def launch(median_s=1.0, number=0, attempt=1, **changes):
+    """Returns the launch of an `ok` cell whose samples lie about `median_s`."""
+    samples = [median_s, 1.1 * median_s, 0.9 * median_s]
+    result = RESULT | {"samples_s": samples, "throughput_samples_s": samples} | changes
+    return replace(to_launch(CELL, KNOWN, Outcome("ok", "close", result=result)), number=number, attempt=attempt)
+
+
+def failed(status, stage="measure"):
+    return to_launch(CELL, KNOWN, Outcome(status, stage, "signal", "it fell over"))
+
+
+def row_of(*launches):
+    return make_row(**to_row(launches))
+
+
+def test_the_row_of_one_launch_is_that_launch():
+    row = row_of(launch())
+    assert (row["status"], row["latency_p50_s"], row["latency_n"]) == ("ok", 1.0, 3)
+    assert (row["latency_ci_low_s"], row["latency_ci_high_s"], row["launch_spread"]) == (0.95, 1.05, None)
+    assert (row["launches_ok"], row["launches_failed"], row["launches_invalid"]) == (1, 0, 0)
+    assert (row["quality"], row["flags"]) == ("valid", None)
+
+
+def test_the_row_of_several_is_their_median_with_their_spread():
+    medians = (1.0, 1.3, 1.1)
+    row = row_of(*(launch(m, n) for n, m in enumerate(medians)))
+    assert row["latency_p50_s"] == 1.1
+    assert (row["latency_min_s"], row["latency_max_s"], row["latency_n"]) == (0.9, pytest.approx(1.43), 9)
+    assert row["launch_spread"] == pytest.approx(0.3 / 1.1)
+    half = 4.303 * stdev(map(log, medians)) / sqrt(3)
+    assert row["latency_ci_low_s"] == pytest.approx(exp(mean(map(log, medians)) - half))
+    assert row["latency_ci_high_s"] == pytest.approx(exp(mean(map(log, medians)) + half))
+    assert row["launches_ok"] == 3
+
+
+def test_two_launches_have_a_spread_and_no_interval():
+    row = row_of(launch(1.0), launch(1.2, 1))
+    assert (row["latency_p50_s"], row["latency_ci_low_s"]) == (1.1, None)
+    assert row["launch_spread"] == pytest.approx(0.2 / 1.1)
+
+
+def test_the_worst_error_of_all_launches_counts():
+    row = row_of(launch(), launch(number=1, error_worst=5e-6, error_worst_of="output other"))
+    assert (row["error_worst"], row["error_worst_of"]) == (5e-6, "output other")
+
+
+@pytest.mark.parametrize("status", ["wrong", "refused"])
+def test_one_launch_that_is_wrong_makes_the_row_wrong(status):
+    row = row_of(launch(), failed(status, "verify"), launch(number=2))
+    assert row["status"] == status
+    assert (row["launches_ok"], row["launches_failed"]) == (2, 1)
+    assert [row[name] for name in MEASURED] == [None] * len(MEASURED)
+
+
+def test_a_crash_leaves_the_other_launches_their_number():
+    row = row_of(failed("crashed"), launch(number=1))
+    assert (row["status"], row["latency_p50_s"], row["launches_ok"], row["launches_failed"]) == ("ok", 1.0, 1, 1)
+
+
+def test_where_all_failed_the_row_says_how():
+    row = row_of(failed("crashed"), failed("timeout"))
+    assert (row["status"], row["reason"], row["launches_failed"]) == ("crashed", "it fell over", 2)
+
+
+def test_a_disturbed_launch_enters_no_statistic():
+    row = row_of(launch(9.0, compilations=1), launch(1.0, attempt=2))
+    assert (row["status"], row["latency_p50_s"], row["latency_n"], row["quality"]) == ("ok", 1.0, 3, "valid")
+    assert (row["launches_ok"], row["launches_invalid"]) == (1, 1)
+
+
+def test_where_all_were_disturbed_there_is_no_number():
+    row = row_of(launch(compilations=1), launch(attempt=2, compilations=1))
+    assert (row["status"], row["reason_code"], row["quality"]) == ("refused", "disturbed", "invalid")
+    assert "disturbed each time it was measured: recompiled" in row["reason"]
+    assert row["flags"] == "recompiled"
+    assert [row[name] for name in MEASURED] == [None] * len(MEASURED)
+
+
+def test_flags_of_all_launches_are_named():
+    row = row_of(launch(swapped_pages=1), launch(number=1, thermal_events=2))
+    assert (row["quality"], row["flags"]) == ("degraded", "cpu_thermal swapped")
+
+
+@pytest.mark.parametrize("made", [launch(), failed("crashed"), launch(number=2, attempt=2, compilations=1)])
+def test_a_launch_comes_back_from_its_record_as_it_was(made):
+    record = json.loads(json.dumps(made.to_record(CELL), allow_nan=False))
+    assert Launch.from_record(record) == made
+
+
+def test_a_launch_that_failed_leaves_no_samples():
+    assert failed("wrong").series == {}

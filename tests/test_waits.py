@@ -1,0 +1,132 @@
+"""Whether an adapter waits, and runs what was asked for: each refusal, and what must not be refused."""
+
+import pytest
+
+from backends.null import NullStep
+from bench import verify
+from bench.verify import Refused, check_effective, check_waits
+
+
+class Device(NullStep):
+    """A device on a clock of its own: steps take `step_s`, and reading waits until they are done."""
+
+    def __init__(self, step_s=0.01, sync_waits=1.0, read_s=1e-5):
+        super().__init__("fp32")
+        self.now = self.free = 0.0
+        self.step_s, self.sync_waits, self.read_s = step_s, sync_waits, read_s
+        self.steps = []
+
+    def step(self, i):
+        self.now += 1e-6
+        self.free = max(self.free, self.now) + self.step_s
+        self.steps.append(i)
+
+    def sync(self):
+        """Waits for all but a part of the last step."""
+        self.now = max(self.now, self.free - (1 - self.sync_waits) * self.step_s)
+
+    def touch(self):
+        self.now = max(self.now, self.free) + self.read_s
+
+
+class Silent(Device):
+    """Neither waits nor has anything to be waited for: its results are always there."""
+
+    def sync(self): ...
+
+    def touch(self):
+        self.now += self.read_s
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    def check(device, step_s=None):
+        monkeypatch.setattr(verify, "perf_counter", lambda: device.now)
+        monkeypatch.setattr(verify, "sleep", lambda seconds: setattr(device, "now", device.now + seconds))
+        return check_waits(device, 5, device.step_s if step_s is None else step_s)
+
+    return check
+
+
+@pytest.mark.parametrize("step_s", [2.0, 0.01, 1e-4])
+def test_a_device_that_waits_passes(checked, step_s):
+    device = Device(step_s)
+    i, last_s = checked(device)
+    assert i == 5 + len(device.steps)
+    assert last_s == pytest.approx(step_s, rel=0.05)
+    assert device.steps == list(range(5, i))
+
+
+@pytest.mark.parametrize("waits", [0.0, 0.5, 0.9])
+def test_a_sync_that_leaves_something_out_is_refused(checked, waits):
+    with pytest.raises(Refused, match=r"reading the result took 0\.\d+ s more") as refusal:
+        checked(Device(0.05, waits))
+    assert refusal.value.code == "does_not_wait"
+
+
+def test_a_sync_that_does_nothing_is_refused_however_short_its_steps_look(checked):
+    with pytest.raises(Refused):
+        checked(Device(0.01, sync_waits=-1e9), step_s=1e-6)
+
+
+def test_a_first_reading_that_is_always_slow_is_no_proof(checked):
+    device = Device(0.001)
+    plain, run, seen = device.touch, device.step, []
+
+    def touch():
+        plain()
+        device.now += 0.0 if seen == device.steps else 0.001
+        seen[:] = device.steps
+
+    device.step, device.touch = run, touch
+    checked(device)
+
+
+def test_a_slow_first_reading_once_is_no_proof(checked):
+    device = Device(0.05)
+    plain, readings = device.touch, []
+
+    def touch():
+        readings.append(1)
+        plain()
+        device.now += 0.04 if len(readings) == 2 else 0.0
+
+    device.touch = touch
+    checked(device)
+
+
+def test_steps_that_take_no_longer_however_many_are_refused(checked):
+    device = Silent(0.05)
+    device.step = lambda i: None
+    device.sync = lambda: setattr(device, "now", device.now + 0.05)
+    with pytest.raises(
+        Refused, match=r"2 steps took 1.00, 1.00, 1.00 times as long as 1: sync\(\) does not wait for all"
+    ):
+        checked(device)
+
+
+ASKED = {"device": "cuda", "precision": "fp32", "threads": 2}
+
+
+def test_what_was_asked_for_passes():
+    check_effective(ASKED | {"nodes_share": 1.0}, ASKED)
+    check_effective({"device": "cuda", "precision": "fp32"}, ASKED)  # not every runtime tells its threads
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "words"),
+    [
+        ({"device": "cpu"}, "effective_device", "asked for cuda, the runtime runs on cpu"),
+        ({"precision": "tf32"}, "effective_precision", "asked for fp32, the runtime runs tf32"),
+        ({"threads": 8}, "effective_threads", "asked for 2, the runtime runs 8"),
+        (
+            {"nodes_share": 0.75, "provider": "CUDA"},
+            "effective_device",
+            "25% of the graph's nodes run elsewhere than on CUDA",
+        ),
+    ],
+)
+def test_anything_else_is_refused(told, code, words):
+    with pytest.raises(Refused, match=words) as refusal:
+        check_effective(ASKED | told, ASKED)
+    assert refusal.value.code == code
