@@ -51,7 +51,7 @@ def probe_gpu(root: Path = Path("/")) -> Probe:
         reason = f"no NVIDIA GPU: none of {files}; install its driver, or start the container with --gpus all"
         return Probe("absent", reason=reason, reason_code="no_device")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if visible in ("", "-1"):
+    if visible in ("", "-1", "NoDevFiles"):  # the last is Slurm's
         reason = "CUDA_VISIBLE_DEVICES hides every NVIDIA GPU: unset it"
         return Probe("absent", reason=reason, reason_code="no_device")
     if find_spec("pynvml") is None:

@@ -35,6 +35,7 @@ class TorchCudaStep(TorchStep):
 
     def __init__(self, request: Request, device: torch.device) -> None:
         super().__init__(request, device)
+        torch.cuda.set_device(device)  # events are recorded on the current device's stream
         self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
 
     def sync(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import backends
-from bench.cache import Cache, default_root
+from bench.cache import Cache, UnsafeCache, default_root
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.environment import usable_cpus
@@ -28,8 +28,13 @@ def check(name: str) -> bool:
     adapter = backends.get(name)
     workload = load(next(w for w in CATALOG if is_run_by(w, adapter.workloads)), "tiny")
     good = True
+    try:
+        cache = Cache(default_root(os.environ), lambda text: None)
+    except UnsafeCache as error:
+        print(f"{'':18} {error}", flush=True)
+        return False
     with tempfile.TemporaryDirectory() as logs:
-        suite = Suite(Cache(default_root(os.environ), lambda text: None), Path(logs), ONE_STEP)
+        suite = Suite(cache, Path(logs), ONE_STEP)
         for phase in adapter.phases:
             shape = (workload.batch, workload.sequence)
             cell = Cell(workload.name, workload.size, phase, name, *shape, "fp32", len(usable_cpus()))

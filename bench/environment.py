@@ -30,6 +30,7 @@ CLEARED_PREFIXES = (
     "TORCH_ALLOW_TF32",
     "TORCH_COMPILE",
     "TORCHDYNAMO_",
+    "TRITON_",
     "LIBTPU_INIT_",
     "NEURON_CC_",
 )

@@ -61,7 +61,8 @@ def in_words(row: Mapping[str, object]) -> str:
         return f"{row['status']}: {row['reason']}"
     checked = f", worst error {error:.1e}" if isinstance(error, float) else ""
     latency_words = in_time_unit(latency, _unit_of(latency))
-    return f"{row['status']}: {latency_words} per step, {rate(throughput)} samples/s{checked}"
+    disturbed = f", degraded ({row['flags']})" if row.get("quality") == "degraded" else ""
+    return f"{row['status']}: {latency_words} per step, {rate(throughput)} samples/s{checked}{disturbed}"
 
 
 def _unit_of(seconds: float) -> str:

@@ -62,7 +62,7 @@ def test_without_device_files_there_is_no_gpu(monkeypatch, tmp_path, name):
     assert "/dev/nvidia0" in reason
 
 
-@pytest.mark.parametrize("hidden", ["", "-1"])
+@pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles"])
 def test_a_hidden_gpu_is_absent(monkeypatch, tmp_path, hidden):
     fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
@@ -309,7 +309,7 @@ def unknown(*_):
 
 
 @pytest.mark.parametrize(
-    ("visible", "status"), [("NoDevFiles", "absent"), ("7", "absent"), ("GPU-8932f937", "usable"), ("MIG-1", "usable")]
+    ("visible", "status"), [("all", "absent"), ("7", "absent"), ("GPU-8932f937", "usable"), ("MIG-1", "usable")]
 )
 def test_what_cuda_visible_devices_names(monkeypatch, tmp_path, installed, visible, status):
     fake_gpu_files(monkeypatch, tmp_path, "dev/nvidia0")

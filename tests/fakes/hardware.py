@@ -66,6 +66,7 @@ def fake_cuda(monkeypatch, **changes):
         "device_count": lambda: 1,
         "Event": FakeEvent,
         "synchronize": lambda device: None,
+        "set_device": lambda device: None,
         "get_device_capability": lambda device: (9, 0),
         "get_device_name": lambda device: "NVIDIA H100 80GB HBM3",
         "max_memory_allocated": lambda device: 123456,
