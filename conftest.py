@@ -90,10 +90,10 @@ def pytest_configure(config: pytest.Config) -> None:
             )
         for name in ("--stage-deadline", "--time-budget"):
             plan.number(config.getoption(name), name)
+        if config.getoption("benchmark_json"):
+            config.option.benchmark_json = config.stash[JSON] = AtomicPath(config.getoption("benchmark_json"))
     except (plan.PlanError, ResultsError) as error:
         raise pytest.UsageError(str(error)) from error
-    if config.getoption("benchmark_json"):
-        config.option.benchmark_json = config.stash[JSON] = AtomicPath(config.getoption("benchmark_json"))
 
 
 CHOICES = ("backends", "workloads", "phases", "batch", "sequence", "preset", "threads", "launches", "weights")

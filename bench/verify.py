@@ -244,19 +244,25 @@ def check_waits(step: Step, first: int, step_s: float) -> tuple[int, float]:
     """
     step.touch()  # the first reading may compile or allocate
     k = max(1, min(MOST_QUEUED, ceil(WAIT_WORK_S / max(step_s, 1e-9))))
-    i = _check_reading(step, first, k)
-    while k < MOST_DOUBLED and _queued_s(step, i, k) < DOUBLE_WORK_S:  # too short to be told from a disturbance
-        i, k = i + k, 2 * k
-    i += k
-    ratios = []
-    for _ in range(WAIT_TRIES):
-        once, twice = _queued_s(step, i, k), _queued_s(step, i + k, 2 * k)
-        i += 3 * k
+    i, once = _check_reading(step, first, k)
+    while once < DOUBLE_WORK_S and k < MOST_DOUBLED:  # too short to be told from a disturbance
+        k *= 2
+        once = _queued_s(step, i, k)
+        i += k
+    ratios: list[float] = []
+    while True:
+        twice = _queued_s(step, i, 2 * k)
+        i += 2 * k
         ratios.append(twice / max(once, 1e-9))
         if DOUBLE[0] <= ratios[-1] <= DOUBLE[1]:
             return i, twice / (2 * k)
+        if len(ratios) == WAIT_TRIES:
+            break
+        k *= 2  # what disturbs a short time may not disturb a longer one
+        once = _queued_s(step, i, k)
+        i += k
     said = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    raise Refused("does_not_wait", f"{2 * k} steps took {said} times as long as {k}: sync() does not wait for all")
+    raise Refused("does_not_wait", f"twice as many steps took {said} times as long: sync() does not wait for all")
 
 
 def _queued_s(step: Step, first: int, n: int) -> float:
@@ -268,8 +274,8 @@ def _queued_s(step: Step, first: int, n: int) -> float:
     return perf_counter() - start
 
 
-def _check_reading(step: Step, first: int, k: int) -> int:
-    """Returns the index of the next step once a first reading took no longer than it should. Raises `Refused`.
+def _check_reading(step: Step, first: int, k: int) -> tuple[int, float]:
+    """Returns the index of the next step and the seconds of `k` steps. Raises `Refused` where reading takes too long.
 
     Tensors are not in the processor's caches when they are read first: where that reading is longer than the second,
     it is held against one after a pause, in which whatever was left to do was done.
@@ -287,7 +293,7 @@ def _check_reading(step: Step, first: int, k: int) -> int:
             sleep(2 * reading + took / k)
             again = _touch_s(step)
         if reading - again <= limit:
-            return i
+            return i, took
         late.append((took, reading - again))
     said, waited = min(late, key=lambda pair: pair[1])
     raise Refused("does_not_wait", f"sync() returned after {said:.3g} s; reading the result took {waited:.3g} s more")
