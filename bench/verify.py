@@ -228,7 +228,8 @@ WAIT_SHARE = 0.05
 WAIT_SLACK_S = 200e-6
 WAIT_WORK_S = 20e-3
 MOST_QUEUED = 16
-DOUBLE_WORK_S = 5e-3
+DOUBLE_WORK_S = 20e-3
+LONGER = 4
 MOST_DOUBLED = 1 << 16
 DOUBLE = (1.5, 2.7)
 """Between these lies the time of twice as many steps, with room for a disturbance of either half."""
@@ -240,7 +241,7 @@ def check_waits(step: Step, first: int, step_s: float) -> tuple[int, float]:
     Returns the index of the next step and the seconds of one of the last steps. Several steps are queued, so that
     work worth 20 ms is under way where the device is asynchronous. After `sync()`, reading one element of every output
     takes as long as reading it again; where the first reading takes longer by 5 % of a step, three times running, it
-    waited for what `sync()` should have waited for. And twice as many steps, of 5 ms or more, take twice as long.
+    waited for what `sync()` should have waited for. And twice as many steps, of 20 ms or more, take twice as long.
     """
     step.touch()  # the first reading may compile or allocate
     k = max(1, min(MOST_QUEUED, ceil(WAIT_WORK_S / max(step_s, 1e-9))))
@@ -250,15 +251,17 @@ def check_waits(step: Step, first: int, step_s: float) -> tuple[int, float]:
         once = _queued_s(step, i, k)
         i += k
     ratios: list[float] = []
-    while True:
+    for _ in range(WAIT_TRIES):
         twice = _queued_s(step, i, 2 * k)
         i += 2 * k
         ratios.append(twice / max(once, 1e-9))
+        if not DOUBLE[0] <= ratios[-1] <= DOUBLE[1]:  # steps that get faster or slower do so on both sides of it
+            again = _queued_s(step, i, k)
+            i += k
+            ratios[-1] = 2 * twice / max(once + again, 1e-9)
         if DOUBLE[0] <= ratios[-1] <= DOUBLE[1]:
             return i, twice / (2 * k)
-        if len(ratios) == WAIT_TRIES:
-            break
-        k *= 2  # what disturbs a short time may not disturb a longer one
+        k *= LONGER if once < WAIT_WORK_S * LONGER else 2  # what disturbs a short time may not disturb a longer one
         once = _queued_s(step, i, k)
         i += k
     said = ", ".join(f"{ratio:.2f}" for ratio in ratios)
