@@ -30,6 +30,8 @@ def hanging_run(folder, fake):
             env=environment(fake),
             stdout=output,
             stderr=output,
+            # A shell that starts us in the background has Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         ) as parent,
     ):
         try:
