@@ -25,13 +25,12 @@ def hanging_run(folder, fake):
     with (
         (folder / "output").open("wb") as output,
         subprocess.Popen(
-            command(*arguments, fake=fake),
+            # A shell that starts us in the background has Ctrl-C ignored, and its children inherit that.
+            ["env", "--default-signal=INT", *command(*arguments, fake=fake)],
             cwd=folder,
             env=environment(fake),
             stdout=output,
             stderr=output,
-            # A shell that starts us in the background has Ctrl-C ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         ) as parent,
     ):
         try:
