@@ -143,7 +143,7 @@ class Clock:
 
     def queued(self, effort: Effort, step_s: float) -> Throughput:
         """Returns samples over blocks of queued steps: while one block runs, the next one is already queued."""
-        block = max(4, min(1000, round(QUEUED_BLOCK_S / step_s)))
+        block = max(1, min(1000, round(QUEUED_BLOCK_S / step_s)))
         step, mark, wait = self.target.step, self.target.mark, self.target.wait
         ends: list[int] = []
         latencies: list[int] = []

@@ -30,8 +30,8 @@ DECISIVE = ("wrong", "refused")
 class Launch:
     """One launch of a cell: the columns of a row that it alone would make, and its samples.
 
-    `number` counts the launches of the cell from 0; `attempt` is 2 where an invalid first one was repeated; `order` is
-    its place among all launches of the run.
+    `number` counts the launches of the cell from 0; `attempt` is 2 where an invalid or doubtful first one was repeated;
+    `order` is its place among all launches of the run.
     """
 
     columns: dict[str, Any]
@@ -49,6 +49,11 @@ class Launch:
     def is_invalid(self) -> bool:
         """Whether it was measured, and disturbed so that its numbers enter no statistic."""
         return self.status == "ok" and self.columns.get("quality") == "invalid"
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it was refused by the clock alone: a disturbance may have made it look as if it did not wait."""
+        return self.status == "refused" and self.columns.get("reason_code") == "does_not_wait"
 
     def to_record(self, cell: Cell) -> dict[str, Any]:
         """Returns all of it in a form that JSON can hold."""
@@ -152,9 +157,9 @@ def throughput_columns(cell: Cell, samples: Sequence[float], tokens: int | None)
 def to_row(launches: Sequence[Launch]) -> dict[str, Any]:
     """Returns the columns of a cell's row, from all of its launches, at least one.
 
-    A launch that is wrong or refused makes the row so. Else its numbers are the medians over the launches that are
-    `ok` and not invalid; where all that were measured are invalid, the row is refused; where none was measured, it
-    says what the first one says.
+    A launch that is wrong or refused makes the row so; of a doubtful one that was repeated, the repetition counts. Else
+    its numbers are the medians over the launches that are `ok` and not invalid; where all that were measured are
+    invalid, the row is refused; where none was measured, it says what the first one says.
     """
     measured = [launch for launch in launches if launch.status == "ok"]
     good = [launch for launch in measured if not launch.is_invalid]
@@ -163,15 +168,17 @@ def to_row(launches: Sequence[Launch]) -> dict[str, Any]:
         "launches_failed": len(launches) - len(measured),
         "launches_invalid": len(measured) - len(good),
     }
+    repeated = {launch.number for launch in launches if launch.attempt > 1}
+    final = [one for one in launches if not (one.is_doubtful and one.attempt == 1 and one.number in repeated)]
     for status in DECISIVE:
-        for launch in launches:
+        for launch in final:
             if launch.status == status:
                 return launch.columns | counts
     if good:
         return _median_of([launch.columns for launch in good]) | counts
     if measured:
         return _disturbed(measured[-1].columns) | counts
-    return launches[0].columns | counts
+    return final[0].columns | counts
 
 
 def _disturbed(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,13 +114,16 @@ class BenchSession:
         made = self._launches.get(cell, [])
         if self._is_over(cell):
             return None
-        if made and made[-1].is_invalid and made[-1].attempt == 1:
+        if made and (made[-1].is_invalid or made[-1].is_doubtful) and made[-1].attempt == 1:
             return made[-1].number, 2
         number = made[-1].number + 1 if made else 0
         return (number, 1) if number < self.order.launches else None
 
     def _is_over(self, cell: Cell) -> bool:
-        return any(launch.status not in ONCE_MORE for launch in self._launches.get(cell, []))
+        return any(
+            launch.status not in ONCE_MORE and not (launch.is_doubtful and launch.attempt == 1)
+            for launch in self._launches.get(cell, [])
+        )
 
     def _launch(self, cell: Cell, number: int, attempt: int) -> None:
         """Launches the cell once; what came of it is on disk when this returns."""
@@ -134,6 +137,8 @@ class BenchSession:
         if found.is_invalid:
             then = "it is repeated" if attempt == 1 else "and it was repeated already"
             self.say(f"    {cell.title}: disturbed ({found.columns['flags']}), {then}")
+        elif found.is_doubtful and attempt == 1:
+            self.say(f"    {cell.title}: {found.columns['reason']}; it is asked once more")
         elif self.order.launches > 1:
             of = f"launch {number + 1} of {self.order.launches}"
             self.say(f"    {cell.title}, {of}: {self.in_words(found.columns)}")

@@ -52,7 +52,7 @@ def test_every_flow_computes_what_its_step_computes(proof_and_step):
     proof, step = proof_and_step
     for opener in step.flows():
         flow = opener()
-        trial._verify_flow(flow, proof)
+        trial._verified_flow(flow, proof, Effort(0, 0, 0, 1))
         batches = [batch for batch, _ in flow.outputs()]
         assert set(batches) == {0, 1}
         assert flow.effective()["threads"] == THREADS
@@ -82,12 +82,14 @@ class MadeUp(Flow):
 
     in_flight = 2
 
-    def __init__(self, step_s=0.01, outputs=((0, 0), (1, 1)), **told):
-        self.setting = {"streams": 2, "threads_per_stream": 1, "requests": 2}
+    def __init__(self, step_s=0.01, outputs=((0, 0), (1, 1)), threads_per_stream=1, **told):
+        self.setting = {"streams": 2, "threads_per_stream": threads_per_stream, "requests": 2}
+        self.runs = 0
         self.step_s, self.pairs, self.told = step_s, outputs, told
         self.is_closed = False
 
     def run(self, least, seconds):
+        self.runs += 1
         n = max(least, round(2 * seconds / self.step_s))
         ns = round(self.step_s * 1e9)
         return [(i // 2 * ns, i // 2 * ns + ns) for i in range(n)]
@@ -122,7 +124,7 @@ def test_two_steps_at_once_are_twice_the_rate():
 
 def test_outputs_of_another_batch_are_wrong(proof):
     with pytest.raises(WrongResult):
-        trial._verify_flow(MadeUp(outputs=((0, 0), (1, 0))), proof)
+        trial._verified_flow(MadeUp(outputs=((0, 0), (1, 0))), proof, Effort(0, 0, 0, 1))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_outputs_of_another_batch_are_wrong(proof):
 )
 def test_a_flow_that_runs_elsewhere_or_otherwise_is_refused(proof, told, code):
     with pytest.raises(Refused) as refusal:
-        trial._verify_flow(MadeUp(**told), proof)
+        trial._verified_flow(MadeUp(**told), proof, Effort(0, 0, 0, 1))
     assert refusal.value.code == code
 
 
@@ -152,12 +154,18 @@ def chosen(proof, monkeypatch, step_s, *flows):
 
 
 def test_the_fastest_flow_is_taken_and_the_others_are_closed(proof, monkeypatch):
-    slow, fast = MadeUp(0.02), MadeUp(0.01)
+    slow, fast = MadeUp(0.02, threads_per_stream=2), MadeUp(0.01)
     found = chosen(proof, monkeypatch, 0.015, slow, fast)
     assert (found["throughput_mode"], found["in_flight"]) == ("requests", 2)
     assert np.mean(found["throughput_samples_s"]) == pytest.approx(0.005)
     assert (slow.is_closed, fast.is_closed) == (True, True)
-    assert found["throughput_setting"]["tried_steps_per_s"].keys() == {"1", "2x1"}
+    assert found["throughput_setting"]["tried_steps_per_s"].keys() == {"1", "2x2", "2x1"}
+
+
+def test_a_setting_is_tried_once(proof, monkeypatch):
+    first, same = MadeUp(0.01), MadeUp(0.01)
+    chosen(proof, monkeypatch, 0.02, first, same)
+    assert (first.runs, same.runs, same.is_closed) == (2, 0, True)
 
 
 def test_where_no_flow_is_faster_steps_go_one_by_one(proof, monkeypatch):

@@ -41,7 +41,8 @@ class FakeSuite:
         status, quality = next(self.ends.get(cell.backend, iter(())), ("ok", "valid"))
         columns = cell.columns() | {"status": status, "stage": "close", "launch_s": 1.0, "quality": quality}
         if status != "ok":
-            return Launch(columns | {"reason": "planned", "quality": None})
+            code = "does_not_wait" if quality == "doubtful" else None
+            return Launch(columns | {"reason": "planned", "reason_code": code, "quality": None})
         numbers = {"verification": "passed", "latency_p50_s": 1.0, "throughput_samples_per_s": 4.0, "flags": "drift"}
         return Launch(columns | numbers, {"samples_s": (1.0,)})
 
@@ -119,6 +120,13 @@ def test_a_launch_disturbed_twice_is_given_up(session):
     suite = FakeSuite(b=[("ok", "invalid")] * 9)
     row = session(suite, planned=[cell("b")]).run(cell("b")).columns
     assert (row["status"], row["reason_code"], len(suite.asked)) == ("refused", "disturbed", 2)
+
+
+@pytest.mark.parametrize(("second", "status"), [("ok", "ok"), ("refused", "refused"), ("wrong", "wrong")])
+def test_a_launch_that_seemed_not_to_wait_is_repeated_once(session, second, status):
+    suite = FakeSuite(b=[("refused", "doubtful"), (second, "valid"), ("ok", "valid")])
+    row = session(suite, planned=[cell("b")]).run(cell("b")).columns
+    assert (row["status"], len(suite.asked)) == (status, 2)
 
 
 def test_a_run_whose_time_is_up_begins_nothing_more(session, tmp_path):

@@ -119,3 +119,17 @@ def test_a_launch_comes_back_from_its_record_as_it_was(made):
 
 def test_a_launch_that_failed_leaves_no_samples():
     assert failed("wrong").series == {}
+
+
+def doubtful(number=0, attempt=1):
+    outcome = Outcome("refused", "verify", "does_not_wait", "twice as many steps took 1.00 times as long")
+    return replace(to_launch(CELL, KNOWN, outcome), number=number, attempt=attempt)
+
+
+def test_of_a_launch_that_seemed_not_to_wait_the_repetition_decides():
+    row = row_of(doubtful(), launch(attempt=2))
+    assert (row["status"], row["latency_p50_s"], row["launches_failed"]) == ("ok", 1.0, 1)
+    row = row_of(doubtful(), doubtful(attempt=2))
+    assert (row["status"], row["reason_code"]) == ("refused", "does_not_wait")
+    assert row_of(launch(), doubtful(1), doubtful(1, attempt=2), launch(number=2))["status"] == "refused"
+    assert row_of(doubtful(), failed("crashed"))["status"] == "refused"  # it was never repeated
