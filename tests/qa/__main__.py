@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "same", "others")
-"""`same` runs the suite twice and `others` takes a quiet machine: they are asked by name."""
+"""`same` runs the suite twice, or reads the two runs named behind it, and `others` takes a quiet machine: they are asked by name."""
 
 
 def main() -> int:
-    names = sys.argv[1:] or ["truth", "coverage", "overhead", "burner", "kill"]
+    names = [word for word in sys.argv[1:] if not Path(word).is_dir()] or [
+        "truth",
+        "coverage",
+        "overhead",
+        "burner",
+        "kill",
+    ]
     for name in names:
         if name not in QUESTIONS:
             print(f"unknown question {name!r}; known: {', '.join(QUESTIONS)}", file=sys.stderr)
