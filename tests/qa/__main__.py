@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "same", "others")
-"""`same` runs the suite twice, or reads the two runs named behind it, and `others` takes a quiet machine: they are asked by name."""
+"""`same` runs the suite twice, or reads the two runs named behind it; `others` takes long: they are asked by name."""
 
 
 def main() -> int:
