@@ -20,6 +20,7 @@ from backends.base import PHASES
 from bench import plan
 from bench.cache import Cache, UnsafeCache, default_root
 from bench.cell import Cell
+from bench.control import Control
 from bench.effort import METHOD_VERSION, Effort
 from bench.environment import usable_cpus
 from bench.lock import BUSY_EXIT, Busy, MachineLock
@@ -240,6 +241,7 @@ def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
         lambda text: say(config, text),
         in_words,
         float("inf") if minutes is None else 60 * float(minutes),
+        Control() if effort(config).warm_up_s > 0 else None,
     )
     if past is not None:
         recall(session, past, cells)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, floor, log, sqrt
 from statistics import fmean, median, stdev
 from typing import Any
@@ -54,6 +54,14 @@ class Launch:
     def is_doubtful(self) -> bool:
         """Whether it was refused by the clock alone: a disturbance may have made it look as if it did not wait."""
         return self.status == "refused" and self.columns.get("reason_code") == "does_not_wait"
+
+    def beside(self, machine_slower: float) -> Launch:
+        """Returns the launch with what the control said of the machine before and after it, and judged anew."""
+        columns = self.columns | {"machine_slower": machine_slower}
+        if self.status == "ok":
+            columns["quality"], flags = judge(columns)
+            columns["flags"] = " ".join(flags) or None
+        return replace(self, columns=columns)
 
     def to_record(self, cell: Cell) -> dict[str, Any]:
         """Returns all of it in a form that JSON can hold."""

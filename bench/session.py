@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from bench.cell import Cell
+from bench.control import Control
 from bench.record import Launch, to_row
 from bench.suite import CellResult, Suite
 from results.journal import Journal, not_run_row
@@ -37,6 +38,7 @@ class Order:
 class BenchSession:
     """Runs the planned cells of one run and keeps its journal. `say` shows one line to whoever follows,
     `in_words` makes one of a row. `time_budget_s` ends it: cells that were not begun by then have no row.
+    `control` is read after each launch.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class BenchSession:
         say: Callable[[str], None],
         in_words: Callable[[Mapping[str, Any]], str],
         time_budget_s: float = float("inf"),
+        control: Control | None = None,
     ) -> None:
         self.journal = journal
         self.suite = suite
@@ -58,6 +61,7 @@ class BenchSession:
         self.say = say
         self.in_words = in_words
         self.time_budget_s = time_budget_s
+        self.control = control
         self.begun = 0
         self.failed: list[dict[str, Any]] = []
         self.ran_out_of_time = False
@@ -129,6 +133,8 @@ class BenchSession:
         """Launches the cell once; what came of it is on disk when this returns."""
         started = monotonic()
         found = replace(self.suite.attempt(cell), number=number, attempt=attempt, order=self._n_launches)
+        if self.control is not None and "launch_s" in found.columns:
+            found = found.beside(self.control.read())
         self._launches.setdefault(cell, []).append(found)
         if "launch_s" in found.columns:
             self.journal.launch(found.to_record(cell))

@@ -1,0 +1,43 @@
+"""The control between launches: a machine that was slow beside a launch degrades it, whatever the launch itself saw."""
+
+import pytest
+
+from bench.control import Control, Reading, numpy_reading
+from tests.test_rows_of_launches import failed, launch
+
+
+def control(*readings):
+    """Returns a control that has taken five readings of 1 s each, and goes on with these."""
+    taken = iter([Reading(1.0, 1.0)] * 5 + [Reading(*pair) for pair in readings])
+    return Control(lambda: next(taken))
+
+
+def test_a_machine_as_fast_as_ever_is_not_slower():
+    assert control((1.0, 1.0)).read() == 0
+
+
+@pytest.mark.parametrize("slow", [(1.2, 1.0), (1.0, 1.2)])
+def test_the_slower_of_product_and_copy_counts_before_and_after(slow):
+    ours = control(slow, slow, (1.0, 1.0), (1.0, 1.0))
+    assert [ours.read() for _ in range(4)] == pytest.approx([0.1, 0.2, 0.1, 0.0])
+
+
+def test_the_best_of_the_run_is_what_it_is_held_against():
+    ours = control((0.8, 1.0), (0.8, 1.0), (1.0, 1.0))
+    assert [ours.read() for _ in range(3)] == pytest.approx([0.125, 0.0, 0.125])
+
+
+def test_a_launch_beside_a_slow_machine_is_degraded():
+    found = launch().beside(0.08)
+    assert (found.columns["quality"], found.columns["flags"]) == ("degraded", "slow_machine")
+    assert found.columns["machine_slower"] == 0.08
+    assert (launch().beside(0.04).columns["quality"], launch().beside(0.04).columns["flags"]) == ("valid", None)
+    both = launch(watched_s=0.5).beside(0.08)
+    assert both.columns["flags"] == "short_window slow_machine"
+    assert "quality" not in failed("crashed").beside(0.08).columns
+
+
+def test_a_real_reading_takes_time():
+    reading = numpy_reading()()
+    assert reading.product_s > 0
+    assert reading.copy_s > 0
