@@ -5,7 +5,7 @@ What a neighbour takes on a shared machine (caches, memory bandwidth, clock) no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -46,23 +46,27 @@ def numpy_reading() -> Callable[[], Reading]:
     )
 
 
+COPY_WEIGHT = 0.2
+"""Copies differ by a quarter where products differ by a twentieth."""
+
+
 @dataclass
 class Control:
-    """Reads the machine, and knows the best that it showed in this run."""
+    """Reads the machine, and knows what is usual for it in this run: the median of its readings."""
 
     measure: Callable[[], Reading] = field(default_factory=numpy_reading)
-    last: Reading = field(init=False)
-    best: Reading = field(init=False)
+    readings: list[Reading] = field(init=False)
 
     def __post_init__(self) -> None:
-        readings = [self.measure() for _ in range(FIRST_READINGS)]
-        self.last = readings[-1]
-        self.best = Reading(min(r.product_s for r in readings), min(r.copy_s for r in readings))
+        self.readings = [self.measure() for _ in range(FIRST_READINGS)]
 
     def read(self) -> float:
-        """Returns by how much the machine was slower than its best, before or after what ran since the last call."""
-        before, now = self.last, self.measure()
-        self.last = now
-        self.best = Reading(min(self.best.product_s, now.product_s), min(self.best.copy_s, now.copy_s))
-        product_s, copy_s = (before.product_s + now.product_s) / 2, (before.copy_s + now.copy_s) / 2
-        return max(product_s / self.best.product_s, copy_s / self.best.copy_s) - 1
+        """Returns by how much the machine was slower than usual, before and after what ran since the last call."""
+        self.readings.append(self.measure())
+        product = _slower([reading.product_s for reading in self.readings])
+        copy = _slower([reading.copy_s for reading in self.readings])
+        return max(product, COPY_WEIGHT * copy, 0.0)
+
+
+def _slower(seconds: Sequence[float]) -> float:
+    return (seconds[-2] + seconds[-1]) / 2 / median(seconds) - 1

@@ -45,7 +45,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("overloaded", "invalid", "other_load_cores", 0.25, "others took over 25 % of the cell's cores", "threads"),
     Flag("steal", "degraded", "steal_cores", 0.005, "the hypervisor took over 0.5 % of the cell's cores", "threads"),
     Flag("starved", "invalid", "steal_cores", 0.25, "the hypervisor took over 25 % of the cell's cores", "threads"),
-    Flag("slow_machine", "degraded", "machine_slower", 0.05, "the control beside it was over 5 % above its best"),
+    Flag("slow_machine", "degraded", "machine_slower", 0.05, "the control beside it was over 5 % slower than usual"),
     Flag("oversubscribed", "degraded", "threads_beyond", 2, "more than two threads beyond the cell's ran"),
     Flag("cpu_pressure", "note", "cpu_pressure_share", 0.10, "some task waited for a CPU over 10 % of the time"),
     Flag("memory_pressure", "degraded", "memory_pressure_share", 0.001, "some task waited for memory"),

@@ -121,9 +121,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("cpu_cores_used", "1", "CPU time of the child over that time, in cores."),
     _integer("threads_running", "1", "Threads of the child that ran for more than 5 % of that time."),
     _number("involuntary_switches_per_s", "1/s", "How often the kernel took a CPU from the child."),
-    _number(
-        "machine_slower", "1", "How far the control before and after lay above its best of the run: the slower one."
-    ),
+    _number("machine_slower", "1", "How far the control before and after lay above what is usual in the run."),
     _number("steal_cores", "1", "What the hypervisor took of the child's CPUs, in cores."),
     _number("other_load_cores", "1", "What other processes took of the child's CPUs, in cores."),
     _number("cpu_pressure_share", "1", "Share of the time in which some task waited for a CPU."),
