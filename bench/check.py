@@ -38,7 +38,7 @@ def check(name: str) -> bool:
         for phase in adapter.phases:
             shape = (workload.batch, workload.sequence)
             cell = Cell(workload.name, workload.size, phase, name, *shape, "fp32", len(usable_cpus()))
-            row = suite.run(cell).columns
+            row = suite.outcome(cell)
             said = f"{row['launch_s']:.1f} s" if row["status"] == "ok" else row["reason"]
             print(f"{'':18} {phase}: {row['status']} ({said})", flush=True)
             good &= row["status"] in ("ok", "unsupported", "known_failure")

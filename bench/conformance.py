@@ -86,7 +86,7 @@ class AdapterConformance:
         if phase not in phases_of(_first(declared)):
             pytest.skip(f"{declared.name} has no {phase} cells")
         cell = replace(_cell(declared, _first(declared), phase), precision="no_such_precision")
-        status = suite.run(cell).columns["status"]
+        status = suite.outcome(cell)["status"]
         _must(status == "unsupported", f"its cell must be unsupported, and is {status}")
 
     @pytest.mark.parametrize("phase", PHASES)
@@ -94,7 +94,7 @@ class AdapterConformance:
     def test_it_computes_the_same_step(self, usable: Adapter, suite: Suite, workload: str, phase: str) -> None:
         """Prepared, verified against the float64 reference, effective device and precision read back, timed."""
         cell = _supported(usable, workload, phase)
-        row = suite.run(cell).columns
+        row = suite.outcome(cell)
         if row["status"] == "known_failure":
             pytest.xfail(row["reason"])
         _must(row["status"] == "ok", f"{cell.title}: {row['status']} in stage {row['stage']}: {row['reason']}")

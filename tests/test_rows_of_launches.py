@@ -7,6 +7,7 @@ from statistics import mean, stdev
 
 import pytest
 
+import bench.suite
 from bench.launch import Outcome
 from bench.record import Launch, to_launch, to_row, workload_columns
 from results.row import MEASURED, make_row
@@ -133,3 +134,20 @@ def test_of_a_launch_that_seemed_not_to_wait_the_repetition_decides():
     assert (row["status"], row["reason_code"]) == ("refused", "does_not_wait")
     assert row_of(launch(), doubtful(1), doubtful(1, attempt=2), launch(number=2))["status"] == "refused"
     assert row_of(doubtful(), failed("crashed"))["status"] == "refused"  # it was never repeated
+
+
+class Suite(bench.suite.Suite):
+    """Its launches come out as given."""
+
+    def attempt(self, cell):
+        return next(self.launches)
+
+
+def test_who_asks_what_a_step_computes_is_told_however_disturbed_it_was():
+    suite = Suite(None, None, None)
+    suite.launches = iter([launch(other_load_cores=0.9)])
+    assert suite.outcome(CELL)["status"] == "ok"
+    suite.launches = iter([doubtful(), launch()])
+    assert suite.outcome(CELL)["status"] == "ok"
+    suite.launches = iter([doubtful(), doubtful()])
+    assert suite.outcome(CELL)["reason_code"] == "does_not_wait"
