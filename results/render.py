@@ -214,7 +214,7 @@ def _legend(rows: pd.DataFrame, baseline: str | None, no_ratios: str, width: int
     ]
     serial = verified[verified["throughput_mode"] == "serial"]
     for phase, labels in sorted(_labels_by(serial, "phase").items()):
-        lines.append(f"Serial in {phase} (steps cannot overlap, throughput is the latency's): {', '.join(labels)}.")
+        lines.append(f"Serial in {phase} (overlapping is not possible, or no faster): {', '.join(labels)}.")
     lines += _flags(rows)
     partly = rows[(rows["status"] == "ok") & (rows["launches_failed"].fillna(0) > 0)]
     if not partly.empty:

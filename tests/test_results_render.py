@@ -70,7 +70,7 @@ Baseline torch_cpu: 1.39x is 1.39 times as fast as torch_cpu at the same step.
 Verified against the reference: 7 cells; worst error 9e-06 of 1e-05 tolerated (jax_cpu mlp infer,
   h.0.weight).
 null computes nothing: its numbers are the harness's own cost and enter no ratio.
-Serial in train (steps cannot overlap, throughput is the latency's): jax_cpu, torch_cpu."""
+Serial in train (overlapping is not possible, or no faster): jax_cpu, torch_cpu."""
 
 
 def test_a_run_reads_like_this():
