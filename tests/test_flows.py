@@ -69,7 +69,7 @@ def test_a_flow_runs_at_least_so_many_and_tells_when_each_ran(proof_and_step):
     found = flow_throughput(flow, 200, 0.0)
     assert found.in_flight == flow.in_flight
     assert min(found.seconds) > 0
-    assert 0.2 < found.little_ratio < 1.5  # steps of microseconds: much of the time is between them
+    assert 0 < found.little_ratio < 1.5  # steps of microseconds: much of the time is between them
 
 
 def test_training_has_no_flows():
