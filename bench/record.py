@@ -55,6 +55,11 @@ class Launch:
         """Whether it was refused by the clock alone: a disturbance may have made it look as if it did not wait."""
         return self.status == "refused" and self.columns.get("reason_code") == "does_not_wait"
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the cell is launched once more in its place."""
+        return self.attempt == 1 and (self.is_invalid or self.is_doubtful)
+
     def beside(self, machine_slower: float) -> Launch:
         """Returns the launch with what the control said of the machine before and after it, and judged anew."""
         columns = self.columns | {"machine_slower": machine_slower}
@@ -176,8 +181,8 @@ def to_row(launches: Sequence[Launch]) -> dict[str, Any]:
         "launches_failed": len(launches) - len(measured),
         "launches_invalid": len(measured) - len(good),
     }
-    repeated = {launch.number for launch in launches if launch.attempt > 1}
-    final = [one for one in launches if not (one.is_doubtful and one.attempt == 1 and one.number in repeated)]
+    repetitions = {launch.number for launch in launches if launch.attempt > 1}
+    final = [one for one in launches if not (one.is_repeated and one.number in repetitions)]
     for status in DECISIVE:
         for launch in final:
             if launch.status == status:

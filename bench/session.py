@@ -118,16 +118,13 @@ class BenchSession:
         made = self._launches.get(cell, [])
         if self._is_over(cell):
             return None
-        if made and (made[-1].is_invalid or made[-1].is_doubtful) and made[-1].attempt == 1:
+        if made and made[-1].is_repeated:
             return made[-1].number, 2
         number = made[-1].number + 1 if made else 0
         return (number, 1) if number < self.order.launches else None
 
     def _is_over(self, cell: Cell) -> bool:
-        return any(
-            launch.status not in ONCE_MORE and not (launch.is_doubtful and launch.attempt == 1)
-            for launch in self._launches.get(cell, [])
-        )
+        return any(launch.status not in ONCE_MORE and not launch.is_repeated for launch in self._launches.get(cell, []))
 
     def _launch(self, cell: Cell, number: int, attempt: int) -> None:
         """Launches the cell once; what came of it is on disk when this returns."""
@@ -143,7 +140,7 @@ class BenchSession:
         if found.is_invalid:
             then = "it is repeated" if attempt == 1 else "and it was repeated already"
             self.say(f"    {cell.title}: disturbed ({found.columns['flags']}), {then}")
-        elif found.is_doubtful and attempt == 1:
+        elif found.is_doubtful and found.is_repeated:
             self.say(f"    {cell.title}: {found.columns['reason']}; it is asked once more")
         elif self.order.launches > 1:
             of = f"launch {number + 1} of {self.order.launches}"

@@ -22,7 +22,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:  # Ctrl-C too must not leave half a file; it goes on
+    except BaseException:  # Ctrl-C too must not leave half a file; whatever it was, it is raised again
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

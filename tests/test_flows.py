@@ -66,10 +66,11 @@ def test_a_flow_runs_at_least_so_many_and_tells_when_each_ran(proof_and_step):
     spans = flow.run(10, 0.0)
     assert len(spans) >= 10
     assert all(start < end for start, end in spans)
-    found = flow_throughput(flow, 200, 0.0)
-    assert found.in_flight == flow.in_flight
-    assert min(found.seconds) > 0
-    assert 0 < found.little_ratio < 1.5  # steps of microseconds: much of the time is between them
+    tries = [flow_throughput(flow, 200, 0.0) for _ in range(5)]  # what runs beside the tests disturbs one, not all
+    assert {found.in_flight for found in tries} == {flow.in_flight}
+    assert min(second for found in tries for second in found.seconds) > 0
+    # Steps of microseconds: much of the time is between them.
+    assert 0.2 < max(found.little_ratio for found in tries) < 1.5
 
 
 def test_training_has_no_flows():
