@@ -197,7 +197,8 @@ class TorchStep(Step):
         }
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
-        dtypes = {str(p.dtype).removeprefix("torch.") for p in self.parameters.values()}
+        floats = (*self.parameters.values(), *self.last.values())
+        dtypes = {str(x.dtype).removeprefix("torch.") for x in floats}
         switches = self.precision_switches()
         others = [f"{name} {value}" for name, value in switches.items() if value not in self.fp32_switches]
         is_fp32 = dtypes == {"float32"} and not others

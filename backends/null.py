@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from backends.base import Adapter, Probe, Request, Step
+from workloads.catalog import MODELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class Null(Adapter):
     device_kind = "none"
     serial_phases = ("infer", "train")
     verifiable = False
+    workloads = MODELS
 
     def probe(self) -> Probe:
         return Probe("usable", "none")

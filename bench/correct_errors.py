@@ -13,13 +13,13 @@ import tempfile
 from pathlib import Path
 
 import backends
-from backends.base import PHASES, Request
+from backends.base import Request
 from bench.cache import Cache, default_root
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.environment import usable_cpus
 from bench.suite import Suite
-from workloads.catalog import load
+from workloads.catalog import load, phases_of
 
 
 def main(workload_name: str, size: str, backend: str) -> None:
@@ -33,7 +33,7 @@ def main(workload_name: str, size: str, backend: str) -> None:
     anything = dict.fromkeys(verify.QUANTITIES, Tolerance(float("inf"), float("inf"), 0, 0))
     suite = Suite(Cache(default_root(os.environ), print), Path(tempfile.mkdtemp()), Effort(0, 0, 0, 1))
     adapter.load(threads)
-    for phase in PHASES:
+    for phase in phases_of(workload_name):
         cell = Cell(workload_name, size, phase, backend, workload.batch, workload.sequence, "fp32", threads)
         entries = suite.entries(cell, workload, adapter)
         parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from statistics import median
 from time import perf_counter, perf_counter_ns
 from typing import TYPE_CHECKING
@@ -203,7 +203,7 @@ def _alike(samples: Sequence[float], size: int) -> bool:
 
 def _possible(seconds: float) -> float:
     """Returns `seconds`. Raises `Refused` where no step can have taken so long."""
-    if seconds <= 0:
+    if not 0 < seconds < inf:
         raise Refused("implausible", f"a step took {seconds} s; a step takes time, and this clock only goes forward")
     return seconds
 

@@ -46,6 +46,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("steal", "degraded", "steal_cores", 0.005, "the hypervisor took over 0.5 % of the cell's cores", "threads"),
     Flag("starved", "invalid", "steal_cores", 0.25, "the hypervisor took over 25 % of the cell's cores", "threads"),
     Flag("slow_machine", "degraded", "machine_slower", 0.05, "the control beside it was over 5 % slower than usual"),
+    Flag("suspicious", "degraded", "times_bound", 1.1, "over 1.1 times the highest peak known (Winograd may do it)"),
     Flag("oversubscribed", "degraded", "threads_beyond", 2, "more than two threads beyond the cell's ran"),
     Flag("cpu_pressure", "note", "cpu_pressure_share", 0.10, "some task waited for a CPU over 10 % of the time"),
     Flag("memory_pressure", "degraded", "memory_pressure_share", 0.001, "some task waited for memory"),

@@ -16,6 +16,7 @@ from bench.cell import Cell
 from bench.effort import METHOD_VERSION
 from bench.launch import Outcome
 from bench.quality import judge
+from results.row import MEASURED
 from workloads.count import count
 from workloads.workload import Workload
 
@@ -135,6 +136,9 @@ def to_launch(cell: Cell, known: Mapping[str, Any], outcome: Outcome) -> Launch:
         columns |= latency_columns(series["samples_s"])
         columns |= throughput_columns(cell, series["throughput_samples_s"], known["tokens_per_step"])
         columns["flops_per_s"] = known["flops_per_step"] / columns["latency_p50_s"]
+        steps_per_s = columns["throughput_samples_per_s"] / cell.batch
+        columns["throughput_flops_per_s"] = known["flops_per_step"] * steps_per_s
+        columns["throughput_bytes_per_s"] = known["minimum_bytes_per_step"] * steps_per_s
         columns["quality"], flags = judge({**columns, "threads": cell.threads})
         columns["flags"] = " ".join(flags) or None
     else:
@@ -196,14 +200,14 @@ def to_row(launches: Sequence[Launch]) -> dict[str, Any]:
 
 def _disturbed(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the columns of a row whose every launch was disturbed: the flags stay, the numbers go."""
-    kept = {name: value for name, value in columns.items() if not is_number_of_ok(name)}
     reason = f"disturbed each time it was measured: {columns['flags']}; its samples are in the journal"
-    return kept | {"status": "refused", "stage": "measure", "reason_code": "disturbed", "reason": reason}
+    return without_numbers(columns) | {"reason_code": "disturbed", "reason": reason}
 
 
-def is_number_of_ok(name: str) -> bool:
-    """Returns whether only a row that is `ok` may carry the column."""
-    return name.startswith(("latency_", "throughput_")) or name in ("flops_per_s", "device_time_p50_s")
+def without_numbers(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the columns of a measured row that is refused all the same: the flags stay, the numbers go."""
+    kept = {name: value for name, value in columns.items() if name not in MEASURED}
+    return kept | {"status": "refused", "stage": "measure"}
 
 
 _LEAST = ("latency_min_s",)

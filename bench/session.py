@@ -10,10 +10,13 @@ from typing import Any
 
 from bench.cell import Cell
 from bench.control import Control
+from bench.plausible import judged
 from bench.record import Launch, to_row
 from bench.suite import CellResult, Suite
 from results.journal import Journal, not_run_row
+from results.limits import bounds_of
 from results.row import make_row
+from workloads.catalog import LIMITS
 
 SKIPPED = ("unavailable", "unsupported", "not_run")
 """Statuses of cells that need no attention, unless their backend was asked for by name and is absent."""
@@ -29,10 +32,10 @@ class Order:
     seed: str
 
     def shuffled(self, cells: Iterable[Cell], number: int) -> list[Cell]:
-        """Returns the cells in the order of round `number`."""
+        """Returns the cells in the order of round `number`: what bounds the chip first, the others held against it."""
         ordered = sorted(cells, key=lambda cell: (cell.phase, cell.id))
         Random(f"{self.seed}:{number}").shuffle(ordered)
-        return ordered
+        return sorted(ordered, key=lambda cell: cell.workload not in LIMITS)
 
 
 class BenchSession:
@@ -106,8 +109,11 @@ class BenchSession:
         self.say(f"[{self.begun}/{self.planned}] {cell.title}{self._remaining()}")
         while (place := self._next(cell)) is not None:
             self._launch(cell, *place)
-        row = make_row(**self.common, **to_row(self._launches[cell]))
+        columns = to_row(self._launches[cell])
+        bounds = bounds_of({**self.common, **columns}, self._rows.values())
+        row = make_row(**self.common, **judged(columns, *bounds))
         self.journal.row(row)
+        self._rows[cell] = row
         if row["status"] not in ("ok", *SKIPPED):
             self.failed.append({"cell": cell.id, "phase": cell.phase, "status": row["status"], "reason": row["reason"]})
         self.say(f"    {self.in_words(row)}")

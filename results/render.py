@@ -7,6 +7,7 @@ import pandas as pd
 
 from results.human import in_time_unit, prefixed, rate, ratio, time_unit
 from results.layout import GAP, Cell, hanging, side_by_side
+from results.limits import BYTE_LIMITS, FLOP_LIMITS
 from results.row import COLUMN, STATUSES
 from results.table import (
     POSITION,
@@ -22,8 +23,10 @@ from results.table import (
 
 SAMPLES = "throughput_samples_per_s"
 TOKENS = "throughput_tokens_per_s"
-METRICS = ("latency_p50_s", SAMPLES)
-TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput"}
+METRICS = ("latency_p50_s", SAMPLES, "mfu")
+TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput", "mfu": "Utilisation"}
+SHARES = ("mfu", "bandwidth_utilisation", "published_mfu", "published_bandwidth_utilisation")
+"""Shown in per cent."""
 
 NAMELESS = ("workload", "size", "phase", "precision")
 """Levels whose values say by themselves what they are."""
@@ -46,13 +49,14 @@ def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[s
     if frame.empty:
         return "No cells: nothing was planned."
     everything = placed(frame)
-    work = frame[~is_control(frame)]
+    work = frame[~(is_control(frame) | is_limit(frame))]
     frame = frame if work.empty else work
     rows = placed(frame)
     chosen, no_ratios = _baseline(frame, rows, baseline)
     blocks = [
         _heading(frame, everything, width),
         *(_table(frame, rows, metric, chosen, width) for metric in metrics),
+        _limits(everything, width),
         _without_number(everything, width),
         _legend(rows, chosen, no_ratios, width),
         _control(everything, width),
@@ -63,6 +67,35 @@ def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[s
 def is_control(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Returns, for each row, whether it is one of the control's."""
     return rows["workload"].str.startswith(CONTROL_PREFIX).fillna(False).astype(bool)
+
+
+def is_limit(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Returns, for each row, whether it measures what bounds the chip."""
+    return rows["workload"].isin((*FLOP_LIMITS, *BYTE_LIMITS))
+
+
+def _limits(rows: pd.DataFrame, width: int) -> str:
+    """Returns a table of what each backend reached of the chip's FLOP/s and byte/s; empty where none was measured."""
+    found = rows[is_limit(rows) & is_verified(rows)]
+    if found.empty:
+        return ""
+    reached = found[["flops_per_s", "throughput_flops_per_s"]].max(axis=1)
+    moved = found["workload"].isin(BYTE_LIMITS)
+    found = found.assign(reached=reached.mask(moved, found["throughput_bytes_per_s"]))
+    levels = [name for name in POSITION if name != "phase"]
+    numbers = found.pivot(index=levels, columns="label", values="reached")
+    marks = found.pivot(index=levels, columns="label", values="quality")
+    header, left, caption = _positions(numbers.index.to_frame(index=False))
+    units = ["B/s" if name in BYTE_LIMITS else "FLOP/s" for name in numbers.index.get_level_values("workload")]
+    columns = {
+        label: [
+            Cell(word="-") if pd.isna(value) else Cell(prefixed(value, unit) + (DEGRADED if mark == "degraded" else ""))
+            for value, unit, mark in zip(numbers[label], units, marks[label].fillna(""), strict=True)
+        ]
+        for label in numbers.columns
+    }
+    title = f"What bounds the chip: the most that each backend reached{caption}"
+    return "\n".join([_wrapped([title], width), side_by_side(header, left, columns, width)])
 
 
 def _control(rows: pd.DataFrame, width: int) -> str:
@@ -123,12 +156,17 @@ def _table(frame: pd.DataFrame, rows: pd.DataFrame, metric: str, baseline: str |
         words = ["-" if status == "ok" else status for status in statuses.iloc[number]]
         lines.append([*position, "samples"] if metric == SAMPLES else position)
         marks = [DEGRADED if quality == "degraded" else "" for quality in qualities.iloc[number]]
-        cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, COLUMN[metric].unit, idle, marks))
+        unit = "%" if metric in SHARES else COLUMN[metric].unit
+        cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, unit, idle, marks))
         if tokens.iloc[number].notna().any():
             lines.append([*("" for _ in position), "tokens"])
             blank = ["" for _ in words]
             cells.append(_cells(tokens.iloc[number], nothing.iloc[number], blank, COLUMN[TOKENS].unit, idle, blank))
-    shown = [label for label in numbers.columns if not set(statuses[label]) <= {"unavailable", ""}]
+    shown = [
+        label
+        for label in numbers.columns
+        if not set(statuses[label]) <= {"unavailable", ""} and not (metric in SHARES and label in idle)
+    ]
     columns = {
         label: list(column)
         for label, column in zip(numbers.columns, zip(*cells, strict=True), strict=True)
@@ -176,6 +214,8 @@ def _readable(value: float, unit: str, common: str) -> str:
         return in_time_unit(value, common)
     if unit in ("samples/s", "tokens/s"):
         return rate(value)
+    if unit == "%":
+        return f"{100 * value:.0f} %"
     if unit == "1":
         return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
     return prefixed(value, unit.replace("byte", "B"))

@@ -110,7 +110,23 @@ COLUMNS: tuple[Column, ...] = (
     _integer("parameters", "1", "Trainable parameters of the model."),
     _integer("flops_per_step", "FLOP", "Floating-point operations of one step, counted from the shapes."),
     _integer("minimum_bytes_per_step", "byte", "Least memory traffic of one step, from the shapes."),
-    _number("flops_per_s", "FLOP/s", "Floating-point operations per second that the step achieved."),
+    _number("flops_per_s", "FLOP/s", "Floating-point operations per second with one step in flight."),
+    _number("throughput_flops_per_s", "FLOP/s", "Floating-point operations per second with the device kept full."),
+    _number("throughput_bytes_per_s", "byte/s", "Least memory traffic per second with the device kept full."),
+    _number(
+        "peak_flops_per_s", "FLOP/s", "The most that any backend's matmul or conv reached in the run on this device."
+    ),
+    _text("peak_flops_of", "The backend and workload that reached it."),
+    _number("peak_bytes_per_s", "byte/s", "The most that any backend's stream reached in the run on this device."),
+    _text("peak_bytes_of", "The backend that reached it."),
+    _number("mfu", "1", "Model FLOPs utilisation: FLOP/s with the device kept full, of the most measured here."),
+    _number("bandwidth_utilisation", "1", "Least memory traffic per second, of the most measured here."),
+    _number("published_flops_per_s", "FLOP/s", "The chip's published dense peak at this precision, where it is known."),
+    _number("published_bytes_per_s", "byte/s", "The chip's published memory bandwidth, where it is known."),
+    _text("published_source", "Who published them, where, and when that was read."),
+    _number("published_mfu", "1", "throughput_flops_per_s of the published peak."),
+    _number("published_bandwidth_utilisation", "1", "throughput_bytes_per_s of the published bandwidth."),
+    _number("times_bound", "1", "What was reached, relative to the highest peak known: over 1.1 is `suspicious`."),
     _text("workload_digest", "Digest of parameters, inputs, sizes and hyperparameters."),
     _text("optimizer", "The update rule with its hyperparameters."),
     _text("requested", "JSON: what was asked for (device, precision, threads)."),
@@ -240,9 +256,28 @@ MEASURED = tuple(
     column.name
     for column in COLUMNS
     if column.kind != "text"
-    and (column.name.startswith(("latency_", "throughput_")) or column.name in ("flops_per_s", "device_time_p50_s"))
+    and (
+        column.name.startswith(("latency_", "throughput_"))
+        or column.name in ("flops_per_s", "device_time_p50_s", "times_bound", "mfu", "bandwidth_utilisation")
+        or column.name in ("published_mfu", "published_bandwidth_utilisation")
+    )
 )
 """The numbers that only an `ok` row may carry."""
+
+DERIVED = (
+    "peak_flops_per_s",
+    "peak_flops_of",
+    "peak_bytes_per_s",
+    "peak_bytes_of",
+    "mfu",
+    "bandwidth_utilisation",
+    "published_flops_per_s",
+    "published_bytes_per_s",
+    "published_source",
+    "published_mfu",
+    "published_bandwidth_utilisation",
+)
+"""Made when a run is read, from its other rows and from what is published: the journal has none of them."""
 
 SAMPLES_NEEDED = {"latency_p90_s": 100, "latency_p99_s": 1000}
 """A percentile needs ten samples beyond it."""

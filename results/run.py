@@ -16,12 +16,14 @@ from results.journal import (
     decode_line,
     not_run_row,
 )
+from results.limits import with_limits
 from results.row import Row, cell_of, describe_cell, make_row
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: `rows` in the order in which they were written, then a `not_run` row per planned cell without one.
+    """One run: `rows` in the order in which they were written, then a `not_run` row per planned cell without one, each
+    beside its limits.
 
     `end_reason` is None where the journal has no end line: the run was killed. `problems` says what was forgiven.
     """
@@ -85,7 +87,7 @@ def read_run(path: Path) -> Run:
     return Run(
         path=path,
         header=contents.header,
-        rows=(*contents.rows.values(), *missing),
+        rows=with_limits((*contents.rows.values(), *missing)),
         launches=tuple(contents.launches),
         end_reason=None if contents.end is None else contents.end["reason"],
         problems=tuple(problems),

@@ -11,7 +11,7 @@ import conftest
 from backends.base import PHASES
 from bench.plan import PRESETS, PlanError, cells, select
 from tests.fakes.door import bench, run_in, statuses
-from workloads.catalog import CATALOG, CONTROLS, MODELS
+from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS
 
 BACKENDS = backends.names()
 
@@ -114,7 +114,8 @@ ONLY_IN_FULL = {"torch_compile_cpu", "torch_compile_cuda"}
 
 def test_nothing_given_plans_every_workload_on_every_backend_of_the_preset():
     taken = {*BACKENDS} - ONLY_IN_FULL - {"numpy_cpu"}
-    assert {(name, backend) for name, _, _, _, backend in shapes()} == {(w, b) for w in MODELS for b in taken}
+    everything = {(w, b) for w in MODELS for b in taken} | {(w, b) for w in LIMITS for b in taken - {"null"}}
+    assert {(name, backend) for name, _, _, _, backend in shapes()} == everything
     assert {shape[4] for shape in shapes(preset="full")} == {*BACKENDS} - {"numpy_cpu"}
 
 
@@ -130,6 +131,11 @@ def test_a_phase_that_was_not_asked_for_has_no_cells():
 
 
 def test_the_quick_preset_plans_the_published_sizes():
+    assert [shape[:4] for shape in shapes(preset="quick", backends="torch_cpu") if shape[4] == "torch_cpu"][-3:] == [
+        ("matmul", "2048", 2048, None),
+        ("conv", "256x28", 8, None),
+        ("stream", "192mib", 16, None),
+    ]
     assert shapes(preset="quick", backends="null") == [
         ("mlp", "base", 64, None, "null"),
         ("resnet50", "224", 4, None, "null"),

@@ -42,13 +42,14 @@ def test_names_end_in_their_unit():
         "tokens/s": "_tokens_per_s",
         "FLOP": "flops_per_step",
         "FLOP/s": "flops_per_s",
+        "byte/s": "bytes_per_s",
     }
     wrong = [column.name for column in COLUMNS if not column.name.endswith(ends.get(column.unit, ""))]
     assert wrong == []
     assert [
         c.name
         for c in COLUMNS
-        if c.name.endswith("_s") and c.unit not in ("s", "1/s", "FLOP/s", "samples/s", "tokens/s")
+        if c.name.endswith("_s") and c.unit not in ("s", "1/s", "FLOP/s", "byte/s", "samples/s", "tokens/s")
     ] == []
 
 
@@ -56,7 +57,9 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
     assert set(MEASURED) == {
         *("latency_p50_s", "latency_mean_s", "latency_min_s", "latency_max_s", "latency_p90_s", "latency_p99_s"),
         *("latency_n", "throughput_samples_per_s", "throughput_tokens_per_s", "throughput_n", "flops_per_s"),
-        *("latency_ci_low_s", "latency_ci_high_s", "latency_effective_n", "device_time_p50_s"),
+        *("latency_ci_low_s", "latency_ci_high_s", "latency_effective_n", "device_time_p50_s", "times_bound"),
+        *("throughput_flops_per_s", "throughput_bytes_per_s", "mfu", "bandwidth_utilisation"),
+        *("published_mfu", "published_bandwidth_utilisation"),
     }
 
 

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backends._torch import TorchOps, to_torch, value_and_grad
 from workloads import data
-from workloads.catalog import MODELS, load
+from workloads.catalog import CATALOG, MODELS, load
 from workloads.count import count
 from workloads.reference import NumpyOps, float64
 from workloads.workload import N_BATCHES, initial_state, train_step
@@ -213,7 +213,7 @@ def test_the_update_rule_equals_torch_optim(workload):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nope",), "unknown workload 'nope'; known: mlp, resnet50, gpt2, bert_base, control_matmul, control_copy"),
+        (("nope",), f"unknown workload 'nope'; known: {', '.join(CATALOG)}"),
         (("gpt2", "huge"), "unknown size 'huge' of gpt2; known: tiny, 124m"),
         (("mlp", "tiny", 0), "batch must be at least 1, got 0"),
         (("gpt2", "124m", 1, 1025), "sequence 1025 is longer than gpt2-124m's 1024 positions"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from workloads.models import bert_base, control_copy, control_matmul, gpt2, mlp, resnet50
+from workloads.models import bert_base, control_copy, control_matmul, conv, gpt2, matmul, mlp, resnet50, stream
 from workloads.workload import Workload
 
 CATALOG: Mapping[str, ModuleType] = {
@@ -13,17 +13,22 @@ CATALOG: Mapping[str, ModuleType] = {
     "resnet50": resnet50,
     "gpt2": gpt2,
     "bert_base": bert_base,
+    "matmul": matmul,
+    "conv": conv,
+    "stream": stream,
     "control_matmul": control_matmul,
     "control_copy": control_copy,
 }
 CONTROLS = ("control_matmul", "control_copy")
 """Run in every run, by the backends that name them: they tell a slow machine from a slow runtime."""
-MODELS = tuple(name for name in CATALOG if name not in CONTROLS)
+LIMITS = ("matmul", "conv", "stream")
+"""What bounds the chip: run before the models, whose numbers are held against them."""
+MODELS = tuple(name for name in CATALOG if name not in (*LIMITS, *CONTROLS))
 
 
 def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
-    """Returns whether a backend that names these workloads has cells of this one: None stands for all models."""
-    return workload in (MODELS if named is None else named)
+    """Returns whether a backend that names these workloads has cells of this one: None is all but the controls."""
+    return workload in ((*MODELS, *LIMITS) if named is None else named)
 
 
 def phases_of(name: str) -> tuple[str, ...]:

@@ -67,6 +67,15 @@ TOLERANCES: Mapping[tuple[str, str, str], Mapping[str, Tolerance]] = {
         "second_moment": Tolerance(6e-5, 1e-5, correct_error=1.6e-5, correct_scale=1.7e-6),
         "parameter_change": Tolerance(3e-3, 1.5e-3, correct_error=5.2e-4, correct_scale=2.4e-4),
     },
+    ("matmul", "", "fp32"): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=5.7e-7, correct_scale=4.9e-9),
+    },
+    ("conv", "", "fp32"): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=8.4e-7, correct_scale=6.8e-9),
+    },
+    ("stream", "", "fp32"): {
+        "output": Tolerance(1e-6, 1e-7, correct_error=2.8e-8, correct_scale=6.5e-10),
+    },
     ("control_matmul", "", "fp32"): {
         "output": Tolerance(1e-5, 3e-6, correct_error=0, correct_scale=0),
     },

@@ -58,12 +58,6 @@ def strike(folder: Path, after_s: float, at_child: bool) -> bool:
     return False
 
 
-def resumed(folder: Path, run: Path) -> Run:
-    """Goes on with the run and returns what it is then."""
-    subprocess.run(command("--resume", str(run)), cwd=folder, env=environment(), capture_output=True, check=False)
-    return read_run(run)
-
-
 def check(folder: Path, tally: Tally, child_was_hit: bool) -> str:
     """Returns what is wrong with what the kill left, empty where nothing is."""
     runs = find_runs(folder / "runs") if (folder / "runs").is_dir() else ()
@@ -79,12 +73,20 @@ def check(folder: Path, tally: Tally, child_was_hit: bool) -> str:
         tally.too_late += 1
         return ""
     tally.parents += 1
-    whole = (runs[-1] / JOURNAL_NAME).read_bytes()[: before.whole_bytes]
-    after = resumed(folder, runs[-1])
+    return check_resumed(runs[-1], before, tally)
+
+
+def check_resumed(run: Path, before: Run, tally: Tally) -> str:
+    """Goes on with the interrupted run; returns what is wrong with what came of it, empty where nothing is."""
+    whole = (run / JOURNAL_NAME).read_bytes()[: before.whole_bytes]
+    subprocess.run(
+        command("--resume", str(run)), cwd=run.parent.parent, env=environment(), capture_output=True, check=False
+    )
+    after = read_run(run)
     tally.resumed += 1
     if after.end_reason != DONE or any(row["status"] == "not_run" for row in after.rows):
         return f"the resumed run ended with {after.end_reason!r}"
-    if not (runs[-1] / JOURNAL_NAME).read_bytes().startswith(whole):
+    if not (run / JOURNAL_NAME).read_bytes().startswith(whole):
         return "what was in the journal is not there any more"
     places = [
         (launch["backend"], launch["phase"], launch["workload"], launch["number"], launch["attempt"])

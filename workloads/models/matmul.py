@@ -1,0 +1,37 @@
+"""One square matrix product: what bounds every product of a model, in FLOP/s."""
+
+from __future__ import annotations
+
+from workloads.ops import Ops, Parameters
+from workloads.optim import SGD
+from workloads.workload import InputSpec, ParameterSpec, Workload, no_training
+
+SIZES = {"tiny": 16, "2048": 2048}
+"""Rows and columns of the weight."""
+PUBLISHED = "2048"
+BATCHES = {"tiny": 16, "2048": 2048}
+"""Rows of the other factor: a chip that 2048 do not fill takes more (`--batch`)."""
+SEQUENCES = None
+PHASES = ("infer",)
+
+
+def build(size: str, batch: int, sequence: int | None = None) -> Workload:
+    """Returns the workload at `size`: `batch` rows times an n x n weight."""
+    n = SIZES[size]
+
+    def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, object]:
+        return {"y": ops.linear(batch["x"], p["weight"])}
+
+    return Workload(
+        name="matmul",
+        size=size,
+        batch=batch,
+        sequence=None,
+        parameters=(ParameterSpec("weight", (n, n), 0.0, n**-0.5),),
+        inputs=(InputSpec("x", (batch, n), "float32"),),
+        targets=(),
+        optimizer=SGD(learning_rate=0.0, momentum=0.0),
+        hyperparameters={"n": n},
+        infer=infer,
+        loss=no_training,
+    )
