@@ -113,6 +113,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("flops_per_s", "FLOP/s", "Floating-point operations per second that the step achieved."),
     _text("workload_digest", "Digest of parameters, inputs, sizes and hyperparameters."),
     _text("optimizer", "The update rule with its hyperparameters."),
+    _text("operators_reason", "Why there is no time by operator, where it was asked for."),
     _text("requested", "JSON: what was asked for (device, precision, threads)."),
     _text("effective", "JSON: what the adapter read back (device, precision, threads, ...)."),
     _text("quality", "`valid`, or `degraded` or `invalid` by its flags."),
@@ -188,6 +189,7 @@ STAGES = (
     "verify",
     "warm_up",
     "measure",
+    "operators",
     "close",
 )
 REASON_CODES = (
