@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,14 @@ from backends.base import Operator, Request, Step
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, IGNORED_LABEL, Array, Ops, Parameters
 from workloads.workload import initial_state, train_step
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """The event that JAX reports for each executable that XLA has compiled (jax._src.dispatch)."""
 
 
-def scoped[F: Callable[..., Any]](method: F) -> F:
+def scoped(method: Method) -> Method:
     """Returns the method with its name in the metadata of what it traces, by which a profile knows that again."""
-    named: F = jax.named_scope(method.__name__)(method)
+    named: Method = jax.named_scope(method.__name__)(method)
     return named
 
 
