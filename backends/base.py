@@ -173,7 +173,7 @@ class Step(ABC):
         return None
 
     def operators(self, steps: int) -> Sequence[Operator]:
-        """Runs `steps` steps under the runtime's own profiler, after one or two that do not count; returns where time went.
+        """Runs `steps` steps under the runtime's own profiler, after one or two uncounted; returns where time went.
 
         The last call before `close`: a profiler disturbs, and the step may stay as it was profiled. Leaves no file
         behind. Raises `NoOperators` where the runtime has none to offer.
