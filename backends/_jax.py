@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.base import Request, Step
+from backends._xla_profile import operators_of
+from backends.base import Operator, Request, Step
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, IGNORED_LABEL, Array, Ops, Parameters
 from workloads.workload import initial_state, train_step
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """The event that JAX reports for each executable that XLA has compiled (jax._src.dispatch)."""
+
+
+def scoped(method: Method) -> Method:
+    """Returns the method with its name in the metadata of what it traces, by which a profile knows that again."""
+    named: Method = jax.named_scope(method.__name__)(method)
+    return named
 
 
 class JaxOps(Ops):
@@ -34,6 +44,7 @@ class JaxOps(Ops):
             x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW")
         )
 
+    @scoped
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         mean, variance = p["running_mean"], p["running_var"]
         statistics = {}
@@ -59,19 +70,23 @@ class JaxOps(Ops):
     def tanh(self, x: Array) -> Array:
         return jnp.tanh(x)
 
+    @scoped
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         mean = x.mean(-1, keepdims=True)
         variance = ((x - mean) ** 2).mean(-1, keepdims=True)
         return (x - mean) * jax.lax.rsqrt(variance + epsilon) * weight + bias
 
+    @scoped
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         return jax.nn.gelu(x, approximate=approximate == "tanh")
 
+    @scoped
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
         # jax.nn wants (B, T, H, D); XLA folds the transposes into the products.
         q, k, v = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
         return jax.nn.dot_product_attention(q, k, v, is_causal=causal).transpose(0, 2, 1, 3)
 
+    @scoped
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         asked = labels != IGNORED_LABEL
         picked = jnp.take_along_axis(logits, jnp.where(asked, labels, 0)[:, None], axis=-1)[:, 0]
@@ -188,6 +203,20 @@ class JaxStep(Step):
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, x in self.held.items():
             yield name, np.asarray(x)
+
+    def operators(self, steps: int) -> list[Operator]:
+        self.step(0)
+        self.sync()
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0
+        with TemporaryDirectory(prefix="samestep-operators-") as folder:
+            with jax.profiler.trace(folder, profiler_options=options):
+                for i in range(steps):
+                    self.step(i)
+                    self.sync()
+            (file,) = Path(folder).rglob("*.xplane.pb")
+            profile = jax.profiler.ProfileData.from_file(str(file))
+            return operators_of(profile.planes, self.executable.as_text() or "", steps)
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
         leaves = jax.tree.leaves((self.held, self.last))

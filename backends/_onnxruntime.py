@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Barrier
 from time import perf_counter_ns
 from typing import Any
@@ -15,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from backends.base import Flow, Request, Step
+from backends.base import Flow, Operator, Request, Step
 from workloads.workload import initial_state
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
@@ -36,7 +39,7 @@ class OnnxRuntimeStep(Step):
     def compile(self) -> None:
         request = self.request
         self.session = open_session(request, self.provider, request.threads)
-        batches = [
+        self.batches = [
             {s.name: self._value(b[s.name]) for s in request.workload.phase_inputs(request.phase)}
             for b in request.batches
         ]
@@ -50,15 +53,15 @@ class OnnxRuntimeStep(Step):
             for o in self.session.get_outputs()
             if o.name not in held
         }
-        # One binding for each batch and each direction between the two sets of buffers.
-        self.bindings = [[self._bind(batch, *pair) for batch in batches] for pair in self._directions()]
+        self._bind_all()
 
     def _value(self, array: NDArray[Any]) -> Any:
         return ort.OrtValue.ortvalue_from_numpy(np.array(array))
 
-    def _directions(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    def _bind_all(self) -> None:
+        """Makes one binding for each batch and each direction between the two sets of buffers."""
         a, b = self.buffers
-        return [(a, b), (b, a)]
+        self.bindings = [[self._bind(batch, *pair) for batch in self.batches] for pair in ((a, b), (b, a))]
 
     def _bind(self, batch: dict[str, Any], source: dict[str, Any], target: dict[str, Any]) -> Any:
         binding = self.session.io_binding()
@@ -89,6 +92,17 @@ class OnnxRuntimeStep(Step):
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, value in self.buffers[self.count & 1].items():
             yield name, value.numpy()
+
+    def operators(self, steps: int) -> list[Operator]:
+        with TemporaryDirectory(prefix="samestep-operators-") as folder:
+            self.session = open_session(self.request, self.provider, self.request.threads, Path(folder) / "profile")
+            self._bind_all()
+            # Two that are not counted: the second run takes new memory, by the pattern that the first one has shown.
+            for i in range(2 + steps):
+                self.step(i)
+                self.sync()
+            events = json.loads(Path(self.session.end_profiling()).read_bytes())
+        return operators_of(events, steps)
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
         optimizer = f"workloads.optim.{type(self.request.workload.optimizer).__name__}"
@@ -159,9 +173,15 @@ class OnnxRuntimeFlow(Flow):
         return {**found, "threads": found["threads"] * self.in_flight}
 
 
-def open_session(request: Request, provider: str, threads: int) -> Any:
-    """Returns a session of the request's graph on `threads` threads, which never falls back to another provider."""
+def open_session(request: Request, provider: str, threads: int, profile: Path | None = None) -> Any:
+    """Returns a session of the request's graph on `threads` threads, which never falls back to another provider.
+
+    With `profile` it writes where time goes into a file whose name begins so.
+    """
     options = ort.SessionOptions()
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -169,6 +189,20 @@ def open_session(request: Request, provider: str, threads: int) -> Any:
     session = ort.InferenceSession(str(request.graph), options, providers=[provider])
     session.disable_fallback()
     return session
+
+
+def operators_of(events: Sequence[Mapping[str, Any]], steps: int) -> list[Operator]:
+    """Returns what a profile says of the last `steps` runs, by type of node; times in it are in microseconds."""
+    runs = sorted((event for event in events if event["name"] == "model_run"), key=lambda event: int(event["ts"]))
+    begin = int(runs[-steps]["ts"])
+    seconds: defaultdict[str, float] = defaultdict(float)
+    calls: Counter[str] = Counter()
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time") and int(event["ts"]) >= begin:
+            name = event["args"]["op_name"]
+            seconds[name] += event["dur"] * 1e-6
+            calls[name] += 1
+    return [Operator(name, seconds[name] / steps, calls[name] / steps) for name in seconds]
 
 
 def effective_of(session: Any) -> dict[str, Any]:

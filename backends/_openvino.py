@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from time import perf_counter_ns
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from backends.base import Flow, Request, Step
+from backends.base import Flow, Operator, Request, Step
 from workloads.workload import initial_state
 
 
@@ -45,6 +46,10 @@ class OpenVinoStep(Step):
             for name in port.get_names()
             if name in self._result_names() and name not in held
         }
+        self._bind_all()
+
+    def _bind_all(self) -> None:
+        """Makes one request for each batch and each direction between the two sets of buffers."""
         directions = [self.buffers, self.buffers[::-1]]
         self.requests = [[self._bind(batch, *pair) for batch in self.batches] for pair in directions]
 
@@ -94,6 +99,15 @@ class OpenVinoStep(Step):
 
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from self.buffers[self.count & 1].items()
+
+    def operators(self, steps: int) -> list[Operator]:
+        self.compiled = self.compile_model({"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True})
+        self._bind_all()
+        self.step(0)
+        first = self.last.get_profiling_info()
+        for i in range(1, 1 + steps):
+            self.step(i)
+        return operators_of(first, self.last.get_profiling_info(), steps)
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
         optimizer = f"workloads.optim.{type(self.request.workload.optimizer).__name__}"
@@ -159,6 +173,25 @@ class OpenVinoFlow(Flow):
 
     def close(self) -> None:
         del self.queue, self.compiled
+
+
+def operators_of(first: Iterable[Any], last: Iterable[Any], steps: int) -> list[Operator]:
+    """Returns the time by type of node of `steps` steps, from what the counters said before and after them.
+
+    The CPU plugin's counters are means over all steps so far, in whole microseconds (2026.4), so that the first step
+    has to be taken out again.
+    """
+    before = {node.node_name: node.real_time.total_seconds() for node in first}
+    seconds: defaultdict[str, float] = defaultdict(float)
+    calls: Counter[str] = Counter()
+    for node in last:
+        mean_s = node.real_time.total_seconds()
+        if mean_s > 0:  # else fused into another node, or too short for the counter
+            # A reference implementation has one type whatever it does; its name says more.
+            name = f"Reference:{node.node_name}" if node.node_type == "Reference" else node.node_type
+            seconds[name] += ((1 + steps) * mean_s - before[node.node_name]) / steps
+            calls[name] += 1
+    return [Operator(name, max(0.0, seconds[name]), calls[name]) for name in seconds]
 
 
 def effective_of(compiled: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.base import Request, Step
+from backends.base import Operator, Request, Step
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
 from workloads.optim import SGD, AdamW, Optimizer
 
@@ -116,6 +116,20 @@ def device_types(tensors: Iterable[Tensor]) -> str:
     return "/".join(sorted({tensor.device.type for tensor in tensors}))
 
 
+def operators_of(averages: Iterable[Any], device: str, steps: int) -> list[Operator]:
+    """Returns the profiler's `averages` as operators: by the CPU's own time, or by that of the `device`'s kernels.
+
+    What a device computes has the kernels' names: that of the call behind each would leave out compiled ones.
+    """
+    kind = torch.autograd.DeviceType.CPU if device == "cpu" else getattr(torch.autograd.DeviceType, device.upper())
+    return [
+        Operator(event.key, us * 1e-6 / steps, event.count / steps)
+        for event in averages
+        if event.device_type == kind
+        and (us := event.self_cpu_time_total if device == "cpu" else event.self_device_time_total) > 0
+    ]
+
+
 NATIVE_MOMENTS = {"SGD": ("momentum_buffer",), "AdamW": ("exp_avg", "exp_avg_sq")}
 """torch's names of `Optimizer.moments`, in the same order."""
 
@@ -188,6 +202,18 @@ class TorchStep(Step):
             native = self.optimizer.state[parameter]
             for moment, key in zip(rule.moments, NATIVE_MOMENTS[type(rule).__name__], strict=True):
                 yield f"{moment}.{name}", native[key].cpu().numpy()
+
+    def operators(self, steps: int) -> list[Operator]:
+        self.step(0)
+        self.sync()
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if self.device.type != "cpu":
+            activities.append(getattr(torch.profiler.ProfilerActivity, self.device.type.upper()))
+        with torch.profiler.profile(activities=activities, acc_events=True) as profile:
+            for i in range(steps):
+                self.step(i)
+            self.sync()
+        return operators_of(profile.key_averages(), self.device.type, steps)
 
     def precision_switches(self) -> dict[str, str]:
         """Returns, as they stand, the switches that decide how this device computes fp32."""

@@ -65,6 +65,23 @@ class DeviceReading:
     memory_errors: int = 0
 
 
+@dataclass(frozen=True)
+class Operator:
+    """Time in one kind of call of a runtime, by its own name for it.
+
+    `seconds` are of one step, without the time in other operators that it calls, so that they add up; `calls` are
+    those of one step.
+    """
+
+    name: str
+    seconds: float
+    calls: float
+
+
+class NoOperators(Exception):
+    """The runtime has no times by operator to offer; the message says why."""
+
+
 class Flow(ABC):
     """Inference steps that overlap, `in_flight` of them at any moment: how a runtime keeps its device full.
 
@@ -154,6 +171,14 @@ class Step(ABC):
         Apart from `step`, because the marks that it takes cost time of their own.
         """
         return None
+
+    def operators(self, steps: int) -> Sequence[Operator]:
+        """Runs `steps` steps under the runtime's own profiler, after one or two uncounted; returns where time went.
+
+        The last call before `close`: a profiler disturbs, and the step may stay as it was profiled. Leaves no file
+        behind. Raises `NoOperators` where the runtime has none to offer.
+        """
+        raise NoOperators("its adapter asks no profiler for times by operator")
 
     def close(self) -> None:  # noqa: B027 - a default, not a forgotten abstract method: most need nothing
         """Gives the device back."""

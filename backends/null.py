@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, NoOperators, Operator, Probe, Request, Step
 from workloads.catalog import MODELS
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class NullStep(Step):
 
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         return iter(())
+
+    def operators(self, steps: int) -> list[Operator]:
+        raise NoOperators("it computes nothing")
 
     def effective(self) -> Mapping[str, str | int | float | bool]:
         return {"device": "none", "precision": self.precision}

@@ -23,3 +23,5 @@ class Effort:
     min_rounds: int
     least_s: float = 1.0
     relative_half_width: float = 0.01
+    operators: bool = False
+    """Whether time by operator is asked for when all else is measured."""

@@ -20,8 +20,9 @@ from results.row import MEASURED
 from workloads.count import count
 from workloads.workload import Workload
 
-SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s")
-"""What a launch measured, sample by sample, in seconds per step: kept in its record, not in a row."""
+SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s", "operators")
+"""What a launch measured, sample by sample and operator by operator, in seconds per step: in its record, not in a row.
+"""
 AS_JSON = ("requested", "effective", "throughput_setting")
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
@@ -36,7 +37,7 @@ class Launch:
     """
 
     columns: dict[str, Any]
-    series: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    series: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     number: int = 0
     attempt: int = 1
     order: int = 0

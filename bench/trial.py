@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from statistics import fmean
 from time import perf_counter
 from typing import Any
 
-from backends.base import Adapter, Flow, Request, Step
+from backends._operator_kinds import kind_of
+from backends.base import Adapter, Flow, NoOperators, Request, Step
 from bench import artifacts, estimate, verify
 from bench.cell import Cell
 from bench.conditions import Watch, read
@@ -27,6 +29,9 @@ __all__ = ["Refused", "WrongResult", "measure_cell", "verify_step"]
 TRIAL_S = 0.5
 """How long each way to overlap requests is tried, at least, before the fastest is measured."""
 
+
+OPERATORS_S, MOST_OPERATOR_STEPS = 2.0, 10
+"""How long, and for how many steps at most, a profiler is asked for time by operator."""
 
 DEVICE_STEPS, LEAST_DEVICE_STEPS, DEVICE_TIME_S = 10, 3, 1.0
 
@@ -108,6 +113,9 @@ def measure_cell(
     columns["host_peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     on_device = columns["effective"].get("device_peak_memory_bytes")
     columns["peak_memory_bytes"] = columns["host_peak_memory_bytes"] if on_device is None else on_device
+    if effort.operators:
+        stages.enter("operators")
+        columns |= _operators(step, estimate.median(columns["samples_s"]).value)
     return step, columns
 
 
@@ -200,6 +208,26 @@ def _device_time(step: Step, clock: Clock) -> float | None:
         if len(found) >= DEVICE_STEPS or (len(found) >= LEAST_DEVICE_STEPS and sum(found) > DEVICE_TIME_S):
             break
     return estimate.median(found).value if found else None
+
+
+def _operators(step: Step, step_s: float) -> dict[str, Any]:
+    """Returns where the time of a step goes, by the runtime's own operators, or why that is not known."""
+    steps = max(1, min(MOST_OPERATOR_STEPS, int(OPERATORS_S / step_s)))
+    try:
+        found = step.operators(steps)
+    except NoOperators as reason:
+        return {"operators_reason": str(reason)}
+    except Exception as error:  # noqa: BLE001 - a profiler that fails takes no measured number along; the row says it
+        traceback.print_exc()
+        return {
+            "operators_reason": f"its profiler failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        }
+    ordered = sorted(found, key=lambda operator: -operator.seconds)
+    operators = [
+        {"name": o.name, "kind": kind_of(o.name), "seconds_per_step": o.seconds, "calls_per_step": o.calls}
+        for o in ordered
+    ]
+    return {"operators": operators} if operators else {"operators_reason": "its profiler named no operator"}
 
 
 def _check_quiet_interpreter() -> None:

@@ -1,4 +1,4 @@
-"""python -m results table: the tables of runs that are on disk."""
+"""python -m results table, operators: the tables of runs that are on disk."""
 
 import argparse
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from results.csvfile import write_csv
 from results.files import ResultsError
 from results.read import read_rows
-from results.run import latest_run
+from results.run import latest_run, read_run
 
 RUNS = Path(__file__).resolve().parent / "runs"
 """Where `pytest bench/` keeps its runs."""
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
-        print(_table(options))
+        print(options.made_by(options))
     except (ResultsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m results", description="Tables of what was measured.")
-    table = parser.add_subparsers(required=True).add_parser("table", help="numbers beside each other, ratios, reasons")
+    commands = parser.add_subparsers(required=True)
+    table = commands.add_parser("table", help="numbers beside each other, ratios, reasons")
+    table.set_defaults(made_by=_table)
     table.add_argument(
         "runs",
         metavar="RUN",
@@ -44,6 +46,19 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", metavar="COLUMN", action="append", help="a numeric column to show (default: latency, throughput)"
     )
     table.add_argument("--csv", metavar="FILE", type=Path, help="also write the rows as CSV")
+    operators = commands.add_parser("operators", help="where the time of a step goes, by kind of operator")
+    operators.set_defaults(made_by=_operators)
+    operators.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        type=Path,
+        help=f"a run's folder or journal (default: the newest in {RUNS.name}/)",
+    )
+    operators.add_argument(
+        "--names", metavar="N", type=int, default=0, help="also the N slowest by the runtime's names"
+    )
+    operators.add_argument("--csv", metavar="FILE", type=Path, help="also write each operator as a line of CSV")
     return parser
 
 
@@ -63,6 +78,18 @@ def _table(options: argparse.Namespace) -> str:
     if options.csv is not None:
         write_csv(rows, options.csv)
     return text
+
+
+def _operators(options: argparse.Namespace) -> str:
+    """Returns the text of `operators`, after writing its CSV."""
+    from results.operators import render_operators, write_operators_csv
+
+    run = read_run(options.run or latest_run(RUNS))
+    for problem in run.problems:
+        print(f"note: {problem}", file=sys.stderr)
+    if options.csv is not None:
+        write_operators_csv(run, options.csv)
+    return render_operators(run, options.names, shutil.get_terminal_size((120, 40)).columns)
 
 
 if __name__ == "__main__":

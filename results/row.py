@@ -129,6 +129,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("times_bound", "1", "What was reached, relative to the highest peak known: over 1.1 is `suspicious`."),
     _text("workload_digest", "Digest of parameters, inputs, sizes and hyperparameters."),
     _text("optimizer", "The update rule with its hyperparameters."),
+    _text("operators_reason", "Why there is no time by operator, where it was asked for."),
     _text("requested", "JSON: what was asked for (device, precision, threads)."),
     _text("effective", "JSON: what the adapter read back (device, precision, threads, ...)."),
     _text("quality", "`valid`, or `degraded` or `invalid` by its flags."),
@@ -204,6 +205,7 @@ STAGES = (
     "verify",
     "warm_up",
     "measure",
+    "operators",
     "close",
 )
 REASON_CODES = (
