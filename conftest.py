@@ -65,6 +65,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--preset", metavar="NAME", help=f"one of: {', '.join(plan.PRESETS)} (default: quick)")
     group.addoption("--threads", metavar="N", help="threads for each backend (default: all physical cores)")
     group.addoption("--launches", metavar="N", help="fresh processes per cell (default: the preset's)")
+    group.addoption("--ab", metavar="SIDE", nargs=2, help="two settings in pairs: `base`, or KEY=VALUE,… (README)")
+    group.addoption("--pairs", metavar="N", help=f"pairs of launches of --ab (default: {plan.PAIRS})")
     group.addoption("--order-seed", metavar="SEED", help="launch in the order of another run, whose seed this is")
     group.addoption("--weights", metavar="NAME=PATH", help="safetensors files of public models, of the preset's size")
     group.addoption("--results-dir", metavar="DIR", help="where runs are kept (default: results/runs)")
@@ -98,7 +100,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-CHOICES = ("backends", "workloads", "phases", "batch", "sequence", "preset", "threads", "launches", "weights")
+CHOICES = (
+    "backends",
+    "workloads",
+    "phases",
+    "batch",
+    "sequence",
+    "preset",
+    "threads",
+    "launches",
+    "weights",
+    "ab",
+    "pairs",
+)
 """Options that decide which cells there are; a run that goes on has its own."""
 
 
@@ -195,6 +209,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if cells and not session.config.option.collectonly:
         session.items[:] = in_order(session.items, order_of(session.config))
         session.config.stash[SESSION] = begin(session.config, cells)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Makes what the cells need, then launches them for all rounds but the last one, which is that of the tests."""
+    if SESSION not in session.config.stash:
+        return
+    run, cells = session.config.stash[SESSION], [cell for item in session.items if (cell := cell_of(item)) is not None]
+    run.suite.prepare(cell for cell in cells if not run.is_done(cell))
+    failed = set()
+    for cell, has_failed in run.early_rounds(cells):
+        if has_failed:
+            failed.add(cell)
+        if failed and len(failed) == session.config.getoption("maxfail"):  # None, or what -x and --maxfail say
+            return
 
 
 def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
@@ -387,6 +416,7 @@ def finish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if SESSION not in config.stash:
         return
+    from results.pairs import pairs_of, render_pairs
     from results.render import render
     from results.table import load
 
@@ -398,5 +428,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for problem in problems:
         terminalreporter.write_line(str(problem.message))
     width = max(get_terminal_size((120, 24)).columns, 100)
-    terminalreporter.write_line(render(frame, config.getoption("--baseline"), width=width))
+    if config.stash[SELECTION].sides:
+        terminalreporter.write_line(render_pairs(pairs_of(read_run(folder)), width))
+    else:
+        terminalreporter.write_line(render(frame, config.getoption("--baseline"), width=width))
     terminalreporter.write_line(f"\nrows: {folder / 'results.csv'}")

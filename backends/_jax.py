@@ -29,7 +29,14 @@ def scoped(method: Method) -> Method:
 
 
 class JaxOps(Ops):
-    """The operations in `jax.numpy` and `jax.nn`, which XLA fuses."""
+    """The operations in `jax.numpy` and `jax.nn`, which XLA fuses.
+
+    `conv_1x1` is `conv`, or `matmul`: a convolution with a kernel of one pixel as the matrix product that it is.
+    `conv_layout` is `nchw`, or `nhwc`: whether the other convolutions see channels last.
+    """
+
+    def __init__(self, conv_1x1: str = "conv", conv_layout: str = "nchw") -> None:
+        self.conv_1x1, self.conv_layout = conv_1x1, conv_layout
 
     def embedding(self, table: Array, ids: Array) -> Array:
         return jnp.take(table, ids, axis=0, mode="clip")
@@ -39,7 +46,14 @@ class JaxOps(Ops):
         return y if bias is None else y + bias
 
     def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        if self.conv_1x1 == "matmul" and weight.shape[2:] == (1, 1) and padding == 0:
+            return jnp.einsum("nchw,oc->nohw", x[:, :, ::stride, ::stride], weight[:, :, 0, 0])
         sides = [(padding, padding)] * 2
+        if self.conv_layout == "nhwc":
+            last, kernel = x.transpose(0, 2, 3, 1), weight.transpose(2, 3, 1, 0)
+            numbers = ("NHWC", "HWIO", "NHWC")
+            y = jax.lax.conv_general_dilated(last, kernel, (stride, stride), sides, dimension_numbers=numbers)
+            return y.transpose(0, 3, 1, 2)
         return jax.lax.conv_general_dilated(
             x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW")
         )
@@ -145,7 +159,7 @@ class JaxStep(Step):
         self.device = device
         self.compiled = 0
         jax.monitoring.register_event_duration_secs_listener(self._heard)
-        self.ops: Ops = JaxOps()
+        self.ops: Ops = JaxOps(**request.options)
         workload = request.workload
         parameters = {name: jax.device_put(np.array(p), device) for name, p in request.parameters.items()}
         self.batches = [

@@ -21,6 +21,12 @@ from numpy.typing import NDArray
 from backends.base import Flow, Operator, Request, Step
 from workloads.workload import initial_state
 
+LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+}
+SWITCH = {"on": "1", "off": "0"}
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
@@ -184,7 +190,10 @@ def open_session(request: Request, provider: str, threads: int, profile: Path | 
         options.profile_file_prefix = str(profile)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    chosen = request.options
+    options.graph_optimization_level = LEVELS[chosen.get("graph_level", "all")]
+    options.add_session_config_entry("session.intra_op.allow_spinning", SWITCH[chosen.get("spinning", "on")])
+    options.enable_cpu_mem_arena = chosen.get("arena", "on") == "on"
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(str(request.graph), options, providers=[provider])
     session.disable_fallback()
@@ -221,4 +230,6 @@ def effective_of(session: Any) -> dict[str, Any]:
         "nodes_share": placed[provider] / max(1, placed.total()),
         "threads": options.intra_op_num_threads,
         "compile_mode": f"graph optimisation {options.graph_optimization_level.name}",
+        "spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
+        "cpu_mem_arena": options.enable_cpu_mem_arena,
     }

@@ -27,6 +27,7 @@ class OpenVinoStep(Step):
         self.request = request
         self.device = device
         self.core = ov.Core()
+        self.hint = {"PERFORMANCE_HINT": request.options.get("hint", "latency").upper()}
         self.count = 0
         self.model = self.core.read_model(str(request.graph))
         initial: dict[str, Any] = {}
@@ -38,7 +39,7 @@ class OpenVinoStep(Step):
         ]
 
     def compile(self) -> None:
-        self.compiled = self.compile_model({"PERFORMANCE_HINT": "LATENCY"})
+        self.compiled = self.compile_model(self.hint)
         held = {f"next.{name}" for name in self.buffers[0]}
         self.results = {
             name: np.zeros(tuple(port.shape), port.element_type.to_dtype())
@@ -59,8 +60,8 @@ class OpenVinoStep(Step):
             # Without it a CPU that can do bf16 runs an fp32 model in bf16.
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": self.request.threads,
-            # The parent has pinned the process already.
-            "ENABLE_CPU_PINNING": False,
+            # Off by default: the parent has pinned the process already.
+            "ENABLE_CPU_PINNING": self.request.options.get("pinning") == "on",
         }
         return self.core.compile_model(self.model, self.device, {**fixed, **hints})
 
@@ -101,7 +102,7 @@ class OpenVinoStep(Step):
         yield from self.buffers[self.count & 1].items()
 
     def operators(self, steps: int) -> list[Operator]:
-        self.compiled = self.compile_model({"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True})
+        self.compiled = self.compile_model({**self.hint, "PERF_COUNT": True})
         self._bind_all()
         self.step(0)
         first = self.last.get_profiling_info()
@@ -208,6 +209,7 @@ def effective_of(compiled: Any) -> dict[str, Any]:
         "performance_hint": str(read("PERFORMANCE_HINT")),
         "threads": int(read("INFERENCE_NUM_THREADS")),
         "streams": int(read("NUM_STREAMS")),
+        "cpu_pinning": bool(read("ENABLE_CPU_PINNING")),
         "compile_mode": "openvino",
     }
 

@@ -146,15 +146,22 @@ class TorchStep(Step):
         self.device = device
         self.ops: Ops = TorchOps()
         buffers = {spec.name for spec in request.workload.buffers}
-        tensors = {name: to_torch(p, device) for name, p in request.parameters.items()}
+        self.memory_format = request.options.get("memory_format", "contiguous")
+        tensors = {name: self._laid_out(to_torch(p, device)) for name, p in request.parameters.items()}
         self.parameters = {name: tensor for name, tensor in tensors.items() if name not in buffers}
         self.buffers = {name: tensor for name, tensor in tensors.items() if name in buffers}
-        self.batches = [{name: to_torch(a, device) for name, a in b.items()} for b in request.batches]
+        self.batches = [{name: self._laid_out(to_torch(a, device)) for name, a in b.items()} for b in request.batches]
         self.last: dict[str, Tensor] = {}
         if self.phase == "train":
             for parameter in self.parameters.values():
                 parameter.requires_grad_(True)
             self.optimizer = native_optimizer(self.workload.optimizer, list(self.parameters.values()))
+
+    def _laid_out(self, tensor: Tensor) -> Tensor:
+        """Returns images and the weights of convolutions with their channels last in memory, where that was chosen."""
+        if self.memory_format == "channels_last" and tensor.dim() == 4:
+            return tensor.to(memory_format=torch.channels_last)
+        return tensor
 
     def compile(self) -> None:
         """Eager: there is nothing to compile."""
@@ -188,7 +195,7 @@ class TorchStep(Step):
             tensors += [*self.parameters.values(), *self.buffers.values()]
             tensors += [x for state in self.optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
         for tensor in tensors:
-            tensor.detach().view(-1)[0].item()
+            tensor.detach()[(0,) * tensor.dim()].item()
 
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         return {name: tensor.cpu().numpy() for name, tensor in self.last.items()}
@@ -233,6 +240,7 @@ class TorchStep(Step):
             "precision": "fp32" if is_fp32 else " with ".join(["/".join(sorted(dtypes)), *others]),
             "threads": torch.get_num_threads(),
             **switches,
+            "memory_format": self.memory_format,
             "compile_mode": "eager",
             "optimizer": f"torch.optim.{type(self.workload.optimizer).__name__}(fused)",
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 from weakref import finalize
 
 import torch
+from torch import Tensor
 
 from backends._torch import TorchStep
 from backends._torch_cuda import TorchCudaStep
-from backends.base import Operator
+from backends._torch_module import InferenceModule
+from backends.base import Operator, Request
+from workloads.ops import Parameters
 
 
 class CompiledStep(TorchStep):
@@ -24,6 +27,10 @@ class CompiledStep(TorchStep):
     """
 
     backend: ClassVar[str] = "inductor"
+
+    def __init__(self, request: Request, device: torch.device) -> None:
+        super().__init__(request, device)
+        self.freezing = request.options.get("freezing") == "on" and request.phase == "infer"
 
     def compile(self) -> None:
         """Runs both passes once, which compiles them; no optimiser step, so that the state stands still."""
@@ -42,8 +49,9 @@ class CompiledStep(TorchStep):
         ops, workload, p = self.ops, self.workload, self.parameters | self.buffers
         options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "backend": counting}
         if self.phase == "infer":
-            self.infer = torch.compile(lambda p, batch: workload.infer(ops, p, batch), **options)  # type: ignore[method-assign]
-            with torch.inference_mode():
+            plain = lambda p, batch: workload.infer(ops, p, batch)  # noqa: E731
+            self.infer = self._frozen(options) if self.freezing else torch.compile(plain, **options)  # type: ignore[method-assign, assignment]
+            with torch.inference_mode(), torch._inductor.config.patch(freezing=self.freezing):
                 self.infer(p, self.batches[0])
         else:
             self.loss = torch.compile(lambda p, batch: workload.loss(ops, p, batch), **options)  # type: ignore[method-assign]
@@ -52,6 +60,18 @@ class CompiledStep(TorchStep):
         self.sync()
         if self.graphs == 0:
             raise RuntimeError("torch.compile compiled nothing: unset TORCH_COMPILE_DISABLE and TORCHDYNAMO_DISABLE")
+
+    def _frozen(self, options: Mapping[str, Any]) -> Callable[[Parameters, Parameters], dict[str, Tensor]]:
+        """Returns inference compiled with the parameters as constants, which Inductor may lay out and fold as it likes.
+
+        `freezing` of torch._inductor.config (2.13) does so for a module's own parameters, and for no argument.
+        """
+        held = {name: tensor.detach().cpu().numpy() for name, tensor in (self.parameters | self.buffers).items()}
+        module = torch.compile(InferenceModule(self.workload, held).to(self.device).eval(), **options)
+        inputs = [spec.name for spec in self.workload.inputs]
+        with torch.inference_mode():
+            names = list(self.workload.infer(self.ops, self.parameters | self.buffers, self.batches[0]))
+        return lambda p, batch: dict(zip(names, module(*(batch[name] for name in inputs)), strict=True))
 
     def compilations(self) -> int:
         return self.graphs
@@ -72,6 +92,7 @@ class CompiledStep(TorchStep):
             **super().effective(),
             "compile_mode": f"torch.compile({self.backend}, fullgraph, static shapes)",
             "compiled_graphs": self.graphs,
+            "freezing": self.freezing,
             "cxx": os.environ.get("CXX", ""),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workloads.workload import Workload
 
 PHASES = ("infer", "train")
+Options = Mapping[str, tuple[str, ...]]
 PRESETS = ("smoke", "quick", "full")
 """What `--preset` takes: how large the workloads are, and how long they are measured."""
 
@@ -49,6 +50,8 @@ class Request:
     """Several batches of inputs (and, in training, targets); step `i` takes batch `i % len(batches)`."""
     graph: Path | None = None
     """The step as an ONNX file, for adapters that declare `needs_graph`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Every option that the adapter declares, with the value chosen."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,8 @@ class Adapter(ABC):
     known_failures: ClassVar[tuple[KnownFailure, ...]] = ()
     workloads: ClassVar[tuple[str, ...] | None] = None
     """The workloads that it runs; None: all but the controls."""
+    options: ClassVar[Options] = {}
+    """What may be chosen, by name, with the values that it takes; the first is the default."""
     presets: ClassVar[tuple[str, ...]] = PRESETS
     """Presets that take this backend without being asked for it by name."""
 
@@ -239,6 +244,16 @@ class Adapter(ABC):
             reason = f"{self.name} cannot run in {precision}; it can in: {', '.join(self.precisions)}"
             return "precision_not_supported", reason
         return None
+
+    def chosen_options(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Returns every option with its value: the one given, else the default. Raises ValueError for another one."""
+        for name, value in given.items():
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise ValueError(f"{self.name} has no option {name!r}; it has: {known}")
+            if value not in self.options[name]:
+                raise ValueError(f"{self.name}: {name} is {value!r}; expected one of: {', '.join(self.options[name])}")
+        return {name: given.get(name, values[0]) for name, values in self.options.items()}
 
     @abstractmethod
     def load(self, threads: int) -> None:

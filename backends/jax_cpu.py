@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from backends._probes import probe_cpu, xla_is_out_of_memory
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Step
 
 
 class JaxCpu(Adapter):
@@ -12,6 +14,7 @@ class JaxCpu(Adapter):
     device_kind = "cpu"
     serial_phases = ("train",)
     distributions = ("jax", "jaxlib")
+    options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
 
     def probe(self) -> Probe:
         return probe_cpu("jax", self.distributions, "jax")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from typing import ClassVar
 
 from backends._nvidia import is_lost, probe_gpu, read_device
 from backends._probes import versions, xla_is_out_of_memory
-from backends.base import Adapter, DeviceReading, Probe, Request, Step
+from backends.base import Adapter, DeviceReading, Options, Probe, Request, Step
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
@@ -17,6 +18,7 @@ class JaxCuda(Adapter):
 
     device_kind = "cuda"
     distributions = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin")
+    options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
 
     def probe(self) -> Probe:
         gpu = probe_gpu()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from backends._probes import versions, xla_is_out_of_memory
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Step
 
 VENDOR = "0x1ae0"
 CHIPS = {
@@ -37,6 +37,7 @@ class JaxTpu(Adapter):
 
     device_kind = "tpu"
     distributions = ("jax", "jaxlib", "libtpu")
+    options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
     root: ClassVar[Path] = Path("/")
 
     def probe(self) -> Probe:

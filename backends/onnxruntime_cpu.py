@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from backends._probes import probe_cpu
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Step
 
 
 class OnnxRuntimeCpu(Adapter):
@@ -13,6 +15,11 @@ class OnnxRuntimeCpu(Adapter):
     serial_phases = ("train",)
     needs_graph = True
     distributions = ("onnxruntime",)
+    options: ClassVar[Options] = {
+        "graph_level": ("all", "extended", "basic"),
+        "spinning": ("on", "off"),
+        "arena": ("on", "off"),
+    }
 
     def probe(self) -> Probe:
         return probe_cpu("onnxruntime", self.distributions, "onnxruntime")

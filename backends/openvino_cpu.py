@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from backends._probes import probe_cpu
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Step
 
 
 class OpenVinoCpu(Adapter):
@@ -13,6 +15,7 @@ class OpenVinoCpu(Adapter):
     serial_phases = ("train",)
     needs_graph = True
     distributions = ("openvino",)
+    options: ClassVar[Options] = {"hint": ("latency", "throughput"), "pinning": ("off", "on")}
 
     def probe(self) -> Probe:
         return probe_cpu("openvino", self.distributions, "openvino")

@@ -6,8 +6,9 @@ import os
 import shutil
 import sysconfig
 from pathlib import Path
+from typing import ClassVar
 
-from backends.base import Probe, Request, Step
+from backends.base import Options, Probe, Request, Step
 from backends.torch_cpu import TorchCpu
 
 
@@ -21,6 +22,7 @@ class TorchCompileCpu(TorchCpu):
     """Compiled by Inductor to C++; every call waits, so that steps cannot overlap."""
 
     presets = ("full",)
+    options: ClassVar[Options] = {**TorchCpu.options, "freezing": ("off", "on")}
 
     def probe(self) -> Probe:
         found = super().probe()

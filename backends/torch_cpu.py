@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from backends._probes import probe_cpu
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Step
 
 
 class TorchCpu(Adapter):
@@ -12,6 +14,7 @@ class TorchCpu(Adapter):
     device_kind = "cpu"
     serial_phases = ("infer", "train")
     distributions = ("torch",)
+    options: ClassVar[Options] = {"memory_format": ("contiguous", "channels_last")}
 
     def probe(self) -> Probe:
         return probe_cpu("torch", self.distributions, "torch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from backends._nvidia import is_lost, is_out_of_memory, probe_torch_cuda, read_device
-from backends.base import Adapter, DeviceReading, Probe, Request, Step
+from backends.base import Adapter, DeviceReading, Options, Probe, Request, Step
 
 
 class TorchCuda(Adapter):
@@ -13,6 +13,7 @@ class TorchCuda(Adapter):
 
     device_kind = "cuda"
     distributions: ClassVar[tuple[str, ...]] = ("torch", "nvidia-ml-py")
+    options: ClassVar[Options] = {"memory_format": ("contiguous", "channels_last")}
 
     def probe(self) -> Probe:
         return probe_torch_cuda()

@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.cgroup import memory_kills
 from bench.environment import child_environment
+from bench.variant import Variant
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
 
@@ -57,25 +58,28 @@ def launch(
     longest_stage_s: float | None = None,
     on_event: Callable[[Event, int], None] | None = None,
     on_start: Callable[[int], None] | None = None,
+    side: Variant | None = None,
 ) -> Outcome:
     """Runs `job` in a fresh interpreter and returns how it ended; it never raises for what the child does.
 
     `longest_stage_s` lowers every stage's deadline. `on_start(pid)` is called once the child exists,
-    `on_event(event, pid)` for each event. The child's output goes to `log`. Whatever happens here, Ctrl-C included,
-    no child is left.
+    `on_event(event, pid)` for each event. `side` is whose Python, checkout and variables the child has, of an A/B. Its
+    output goes to `log`. Whatever happens here, Ctrl-C included, no child is left.
     """
+    side = side or Variant()
+    worker = WORKER if side.tree is None else side.tree / "bench" / WORKER.name
     outcome = Outcome()
     started = monotonic()
     kills_before = memory_kills()
     reader, writer = os.pipe()
     with log.open("ab") as output, os.fdopen(reader, "rb", buffering=0) as events:
         child = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER), str(writer), str(os.getpid())],
+            [side.python or sys.executable, "-P", str(worker), str(writer), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             pass_fds=(writer,),
-            env=child_environment(os.environ, threads),
+            env={**child_environment(os.environ, threads), **side.environment},
             start_new_session=True,
         )
         os.close(writer)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import backends
 from backends.base import PHASES
 from bench.cell import Cell
 from bench.effort import Effort
+from bench.variant import SIDES, parse
 from workloads import weights
-from workloads.catalog import CATALOG, CONTROLS, is_run_by, load, phases_of
+from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases_of
 from workloads.workload import Weights
 
 
@@ -60,6 +62,8 @@ class Selection:
     launches: int
     weights: Mapping[str, Weights] = field(default_factory=dict)
     """By workload, the checked file that replaces its random parameters."""
+    sides: tuple[str, ...] = ()
+    """The two sides of an A/B, `A: base` and so on; else nothing."""
 
 
 def words(text: str | None, option: str, known: Sequence[str]) -> tuple[str, ...] | None:
@@ -119,12 +123,45 @@ def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Wei
     return found
 
 
+PAIRS = 12
+"""Of an A/B: with a spread of 1.3 % they show a difference of 2 % nearly always (`python -m tests.qa ab`)."""
+
+
+def sides(given: Sequence[str] | None, chosen: Sequence[str], cores: int) -> tuple[str, ...]:
+    """Returns the sides of an A/B of these backends, each checked and named; none where none was asked for."""
+    found = []
+    for side, text in zip(SIDES, given or (), strict=False):
+        try:
+            variant = parse(text)
+        except ValueError as error:
+            raise PlanError(f"--ab, side {side}: {error}") from error
+        if (variant.threads or 1) > cores:
+            raise PlanError(f"--ab, side {side}: threads={variant.threads} is more than the {cores} cores here")
+        if not any(_takes(name, variant.options) for name in chosen):
+            known = "; ".join(f"{name}: {_in_words(backends.get(name).options)}" for name in chosen)
+            raise PlanError(f"--ab, side {side}: no backend of the run takes {text.strip()!r}; their options: {known}")
+        found.append(f"{side}: {text.strip()}")
+    return tuple(found)
+
+
+def _in_words(options: Mapping[str, tuple[str, ...]]) -> str:
+    return ", ".join(f"{name}={'|'.join(values)}" for name, values in options.items()) or "none"
+
+
+def _takes(backend: str, options: Mapping[str, str]) -> bool:
+    try:
+        backends.get(backend).chosen_options(options)
+    except ValueError:
+        return False
+    return True
+
+
 def _size(preset: str, workload: str) -> str:
     published: str = CATALOG[workload].PUBLISHED
     return "tiny" if PRESETS[preset].sizes == "tiny" else published
 
 
-def select(option: Callable[[str], str | None], known_backends: Sequence[str], cores: int) -> Selection:
+def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: int) -> Selection:
     """Returns what the command line asks for, on `cores` cores. Raises PlanError, before anything runs."""
     preset = option("--preset")
     preset = "quick" if preset is None else preset
@@ -145,6 +182,14 @@ def select(option: Callable[[str], str | None], known_backends: Sequence[str], c
     )
     chosen = selection.workloads or tuple(CATALOG)
     selection = replace(selection, weights=files(option("--weights"), chosen, preset))
+    if given := option("--ab"):
+        if option("--launches"):
+            raise PlanError("--ab launches in pairs: say --pairs N in place of --launches")
+        working = [name for name in chosen_backends(selection, known_backends) if name not in ALWAYS]
+        pairs = number(option("--pairs"), "--pairs") or PAIRS
+        selection = replace(selection, sides=sides(given, working, cores), launches=pairs)
+    elif option("--pairs"):
+        raise PlanError("--pairs is for --ab SIDE SIDE")
     if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
         raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
     for phase in PHASES:  # a shape that a model refuses is refused here
@@ -186,7 +231,8 @@ def chosen_backends(selection: Selection, known_backends: Sequence[str]) -> tupl
 def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> list[Cell]:
     """Returns the cells of `phase`, in the order in which they are listed."""
     planned = []
-    chosen = selection.workloads or tuple(CATALOG)
+    # An A/B holds a setting against itself, not against what bounds the chip.
+    chosen = selection.workloads or (MODELS if selection.sides else tuple(CATALOG))
     if selection.phases is not None and phase not in selection.phases:
         chosen = ()
     for workload in dict.fromkeys((*chosen, *CONTROLS)):
@@ -200,7 +246,7 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
         if phase not in phases_of(workload):
             continue
         shapes = _shapes(selection, workload, size)
-        planned += [
+        of_workload = [
             Cell(
                 workload,
                 size,
@@ -216,4 +262,18 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
             for batch, sequence in shapes
             for backend in names
         ]
+        planned += [side for cell in of_workload for side in _sides_of(cell, selection)]
     return planned
+
+
+def _sides_of(cell: Cell, selection: Selection) -> Sequence[Cell]:
+    """Returns the cell, or its two sides where the run is an A/B: none where its backend cannot take them."""
+    if not selection.sides:
+        return [cell]
+    variants = [parse(side) for side in selection.sides]
+    if cell.backend in ALWAYS or not all(_takes(cell.backend, variant.options) for variant in variants):
+        return []
+    return [
+        replace(cell, variant=side, threads=variant.threads or cell.threads)
+        for side, variant in zip(selection.sides, variants, strict=True)
+    ]

@@ -32,10 +32,17 @@ class Order:
     seed: str
 
     def shuffled(self, cells: Iterable[Cell], number: int) -> list[Cell]:
-        """Returns the cells in the order of round `number`: what bounds the chip first, the others held against it."""
-        ordered = sorted(cells, key=lambda cell: (cell.phase, cell.id))
+        """Returns the cells in the order of round `number`: what bounds the chip first, the others held against it.
+
+        The two sides of an A/B follow each other, and the one that comes first takes turns: A B, B A, A B …
+        """
+        pairs: dict[Cell, list[Cell]] = {}
+        for cell in sorted(cells, key=lambda cell: (cell.phase, cell.id)):
+            pairs.setdefault(cell.pair, []).append(cell)
+        ordered = list(pairs.values())
         Random(f"{self.seed}:{number}").shuffle(ordered)
-        return sorted(ordered, key=lambda cell: cell.workload not in LIMITS)
+        ordered.sort(key=lambda pair: pair[0].workload not in LIMITS)
+        return [cell for pair in ordered for cell in (reversed(pair) if number % 2 else pair)]
 
 
 class BenchSession:
@@ -94,7 +101,7 @@ class BenchSession:
                     continue
                 while (place := self._next(cell)) is not None and place[0] == number:
                     self._launch(cell, *place)
-                yield cell, self._is_over(cell)
+                yield cell, self._has_failed(cell)
 
     def run(self, cell: Cell) -> CellResult:
         """Launches `cell` as often as it still needs to be; its launches and its row are on disk when this returns."""
@@ -131,6 +138,10 @@ class BenchSession:
 
     def _is_over(self, cell: Cell) -> bool:
         return any(launch.status not in ONCE_MORE and not launch.is_repeated for launch in self._launches.get(cell, []))
+
+    def _has_failed(self, cell: Cell) -> bool:
+        fine = (*ONCE_MORE, *SKIPPED, "known_failure")
+        return any(launch.status not in fine and not launch.is_repeated for launch in self._launches.get(cell, []))
 
     def _launch(self, cell: Cell, number: int, attempt: int) -> None:
         """Launches the cell once; what came of it is on disk when this returns."""

@@ -19,6 +19,7 @@ from bench.effort import Effort
 from bench.environment import usable_cpus
 from bench.launch import Outcome, launch
 from bench.record import Launch, adapter_columns, to_launch, to_row, workload_columns
+from bench.variant import parse
 from workloads.workload import Workload
 
 WAVES = (("parameters",), ("batches",), ("expected", "graph"))
@@ -193,7 +194,9 @@ class Suite:
             "effort": asdict(self.effort),
             "cpus": usable_cpus()[: cell.threads],
         }
-        return launch(job, self.logs / f"{cell.phase}-{cell.id}.log", cell.threads, self.longest_stage_s)
+        log = self.logs / f"{cell.phase}-{cell.id}.log"
+        side = parse(cell.variant) if cell.variant else None
+        return launch(job, log, cell.threads, self.longest_stage_s, side=side)
 
 
 def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:

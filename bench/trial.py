@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import resource
 import sys
 import traceback
@@ -14,12 +16,14 @@ from time import perf_counter
 from typing import Any
 
 from backends._operator_kinds import kind_of
+from backends._probes import versions
 from backends.base import Adapter, Flow, NoOperators, Request, Step
 from bench import artifacts, estimate, verify
 from bench.cell import Cell
 from bench.conditions import Watch, read
 from bench.effort import Effort
 from bench.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
+from bench.variant import parse
 from bench.verify import Refused
 from workloads.tolerance import Tolerance, tolerances
 
@@ -82,6 +86,7 @@ def measure_cell(
         parameters=parameters,
         batches=artifacts.load_batches(entries["batches"] / "batches.safetensors"),
         graph=entries["graph"] / "step.onnx" if "graph" in entries else None,
+        options=adapter.chosen_options(parse(cell.variant).options if cell.variant else {}),
     )
     step = adapter.prepare(request)
     stages.enter("compile")
@@ -107,6 +112,7 @@ def measure_cell(
     columns |= _measure(step, clock, proof, cell, effort)
     columns["requested"] = requested(adapter, request)
     columns["effective"] = dict(step.effective())
+    columns |= origin(adapter, request)
     columns |= {key: stages.seconds[key] for key in ("import_s", "build_s", "compile_s", "verify_s")}
     # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
     unit = 1 if sys.platform == "darwin" else 1024
@@ -117,6 +123,15 @@ def measure_cell(
         stages.enter("operators")
         columns |= _operators(step, estimate.median(columns["samples_s"]).value)
     return step, columns
+
+
+def origin(adapter: Adapter, request: Request) -> dict[str, Any]:
+    """Returns what ran, as only the child knows it: another side of an A/B may have another Python."""
+    return {
+        "library_versions": json.dumps(versions((*adapter.distributions, "numpy")), sort_keys=True),
+        "python_version": platform.python_version(),
+        "options": json.dumps(dict(request.options), sort_keys=True) if request.options else None,
+    }
 
 
 @dataclass(frozen=True)

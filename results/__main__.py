@@ -1,4 +1,4 @@
-"""python -m results table, operators: the tables of runs that are on disk."""
+"""python -m results table, ab, operators: the tables of runs that are on disk."""
 
 import argparse
 import shutil
@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", metavar="COLUMN", action="append", help="a numeric column to show (default: latency, throughput)"
     )
     table.add_argument("--csv", metavar="FILE", type=Path, help="also write the rows as CSV")
+    ab = commands.add_parser("ab", help="two settings of one run held against each other, in pairs of launches")
+    ab.set_defaults(made_by=_ab)
+    ab.add_argument("run", metavar="RUN", nargs="?", type=Path, help="a run's folder or journal (default: the newest)")
+    ab.add_argument("--csv", metavar="FILE", type=Path, help="also write each comparison as a line of CSV")
     operators = commands.add_parser("operators", help="where the time of a step goes, by kind of operator")
     operators.set_defaults(made_by=_operators)
     operators.add_argument(
@@ -78,6 +82,16 @@ def _table(options: argparse.Namespace) -> str:
     if options.csv is not None:
         write_csv(rows, options.csv)
     return text
+
+
+def _ab(options: argparse.Namespace) -> str:
+    """Returns the text of `ab`, after writing its CSV."""
+    from results.pairs import pairs_of, render_pairs, write_pairs
+
+    comparisons = pairs_of(read_run(options.run or latest_run(RUNS)))
+    if options.csv is not None:
+        write_pairs(comparisons, options.csv)
+    return render_pairs(comparisons, shutil.get_terminal_size((120, 40)).columns)
 
 
 def _operators(options: argparse.Namespace) -> str:

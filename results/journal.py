@@ -186,7 +186,8 @@ class Journal:
 
 def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None) -> Row:
     """Returns the row of a planned cell that the run did not come to; raises where the cell is not one."""
-    missing = [name for name in CELL_COLUMNS if name not in cell]
+    # Runs of before there was an A/B have no variant.
+    missing = [name for name in CELL_COLUMNS if name not in cell and name != "variant"]
     if missing:
         raise ValueError(f"a planned cell lacks {missing}; expected at least {', '.join(CELL_COLUMNS)}")
     return make_row(**{**cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code})

@@ -41,7 +41,7 @@ def limits_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[object, ...], 
     """Returns the limits of each device in the rows of one run, by `device_of`."""
     found: dict[tuple[object, ...], Limits] = {}
     for row in rows:
-        if row["status"] != "ok" or row["verification"] != "passed":
+        if row["status"] != "ok" or row.get("verification") != "passed":
             continue
         known = found.get(device_of(row), Limits())
         if row["workload"] in FLOP_LIMITS and _number(row, "flops_per_step") >= LEAST_FLOPS:

@@ -57,6 +57,8 @@ COLUMNS: tuple[Column, ...] = (
     _integer("batch", "1", "Samples in one batch."),
     _integer("sequence", "1", "Tokens in one sample; empty where samples have none."),
     _integer("threads", "1", "Host threads given to the runtime."),
+    _text("variant", "In an A/B the side and what it runs with, such as `B: threads=1`; else empty."),
+    _text("options", "JSON: the adapter's options, those chosen and the defaults."),
     _integer("samples_per_step", "1", "Samples that one step processes."),
     _integer("tokens_per_step", "1", "Tokens that one step processes; empty where samples have none."),
     _text("status", "What came of the cell: one of `STATUSES`."),
@@ -178,6 +180,7 @@ CELL_COLUMNS = (
     "batch",
     "sequence",
     "threads",
+    "variant",
 )
 """What identifies a cell within a run."""
 
@@ -306,12 +309,12 @@ def make_row(**values: object) -> Row:
 
 def cell_of(row: Mapping[str, object]) -> tuple[object, ...]:
     """Returns what identifies the row's cell within its run: the values of `CELL_COLUMNS`."""
-    return tuple(row[name] for name in CELL_COLUMNS)
+    return tuple(row.get(name) for name in CELL_COLUMNS)
 
 
 def describe_cell(row: Mapping[str, object]) -> str:
     """Returns the row's cell in words, such as `workload=gpt2 size=tiny phase=infer backend=torch_cpu …`."""
-    return " ".join(f"{name}={row[name]}" for name in CELL_COLUMNS if row[name] is not None)
+    return " ".join(f"{name}={row[name]}" for name in CELL_COLUMNS if row.get(name) is not None)
 
 
 def _checked(column: Column, value: object) -> object:

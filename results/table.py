@@ -53,15 +53,16 @@ def newest(frame: pd.DataFrame) -> pd.DataFrame:
 def placed(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns the newest rows with a column `label`, which names their column in a comparison.
 
-    A label is the backend's name, with `:1` for the second device of its kind, and with `@machine` where the frame
-    holds several machines. `precision` becomes the requested one where none was read back.
+    A label is the backend's name, with `:1` for the second device of its kind, the side of an A/B in brackets, and
+    `@machine` where the frame holds several machines. `precision` becomes the requested one where none was read back.
     """
     found = newest(frame)
     device = (":" + found["device_index"].astype("string")).where(found["device_index"].fillna(0) > 0, "")
+    side = ("[" + found["variant"] + "]").fillna("")
     requested, effective = found["precision_requested"], found["precision"]
     differs = (requested != effective).fillna(False)
     precision = effective.fillna(requested).mask(differs, requested + " as " + effective)
-    return found.assign(label=found["backend"] + device + _at_machine(found), precision=precision)
+    return found.assign(label=found["backend"] + device + side + _at_machine(found), precision=precision)
 
 
 def _at_machine(rows: pd.DataFrame) -> "pd.Series[str]":

@@ -76,6 +76,13 @@ def test_samples_in_the_json_are_those_of_the_journal(elsewhere, entries):
     assert samples == {(launch["phase"], launch["backend"]): tuple(launch["samples_s"]) for launch in launches}
 
 
+def test_every_cell_is_launched_once_before_any_is_launched_again(tmp_path):
+    arguments = ("--preset", "smoke", "--workloads", "mlp", "--backends", "null", "--launches", "2")
+    done = bench(*arguments, "--results-dir", "runs", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert [launch["number"] for launch in run_in(tmp_path / "runs").launches] == [0] * 4 + [1] * 4
+
+
 def test_the_control_is_in_every_run(elsewhere):
     rows = {row["workload"]: row for row in run_in(elsewhere / "runs").rows if row["workload"] in CONTROLS}
     assert {name: (row["backend"], row["status"], row["verification"]) for name, row in rows.items()} == dict.fromkeys(

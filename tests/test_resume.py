@@ -44,6 +44,8 @@ class FakeSuite:
             code = "does_not_wait" if quality == "doubtful" else None
             return Launch(columns | {"reason": "planned", "reason_code": code, "quality": None})
         numbers = {"verification": "passed", "latency_p50_s": 1.0, "throughput_samples_per_s": 4.0, "flags": "drift"}
+        numbers |= {"samples_per_step": 4, "flops_per_s": 0.0, "throughput_flops_per_s": 0.0}
+        numbers |= {"throughput_bytes_per_s": 0.0}
         return Launch(columns | numbers, {"samples_s": (1.0,)})
 
 

@@ -1,0 +1,190 @@
+"""An A/B in one session: what a side may be, in which order both run, and that a planted difference is found."""
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import backends
+from bench.cache import Cache, default_root
+from bench.cell import Cell
+from bench.effort import METHOD_VERSION
+from bench.plan import PAIRS, PlanError, cells, select
+from bench.session import Order
+from bench.suite import Suite
+from bench.variant import Variant, parse
+from results.pairs import pairs_of
+from tests.fakes.bench import CELL, EFFORT, filled_cache
+from tests.fakes.busy import Busy
+from tests.fakes.door import bench, run_in
+from tests.qa.ab import trial
+from workloads.catalog import load
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def selected(*ab, **given):
+    options = {"--preset": "smoke", "--ab": list(ab)} | {f"--{name}": value for name, value in given.items()}
+    return select(options.get, backends.names(), cores=2)
+
+
+def test_a_side_is_parsed():
+    assert parse("base") == Variant()
+    assert parse("B: threads=1, spinning=off,env.XLA_FLAGS=--a=b") == Variant(
+        threads=1, options={"spinning": "off"}, environment={"XLA_FLAGS": "--a=b"}
+    )
+    assert parse(f"python={sys.executable}").python == sys.executable
+    assert parse(f"tree={ROOT}").tree == ROOT
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected `base` or KEY=VALUE"),
+        ("fast", "got 'fast'"),
+        ("threads=", "got 'threads='"),
+        ("threads=none", "got 'none'"),
+        ("threads=0", "at least 1; got '0'"),
+        ("threads=1,threads=2", "threads is given twice"),
+        ("env.OMP_NUM_THREADS=4", "OMP_NUM_THREADS is set by the harness"),
+        ("env.SAMESTEP_CACHE=/tmp", "SAMESTEP_CACHE is set by the harness"),
+        ("python=/nowhere/python", "expected an interpreter"),
+        ("tree=/nowhere", "expected a checkout of samestep"),
+        ("threads=3", "threads=3 is more than the 2 cores here"),
+        ("speed=high", "no backend of the run takes 'speed=high'; their options: onnxruntime_cpu: graph_level=all|"),
+        ("spinning=perhaps", "no backend of the run takes 'spinning=perhaps'"),
+    ],
+)
+def test_a_side_that_makes_no_sense_is_refused(text, said):
+    with pytest.raises(PlanError) as refusal:
+        selected("base", text, backends="onnxruntime_cpu")
+    assert str(refusal.value).startswith("--ab, side B: ")
+    assert said in str(refusal.value)
+
+
+def test_a_checkout_that_measures_otherwise_is_refused(tmp_path):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "worker.py").touch()
+    (tmp_path / "bench" / "effort.py").write_text("METHOD_VERSION = 1\n")
+    with pytest.raises(ValueError, match=rf"its method_version is 1, ours {METHOD_VERSION}"):
+        parse(f"tree={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"launches": "3"}, "say --pairs N"), ({"pairs": "x"}, "--pairs takes whole numbers")]
+)
+def test_options_that_do_not_go_with_it(given, said):
+    with pytest.raises(PlanError, match=said):
+        selected("base", "threads=1", backends="onnxruntime_cpu", **given)
+    with pytest.raises(PlanError, match=r"--pairs is for --ab"):
+        select({"--preset": "smoke", "--pairs": "3"}.get, backends.names(), cores=2)
+
+
+def test_each_cell_has_two_sides_and_nothing_else_runs():
+    selection = selected("base", "spinning=off,threads=1", workloads="mlp")
+    planned = cells(selection, "infer", backends.names())
+    assert [(cell.backend, cell.threads, cell.variant) for cell in planned] == [
+        ("onnxruntime_cpu", 2, "A: base"),
+        ("onnxruntime_cpu", 1, "B: spinning=off,threads=1"),
+    ]
+    assert selection.launches == PAIRS
+
+
+def test_without_named_workloads_the_models_are_compared():
+    planned = cells(selected("base", "base", backends="torch_cpu"), "infer", backends.names())
+    assert {cell.workload for cell in planned} == {"mlp", "resnet50", "gpt2", "bert_base"}
+
+
+def test_sides_take_turns_and_follow_each_other():
+    sides = [replace(CELL, backend=name, variant=side) for name in ("a", "b") for side in ("A: base", "B: threads=1")]
+    for number in range(4):
+        order = Order(4, "seed").shuffled(sides, number)
+        first = "AB" if number % 2 == 0 else "BA"
+        assert "".join(cell.variant[0] for cell in order) == first * 2
+        assert [order[0].backend, order[2].backend] == [order[1].backend, order[3].backend]
+
+
+def cases():
+    for name in ("torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu"):
+        for option, (_, *others) in backends.get(name).options.items():
+            yield from (pytest.param(name, f"{option}={value}", id=f"{name}-{option}-{value}") for value in others)
+
+
+READ_BACK = {
+    "memory_format=channels_last": ("memory_format", "channels_last"),
+    "graph_level=extended": ("compile_mode", "graph optimisation ORT_ENABLE_EXTENDED"),
+    "graph_level=basic": ("compile_mode", "graph optimisation ORT_ENABLE_BASIC"),
+    "spinning=off": ("spinning", "0"),
+    "arena=off": ("cpu_mem_arena", False),
+    "hint=throughput": ("performance_hint", "THROUGHPUT"),
+    "pinning=on": ("cpu_pinning", True),
+}
+"""What the runtime itself says; XLA's program is ours, and says nothing."""
+
+
+@pytest.mark.parametrize(("backend", "option"), [*cases()])
+def test_every_option_computes_the_same_and_is_in_the_row(backend, option, tmp_path):
+    workload = load("resnet50", "tiny")
+    suite = Suite(Cache(default_root(os.environ), lambda text: None), tmp_path, replace(EFFORT, min_rounds=1))
+    for phase in ("infer", "train"):
+        cell = Cell("resnet50", "tiny", phase, backend, workload.batch, None, "fp32", 2, variant=f"B: {option}")
+        columns = suite.outcome(cell)
+        assert (columns["status"], columns["reason"]) == ("ok", None)
+        name, _, value = option.partition("=")
+        assert json.loads(columns["options"])[name] == value
+        if option in READ_BACK:
+            key, expected = READ_BACK[option]
+            assert json.loads(columns["effective"])[key] == expected
+
+
+def test_an_option_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"torch_cpu has no option 'spinning'; it has: memory_format"):
+        backends.get("torch_cpu").chosen_options({"spinning": "off"})
+    assert backends.get("torch_cpu").chosen_options({}) == {"memory_format": "contiguous"}
+
+
+@pytest.fixture(scope="module")
+def suite():
+    with tempfile.TemporaryDirectory() as folder:
+        adapter = Busy()
+        yield Suite(filled_cache(Path(folder) / "cache"), Path(folder), EFFORT, find_adapter=lambda name: adapter)
+
+
+def test_half_as_slow_again_is_found(suite):
+    found = trial(suite, "500", 8)
+    assert (found.n, found.verdict) == (8, "B slower")
+    assert 1.2 < found.ratio < 1.9
+
+
+def test_another_python_checkout_and_variable_are_the_child_s(suite, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$PLANTED $@" > {tmp_path}/seen\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("bench", "backends", "workloads", "results", "tests", "samestep"):
+        (tree / name).symlink_to(ROOT / name)
+    columns = suite.outcome(replace(CELL, variant=f"B: python={python},tree={tree},env.PLANTED=seven"))
+    assert (columns["status"], columns["reason"]) == ("ok", None)
+    assert (tmp_path / "seen").read_text().startswith(f"seven -P {tree}/bench/worker.py ")
+
+
+def test_it_ends_with_a_verdict(tmp_path):
+    arguments = ("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--backends", "onnxruntime_cpu")
+    done = bench(*arguments, "--ab", "base", "threads=1", "--pairs", "2", "--results-dir", "runs", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Side A: base" in done.stdout
+    assert "too few pairs" in done.stdout
+    run = run_in(tmp_path / "runs")
+    assert [
+        (row["variant"], row["threads"], row["launches_ok"]) for row in sorted(run.rows, key=lambda r: r["variant"])
+    ] == [
+        ("A: base", 2, 2),
+        ("B: threads=1", 1, 2),
+    ]
+    assert {one.result.n for one in pairs_of(run)} == {2}
+    assert [one["variant"][0] for one in run.launches] == ["A", "B", "B", "A"]
