@@ -203,7 +203,8 @@ def _disturbed(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_number_of_ok(name: str) -> bool:
     """Returns whether only a row that is `ok` may carry the column."""
-    return name.startswith(("latency_", "throughput_")) or name in ("flops_per_s", "device_time_p50_s")
+    others = ("flops_per_s", "device_time_p50_s", "idle_power_w")
+    return name.startswith(("latency_", "throughput_", "energy_")) or name in others
 
 
 _LEAST = ("latency_min_s",)

@@ -17,6 +17,7 @@ from bench import artifacts, estimate, verify
 from bench.cell import Cell
 from bench.conditions import Watch, read
 from bench.effort import Effort
+from bench.energy import energy_columns
 from bench.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
 from bench.verify import Refused
 from workloads.tolerance import Tolerance, tolerances
@@ -100,6 +101,8 @@ def measure_cell(
     }
     stages.enter("measure")
     columns |= _measure(step, clock, proof, cell, effort)
+    step_s = estimate.median(columns["samples_s"]).value
+    columns |= energy_columns(adapter, cell.device_index, clock.run, step_s, effort.energy_s)
     columns["requested"] = requested(adapter, request)
     columns["effective"] = dict(step.effective())
     columns |= {key: stages.seconds[key] for key in ("import_s", "build_s", "compile_s", "verify_s")}

@@ -42,6 +42,8 @@ def test_names_end_in_their_unit():
         "tokens/s": "_tokens_per_s",
         "FLOP": "flops_per_step",
         "FLOP/s": "flops_per_s",
+        "J": "_j",
+        "W": "_w",
     }
     wrong = [column.name for column in COLUMNS if not column.name.endswith(ends.get(column.unit, ""))]
     assert wrong == []
@@ -57,6 +59,7 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
         *("latency_p50_s", "latency_mean_s", "latency_min_s", "latency_max_s", "latency_p90_s", "latency_p99_s"),
         *("latency_n", "throughput_samples_per_s", "throughput_tokens_per_s", "throughput_n", "flops_per_s"),
         *("latency_ci_low_s", "latency_ci_high_s", "latency_effective_n", "device_time_p50_s"),
+        *("energy_per_step_j", "energy_per_step_above_idle_j", "energy_window_s", "idle_power_w"),
     }
 
 
