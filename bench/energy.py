@@ -35,9 +35,10 @@ def energy_columns(
     window_s: float,
     root: Path = Path("/"),
 ) -> dict[str, Any]:
-    """Returns the row's columns of energy, or only why there are none: then no step is run.
+    """Returns the row's columns of energy, or only why there are none.
 
-    `run(n)` runs `n` steps, one in flight, each `step_s` seconds; it is called for `window_s` and a tick or two more.
+    `run(n)` runs `n` steps, one in flight, each of `step_s` seconds; it is called for `window_s`, and until the next
+    tick. Where nothing counts, or not often enough, it is not called.
     """
     try:
         meter = Meter(counters_of(adapter, index, root))
@@ -132,15 +133,14 @@ class Meter:
 
 def _measure(meter: Meter, run: Callable[[int], object], step_s: float, window_s: float) -> dict[str, float]:
     """Returns the energy of a step, the window behind it, and the power while nothing runs."""
-    first = meter.after_tick()
-    tick_s = meter.after_tick().at_s - first.at_s
+    before = meter.after_tick()
+    begin = end = meter.after_tick()
+    tick_s, read_s = begin.at_s - before.at_s, meter.read().at_s - begin.at_s
     if window_s < LEAST_TICKS * tick_s:
         raise EnergyUnavailable(
             f"window too short: {window_s:.3g} s, and the counter moves every {tick_s:.2g} s; "
             f"{LEAST_TICKS} times are needed"
         )
-    before_s = perf_counter()
-    read_s = meter.read().at_s - before_s
     block = max(1, round(max(BLOCK_S, read_s / READ_SHARE) / step_s))
     n_blocks = 0
 
@@ -149,8 +149,6 @@ def _measure(meter: Meter, run: Callable[[int], object], step_s: float, window_s
         run(block)
         n_blocks += 1
 
-    begin = end = meter.after_tick(run_block)
-    n_blocks = 0
     while end.at_s - begin.at_s < window_s:
         end = meter.after_tick(run_block)
     elapsed_s, used_j, steps = end.at_s - begin.at_s, end.joules - begin.joules, n_blocks * block

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from time import perf_counter
 from typing import Any
 
@@ -101,7 +101,7 @@ def measure_cell(
     }
     stages.enter("measure")
     columns |= _measure(step, clock, proof, cell, effort)
-    step_s = estimate.median(columns["samples_s"]).value
+    step_s = median(columns["samples_s"])
     columns |= energy_columns(adapter, cell.device_index, clock.run, step_s, effort.energy_s)
     columns["requested"] = requested(adapter, request)
     columns["effective"] = dict(step.effective())

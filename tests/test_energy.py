@@ -207,6 +207,12 @@ def test_the_energy_of_a_step_is_what_the_machine_took(columns_of, counter, step
     assert found["energy_window_s"] >= window_s
 
 
+def test_windows_begin_and_end_at_a_tick(columns_of):
+    found = columns_of(Machine(1e-3, tick_s=0.15, read_s=1e-5), 2.0)
+    measured = [found[name] for name in ("energy_per_step_j", "energy_per_step_above_idle_j", "idle_power_w")]
+    assert measured == pytest.approx([0.15, 0.12, 30.0], rel=0.02)
+
+
 def test_reading_takes_little_of_the_time(columns_of):
     machine = Machine(3e-3, **NVML)
     columns_of(machine, 2.0)
