@@ -314,7 +314,7 @@ def effort(config: pytest.Config) -> Effort:
     preset = plan.PRESETS[config.stash[SELECTION].preset]
     chosen = replace(preset.effort, operators=bool(config.getoption("--operators")))
     if config.getoption("benchmark_disable"):
-        return replace(chosen, warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)
+        return replace(chosen, warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0, energy_s=0.0)
     max_time, min_rounds = config.getoption("benchmark_max_time"), config.getoption("benchmark_min_rounds")
     if float(max_time) != PYTEST_BENCHMARK_MAX_TIME:
         chosen = replace(chosen, budget_s=float(max_time))

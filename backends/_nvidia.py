@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from backends.base import DeviceReading, Probe
+from backends.base import DeviceReading, EnergyCounter, EnergyUnavailable, Probe
 
 DEVICE_FILES = ("dev/nvidia0", "dev/nvidiactl", "usr/lib/wsl/lib/libcuda.so.1")
 """The first GPU, the driver's control file, and NVIDIA's library on WSL 2, whose `/dev/dxg` any vendor's GPU has."""
@@ -123,16 +123,44 @@ def read_device(index: int) -> DeviceReading | None:
         return None
     import pynvml
 
-    listed = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
-    visible = listed[index] if index < len(listed) else str(index)
     try:
         pynvml.nvmlInit()
         try:
-            return _read_device(pynvml, nvml_handle(pynvml, visible))
+            return _read_device(pynvml, nvml_handle(pynvml, _visible(index)))
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return None
+
+
+def _visible(index: int) -> str:
+    """Returns the number or UUID of the CUDA device `index`."""
+    listed = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    return listed[index] if index < len(listed) else str(index)
+
+
+def energy_counter(index: int) -> EnergyCounter:
+    """Returns the energy counter of the CUDA device `index`, of its whole board, which NVML has from Volta on.
+
+    NVML stays open until the process ends, because opening it anew for each reading would cost more than the reading.
+    Raises EnergyUnavailable.
+    """
+    if find_spec("pynvml") is None:
+        raise EnergyUnavailable("NVML's library is not installed: pip install nvidia-ml-py")
+    import pynvml
+
+    def read_j() -> float:
+        try:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) * 1e-3
+        except pynvml.NVMLError as error:
+            raise EnergyUnavailable(f"NVML does not tell the board's energy: {error}") from error
+
+    try:
+        pynvml.nvmlInit()
+        handle = nvml_handle(pynvml, _visible(index))
+    except pynvml.NVMLError as error:
+        raise EnergyUnavailable(f"NVML does not answer: {error}") from error
+    return EnergyCounter("NVML board", read_j)
 
 
 def _read_device(nvml: Any, handle: Any) -> DeviceReading:

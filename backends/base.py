@@ -85,6 +85,22 @@ class NoOperators(Exception):
     """The runtime has no times by operator to offer; the message says why."""
 
 
+@dataclass(frozen=True)
+class EnergyCounter:
+    """A counter of the joules that a device has used since whenever."""
+
+    origin: str
+    """Which counter this is, and of what: `NVML board`."""
+    read_j: Callable[[], float]
+    """Takes a millisecond or two at most. Raises EnergyUnavailable where it cannot be read any longer."""
+    range_j: float = 0.0
+    """Where it begins anew; 0 where it never does."""
+
+
+class EnergyUnavailable(Exception):
+    """The energy of a device cannot be read; the text says why."""
+
+
 class Flow(ABC):
     """Inference steps that overlap, `in_flight` of them at any moment: how a runtime keeps its device full.
 
@@ -266,6 +282,13 @@ class Adapter(ABC):
     def device_reading(self, index: int) -> DeviceReading | None:
         """Returns what the driver says of device `index` now, in a millisecond or two; None where it says nothing."""
         return None
+
+    def energy_counter(self, index: int) -> EnergyCounter:
+        """Returns what counts the energy of device `index`; a `cpu` device is not asked: its packages are read.
+
+        Called once in a child, after all times were measured. Raises EnergyUnavailable, as it does here.
+        """
+        raise EnergyUnavailable(f"no energy counter is known for the device kind {self.device_kind!r}")
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Returns whether the runtime says by `error` that memory ran out."""

@@ -6,9 +6,9 @@ import os
 from importlib.util import find_spec
 from typing import ClassVar
 
-from backends._nvidia import is_lost, probe_gpu, read_device
+from backends._nvidia import energy_counter, is_lost, probe_gpu, read_device
 from backends._probes import versions, xla_is_out_of_memory
-from backends.base import Adapter, DeviceReading, Options, Probe, Request, Step
+from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Step
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
@@ -48,6 +48,9 @@ class JaxCuda(Adapter):
 
     def device_reading(self, index: int) -> DeviceReading | None:
         return read_device(index)
+
+    def energy_counter(self, index: int) -> EnergyCounter:
+        return energy_counter(index)
 
     def is_lost(self, error: BaseException) -> bool:
         return is_lost(error)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from backends._nvidia import is_lost, is_out_of_memory, probe_torch_cuda, read_device
-from backends.base import Adapter, DeviceReading, Options, Probe, Request, Step
+from backends._nvidia import energy_counter, is_lost, is_out_of_memory, probe_torch_cuda, read_device
+from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Step
 
 
 class TorchCuda(Adapter):
@@ -33,6 +33,9 @@ class TorchCuda(Adapter):
 
     def device_reading(self, index: int) -> DeviceReading | None:
         return read_device(index)
+
+    def energy_counter(self, index: int) -> EnergyCounter:
+        return energy_counter(index)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return is_out_of_memory(error)

@@ -15,6 +15,7 @@ class Effort:
     Sampling goes on for `least_s` and until the median is known to `relative_half_width`, but no longer than
     `budget_s`, and yet for `min_rounds` samples; latency and throughput have a budget each. The warm-up goes on until
     the steps are steady, but no longer than `warm_up_s`, and yet for `warm_up_steps`; 0 s is no test of steadiness.
+    Where a counter of energy can be read, steps run for `energy_s` more, and nothing runs for half of that.
     """
 
     warm_up_s: float
@@ -25,3 +26,4 @@ class Effort:
     relative_half_width: float = 0.01
     operators: bool = False
     """Whether time by operator is asked for when all else is measured."""
+    energy_s: float = 0.0

@@ -101,6 +101,10 @@ class Clock:
         self.i += n
         return elapsed * 1e-9
 
+    def run(self, n: int) -> None:
+        """Runs `n` steps, one in flight."""
+        self._run(n)
+
     def calibrate(self) -> None:
         """Decides how many steps make a sample: one, or so many that it lasts 1 ms where a step is under 100 µs."""
         while len(self.seen_s) < 2:  # one reading may have been interrupted

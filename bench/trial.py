@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +22,7 @@ from bench import artifacts, estimate, verify
 from bench.cell import Cell
 from bench.conditions import Watch, read
 from bench.effort import Effort
+from bench.energy import energy_columns
 from bench.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
 from bench.variant import parse
 from bench.verify import Refused
@@ -110,6 +111,8 @@ def measure_cell(
     }
     stages.enter("measure")
     columns |= _measure(step, clock, proof, cell, effort)
+    step_s = median(columns["samples_s"])
+    columns |= energy_columns(adapter, cell.device_index, clock.run, step_s, effort.energy_s)
     columns["requested"] = requested(adapter, request)
     columns["effective"] = dict(step.effective())
     columns |= origin(adapter, request)

@@ -93,6 +93,11 @@ COLUMNS: tuple[Column, ...] = (
     _text("throughput_setting", "JSON: streams, threads and requests that were fastest, and the rates of those tried."),
     _integer("in_flight", "1", "Steps under way at once while throughput was measured."),
     _number("little_ratio", "1", "Throughput x latency under load / steps in flight: 1 by Little's law."),
+    _number("energy_per_step_j", "J", "Energy of the whole counted device per step, with one step in flight."),
+    _number("energy_per_step_above_idle_j", "J", "The same less what idle power would have taken in that time."),
+    _number("energy_window_s", "s", "Time of the steps over which energy was counted."),
+    _number("idle_power_w", "W", "Power afterwards, the step still loaded and nothing running."),
+    _text("energy_origin", "`measured:` and the counters that were added up, or `unavailable:` and why."),
     _integer("warm_up_steps", "1", "Steps run before the first sample."),
     _number("warm_up_s", "s", "Time of the warm-up."),
     _boolean("is_steady", "Whether the last two windows of the warm-up were alike; empty where not asked."),
@@ -246,7 +251,14 @@ REASON_CODES = (
 VERIFICATIONS = ("passed", "not applicable")
 QUALITIES = ("valid", "degraded", "invalid")
 STOP_REASONS = ("precise", "budget", "most_samples")
-SIGNED = ("scale_worst", "drift", "cpu_frequency_change", "device_clock_change", "device_temperature_c")
+SIGNED = (
+    "scale_worst",
+    "drift",
+    "energy_per_step_above_idle_j",
+    "cpu_frequency_change",
+    "device_clock_change",
+    "device_temperature_c",
+)
 """The numbers that may be negative."""
 VOCABULARIES: dict[str, tuple[str, ...]] = {
     "status": STATUSES,
@@ -262,9 +274,9 @@ MEASURED = tuple(
     for column in COLUMNS
     if column.kind != "text"
     and (
-        column.name.startswith(("latency_", "throughput_"))
+        column.name.startswith(("latency_", "throughput_", "energy_"))
         or column.name in ("flops_per_s", "device_time_p50_s", "times_bound", "mfu", "bandwidth_utilisation")
-        or column.name in ("published_mfu", "published_bandwidth_utilisation")
+        or column.name in ("published_mfu", "published_bandwidth_utilisation", "idle_power_w")
     )
 )
 """The numbers that only an `ok` row may carry."""

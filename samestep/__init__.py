@@ -20,6 +20,8 @@ _PUBLIC = {
     "Adapter": "backends.base",
     "AdapterConformance": "bench.conformance",
     "DeviceReading": "backends.base",
+    "EnergyCounter": "backends.base",
+    "EnergyUnavailable": "backends.base",
     "Flow": "backends.base",
     "KnownFailure": "backends.base",
     "Ops": "workloads.ops",
@@ -36,6 +38,8 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given b
 if TYPE_CHECKING:
     from backends.base import Adapter as Adapter
     from backends.base import DeviceReading as DeviceReading
+    from backends.base import EnergyCounter as EnergyCounter
+    from backends.base import EnergyUnavailable as EnergyUnavailable
     from backends.base import Flow as Flow
     from backends.base import KnownFailure as KnownFailure
     from backends.base import Probe as Probe

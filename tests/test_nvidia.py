@@ -9,7 +9,7 @@ import torch
 
 import backends
 from backends import _nvidia
-from backends.base import DeviceReading
+from backends.base import DeviceReading, EnergyUnavailable
 from tests.fakes.hardware import NVMLError, fake_gpu_files, fake_nvml
 
 TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")
@@ -248,6 +248,31 @@ def test_without_nvml_nothing_is_read(monkeypatch, tmp_path, installed):
     installed(tmp_path, "pynvml")
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlInit=unknown))
     assert TORCH.device_reading(0) is None
+
+
+@pytest.mark.parametrize("name", ["torch_cuda", "torch_compile_cuda", "jax_cuda"])
+def test_energy_is_that_of_the_visible_board(monkeypatch, tmp_path, installed, name):
+    installed(tmp_path, "pynvml")
+    millijoules = {"first": 1_000, "second": 2_500}
+    monkeypatch.setitem(
+        sys.modules, "pynvml", fake_nvml(nvmlDeviceGetTotalEnergyConsumption=lambda handle: millijoules[handle])
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-2")
+    counter = backends.get(name).energy_counter(1)
+    assert (counter.origin, counter.read_j(), counter.range_j) == ("NVML board", 2.5, 0.0)
+
+
+def test_energy_that_nvml_does_not_tell(monkeypatch, tmp_path, installed):
+    installed(tmp_path)
+    with pytest.raises(EnergyUnavailable, match=r"NVML's library is not installed: pip install nvidia-ml-py"):
+        TORCH.energy_counter(0)
+    installed(tmp_path, "pynvml")
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlInit=unknown))
+    with pytest.raises(EnergyUnavailable, match="NVML does not answer: Not Found"):
+        TORCH.energy_counter(0)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetTotalEnergyConsumption=unknown))
+    with pytest.raises(EnergyUnavailable, match="NVML does not tell the board's energy: Not Found"):
+        TORCH.energy_counter(0).read_j()
 
 
 def test_jax_out_of_memory():

@@ -43,6 +43,8 @@ def test_names_end_in_their_unit():
         "FLOP": "flops_per_step",
         "FLOP/s": "flops_per_s",
         "byte/s": "bytes_per_s",
+        "J": "_j",
+        "W": "_w",
     }
     wrong = [column.name for column in COLUMNS if not column.name.endswith(ends.get(column.unit, ""))]
     assert wrong == []
@@ -60,6 +62,7 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
         *("latency_ci_low_s", "latency_ci_high_s", "latency_effective_n", "device_time_p50_s", "times_bound"),
         *("throughput_flops_per_s", "throughput_bytes_per_s", "mfu", "bandwidth_utilisation"),
         *("published_mfu", "published_bandwidth_utilisation"),
+        *("energy_per_step_j", "energy_per_step_above_idle_j", "energy_window_s", "idle_power_w"),
     }
 
 

@@ -70,6 +70,13 @@ def test_two_launches_have_a_spread_and_no_interval():
     assert row["launch_spread"] == pytest.approx(0.2 / 1.1)
 
 
+def test_the_energy_of_several_is_their_median():
+    power = {"energy_origin": "measured: NVML board", "energy_window_s": 2.0, "idle_power_w": 60.0}
+    row = row_of(*(launch(number=n, energy_per_step_j=joules, **power) for n, joules in enumerate((3.0, 9.0, 4.0))))
+    assert (row["energy_per_step_j"], row["idle_power_w"]) == (4.0, 60.0)
+    assert row["energy_origin"] == "measured: NVML board"
+
+
 def test_the_worst_error_of_all_launches_counts():
     row = row_of(launch(), launch(number=1, error_worst=5e-6, error_worst_of="output other"))
     assert (row["error_worst"], row["error_worst_of"]) == (5e-6, "output other")

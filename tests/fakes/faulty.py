@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, EnergyCounter, Probe, Request, Step
 
 VARIABLE = "SAMESTEP_FAKE"
 IS_CHILD = Path(sys.argv[0]).name == "worker.py"
@@ -110,7 +110,10 @@ class FaultyStep(Step):
 
 
 class Faulty(Adapter):
-    """`says@device=cuda` claims another device than asked for, `absent@probe` and `broken@probe` cannot be used."""
+    """`says@device=cuda` claims another device than asked for, `absent@probe` and `broken@probe` cannot be used.
+
+    `count@energy` has a counter of a device that takes 100 W.
+    """
 
     device_kind = "fake"
     serial_phases = ("infer", "train")
@@ -128,6 +131,11 @@ class Faulty(Adapter):
                 fail()
             return Probe(action, reason="no fake device here", reason_code="no_device")
         return Probe("usable", "fake device")
+
+    def energy_counter(self, index: int) -> EnergyCounter:
+        if told() == ("count", "energy"):
+            return EnergyCounter("fake counter", lambda: 100.0 * time.perf_counter())
+        return super().energy_counter(index)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         if told()[0] == "raise_twice":
