@@ -71,6 +71,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--baseline", metavar="NAME", help="backend that the table's ratios refer to")
     group.addoption("--stage-deadline", metavar="SECONDS", help="end any stage of a child that takes longer")
     group.addoption("--time-budget", metavar="MINUTES", help="begin no cell once the run has taken so long")
+    group.addoption(
+        "--parts", action="store_true", default=None, help="take apart also steps whose parts are compiled for it"
+    )
     group.addoption("--resume", metavar="RUN", help="go on with an interrupted run: its folder, and no other choice")
 
 
@@ -107,7 +110,9 @@ def interrupted_run(config: pytest.Config) -> Run | None:
     if given is None:
         return None
     others = [
-        f"--{name}" for name in (*CHOICES, "results-dir", "order-seed") if config.getoption(f"--{name}") is not None
+        f"--{name}"
+        for name in (*CHOICES, "results-dir", "order-seed", "parts")
+        if config.getoption(f"--{name}") is not None
     ]
     if others:
         raise plan.PlanError(f"--resume takes what to run from the run itself; leave out {', '.join(others)}")
@@ -280,6 +285,8 @@ def effort(config: pytest.Config) -> Effort:
     if (past := config.stash[PAST]) is not None:
         return Effort(**past.header["options"]["effort"])
     chosen = plan.PRESETS[config.stash[SELECTION].preset].effort
+    if config.getoption("--parts"):
+        chosen = replace(chosen, compile_parts=True)
     if config.getoption("benchmark_disable"):
         return replace(chosen, warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)
     max_time, min_rounds = config.getoption("benchmark_max_time"), config.getoption("benchmark_min_rounds")

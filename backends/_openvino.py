@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from backends.base import Flow, Request, Step
+from backends.base import ONE_GRAPH, Flow, Request, Step
 from workloads.workload import initial_state
 
 
@@ -84,6 +84,9 @@ class OpenVinoStep(Step):
 
     def sync(self) -> None:
         self.last.wait()
+
+    def parts(self) -> str:
+        return ONE_GRAPH
 
     def touch(self) -> None:
         for array in (*self.results.values(), *self.buffers[self.count & 1].values()):

@@ -135,6 +135,7 @@ class TorchStep(Step):
         tensors = {name: to_torch(p, device) for name, p in request.parameters.items()}
         self.parameters = {name: tensor for name, tensor in tensors.items() if name not in buffers}
         self.buffers = {name: tensor for name, tensor in tensors.items() if name in buffers}
+        self.on_host = request.batches
         self.batches = [{name: to_torch(a, device) for name, a in b.items()} for b in request.batches]
         self.last: dict[str, Tensor] = {}
         if self.phase == "train":
@@ -164,6 +165,29 @@ class TorchStep(Step):
         loss.backward()
         self.optimizer.step()
         self.last = {"loss": loss.detach()}
+
+    def parts(self) -> dict[str, Callable[[int], object]]:
+        """As in `step`; gradients of the step before are dropped as `forward` begins, batches lie in pageable memory."""
+        n = len(self.on_host)
+
+        def input_copy(i: int) -> None:
+            self.copied = {name: to_torch(array, self.device) for name, array in self.on_host[i % n].items()}
+
+        def forward(i: int) -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.part_loss, self.buffers = self.loss(self.parameters | self.buffers, self.batches[i % n])
+
+        def waiting(part: Callable[[int], object]) -> Callable[[int], None]:
+            return lambda i: (part(i), self.sync())[-1]
+
+        parts: dict[str, Callable[[int], object]] = {"input_copy": input_copy, "forward": self.step}
+        if self.phase == "train":
+            parts |= {
+                "forward": forward,
+                "backward": lambda i: self.part_loss.backward(),
+                "optimizer": lambda i: self.optimizer.step(),
+            }
+        return {name: waiting(part) for name, part in parts.items()}
 
     def sync(self) -> None:
         """On the CPU every call has already waited."""

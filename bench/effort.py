@@ -23,3 +23,5 @@ class Effort:
     min_rounds: int
     least_s: float = 1.0
     relative_half_width: float = 0.01
+    compile_parts: bool = False
+    """Whether a step whose parts are compiled apart is taken apart."""

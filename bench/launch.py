@@ -29,6 +29,7 @@ DEADLINES_S: Mapping[str, float] = {
     "verify": 1800,
     "warm_up": 600,
     "measure": 1800,
+    "parts": 1800,
     "close": 60,
 }
 """Longest seconds that a child may spend in each stage."""

@@ -11,7 +11,7 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from backends._probes import versions
-from backends.base import Adapter, Probe
+from backends.base import PARTS, Adapter, Probe
 from bench.cell import Cell
 from bench.effort import METHOD_VERSION
 from bench.launch import Outcome
@@ -21,7 +21,7 @@ from workloads.workload import Workload
 
 SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s")
 """What a launch measured, sample by sample, in seconds per step: kept in its record, not in a row."""
-AS_JSON = ("requested", "effective", "throughput_setting")
+AS_JSON = ("requested", "effective", "throughput_setting", "not_measured")
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
 
@@ -98,6 +98,8 @@ def workload_columns(workload: Workload, phase: str) -> dict[str, Any]:
         "samples_per_step": workload.batch,
         "tokens_per_step": workload.tokens_per_step,
         "parameters": workload.parameter_count,
+        "weights_bytes": 4 * sum(spec.size for spec in workload.parameters + workload.buffers),
+        "state_bytes": 4 * len(workload.optimizer.moments) * workload.parameter_count if phase == "train" else None,
         "flops_per_step": counts.flops,
         "minimum_bytes_per_step": counts.minimum_bytes,
         "optimizer": json.dumps(workload.optimizer.description(), sort_keys=True),
@@ -203,7 +205,8 @@ def _disturbed(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_number_of_ok(name: str) -> bool:
     """Returns whether only a row that is `ok` may carry the column."""
-    return name.startswith(("latency_", "throughput_")) or name in ("flops_per_s", "device_time_p50_s")
+    others = ("flops_per_s", "device_time_p50_s", *(f"{part}_s" for part in PARTS))
+    return name.startswith(("latency_", "throughput_", "parts_")) or name in others
 
 
 _LEAST = ("latency_min_s",)

@@ -18,6 +18,7 @@ from bench.cell import Cell
 from bench.conditions import Watch, read
 from bench.effort import Effort
 from bench.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
+from bench.parts import measure_parts, not_measured
 from bench.verify import Refused
 from workloads.tolerance import Tolerance, tolerances
 
@@ -28,6 +29,8 @@ TRIAL_S = 0.5
 """How long each way to overlap requests is tried, at least, before the fastest is measured."""
 
 
+ON_HOST = ("cpu", "none")
+"""Kinds of device whose memory is the host's."""
 DEVICE_STEPS, LEAST_DEVICE_STEPS, DEVICE_TIME_S = 10, 3, 1.0
 
 
@@ -106,8 +109,15 @@ def measure_cell(
     # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
     unit = 1 if sys.platform == "darwin" else 1024
     columns["host_peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    on_device = columns["effective"].get("device_peak_memory_bytes")
-    columns["peak_memory_bytes"] = columns["host_peak_memory_bytes"] if on_device is None else on_device
+    columns["peak_memory_bytes"] = columns["effective"].get("device_peak_memory_bytes")
+    if adapter.device_kind in ON_HOST:
+        columns["peak_memory_bytes"] = columns["host_peak_memory_bytes"]
+    if "graph" in entries:
+        columns["graph_bytes"] = sum(path.stat().st_size for path in entries["graph"].glob("step.onnx*"))
+    stages.enter("parts")
+    parts, why_none = measure_parts(step, clock, effort)
+    columns |= parts
+    columns["not_measured"] = not_measured(columns, why_none)
     return step, columns
 
 

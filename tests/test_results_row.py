@@ -57,6 +57,7 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
         *("latency_p50_s", "latency_mean_s", "latency_min_s", "latency_max_s", "latency_p90_s", "latency_p99_s"),
         *("latency_n", "throughput_samples_per_s", "throughput_tokens_per_s", "throughput_n", "flops_per_s"),
         *("latency_ci_low_s", "latency_ci_high_s", "latency_effective_n", "device_time_p50_s"),
+        *("input_copy_s", "forward_s", "backward_s", "optimizer_s", "parts_sum_s", "parts_whole_s", "parts_ratio"),
     }
 
 
