@@ -74,6 +74,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stage-deadline", metavar="SECONDS", help="end any stage of a child that takes longer")
     group.addoption("--time-budget", metavar="MINUTES", help="begin no cell once the run has taken so long")
     group.addoption("--operators", action="store_true", default=None, help="last of all, time by kind of operator")
+    group.addoption(
+        "--parts", action="store_true", default=None, help="take apart also steps whose parts are compiled for it"
+    )
     group.addoption("--resume", metavar="RUN", help="go on with an interrupted run: its folder, and no other choice")
 
 
@@ -123,7 +126,7 @@ def interrupted_run(config: pytest.Config) -> Run | None:
         return None
     others = [
         f"--{name}"
-        for name in (*CHOICES, "results-dir", "order-seed", "operators")
+        for name in (*CHOICES, "results-dir", "order-seed", "operators", "parts")
         if config.getoption(f"--{name}") is not None
     ]
     if others:
@@ -313,6 +316,8 @@ def effort(config: pytest.Config) -> Effort:
         return Effort(**past.header["options"]["effort"])
     preset = plan.PRESETS[config.stash[SELECTION].preset]
     chosen = replace(preset.effort, operators=bool(config.getoption("--operators")))
+    if config.getoption("--parts"):
+        chosen = replace(chosen, compile_parts=True)
     if config.getoption("benchmark_disable"):
         return replace(chosen, warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0, energy_s=0.0)
     max_time, min_rounds = config.getoption("benchmark_max_time"), config.getoption("benchmark_min_rounds")

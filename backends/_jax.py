@@ -162,9 +162,9 @@ class JaxStep(Step):
         self.ops: Ops = JaxOps(**request.options)
         workload = request.workload
         parameters = {name: jax.device_put(np.array(p), device) for name, p in request.parameters.items()}
-        self.batches = [
-            {name: jax.device_put(narrowed(a), device) for name, a in batch.items()} for batch in request.batches
-        ]
+        self.on_host = [{name: narrowed(a) for name, a in batch.items()} for batch in request.batches]
+        self.batches = [{name: jax.device_put(a, device) for name, a in batch.items()} for batch in self.on_host]
+        self.parts_compile = request.phase == "train"
         # In training this is the whole state; in inference the parameters, which every step reads again.
         self.held: dict[str, Any] = parameters
         if request.phase == "train":
@@ -198,6 +198,11 @@ class JaxStep(Step):
 
     def sync(self) -> None:
         jax.block_until_ready((self.last, self.held))
+
+    def parts(self) -> dict[str, Callable[[int], object]]:
+        from backends._jax_parts import JaxParts
+
+        return JaxParts(self).by_name()
 
     def mark(self) -> object:
         # The outputs alone: the state of a training step is given away to the next one.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from backends._torch import TorchOps, to_torch
 from backends._torch_module import InferenceModule
-from backends.base import Request, Step
+from backends.base import ONE_GRAPH, Request, Step
 
 CPU = torch.device("cpu")
 COMPILER_ARGS = ("--auto-cast", "none")
@@ -50,6 +50,9 @@ class NeuronStep(Step):
 
     def sync(self) -> None:
         """A call returns with its outputs on the host."""
+
+    def parts(self) -> str:
+        return ONE_GRAPH
 
     def touch(self) -> None:
         for tensor in self.last:

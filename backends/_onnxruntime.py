@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from backends.base import Flow, Operator, Request, Step
+from backends.base import ONE_GRAPH, Flow, Operator, Request, Step
 from workloads.workload import initial_state
 
 LEVELS = {
@@ -87,6 +87,9 @@ class OnnxRuntimeStep(Step):
 
     def sync(self) -> None:
         self.last.synchronize_outputs()
+
+    def parts(self) -> str:
+        return ONE_GRAPH
 
     def touch(self) -> None:
         for value in (*self.results.values(), *self.buffers[self.count & 1].values()):

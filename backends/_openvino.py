@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from backends.base import Flow, Operator, Request, Step
+from backends.base import ONE_GRAPH, Flow, Operator, Request, Step
 from workloads.workload import initial_state
 
 
@@ -90,6 +90,9 @@ class OpenVinoStep(Step):
 
     def sync(self) -> None:
         self.last.wait()
+
+    def parts(self) -> str:
+        return ONE_GRAPH
 
     def touch(self) -> None:
         for array in (*self.results.values(), *self.buffers[self.count & 1].values()):

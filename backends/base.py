@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from workloads.workload import Workload
 
 PHASES = ("infer", "train")
+PARTS = ("input_copy", "forward", "backward", "optimizer")
+"""What a step is taken apart into, in this order; inference has the first two."""
+ONE_GRAPH = "the whole step is one graph"
 Options = Mapping[str, tuple[str, ...]]
 PRESETS = ("smoke", "quick", "full")
 """What `--preset` takes: how large the workloads are, and how long they are measured."""
@@ -134,6 +137,9 @@ class Flow(ABC):
 class Step(ABC):
     """A prepared step on its device. It has a lifetime: `close()` gives the device back."""
 
+    parts_compile: bool = False
+    """Whether the parts are executables of their own, compiled when they first run."""
+
     @abstractmethod
     def compile(self) -> None:
         """Compiles ahead of time where the runtime does so; else does nothing."""
@@ -190,6 +196,14 @@ class Step(ABC):
         Apart from `step`, because the marks that it takes cost time of their own.
         """
         return None
+
+    def parts(self) -> Mapping[str, Callable[[int], object]] | str:
+        """Returns the parts of one step by their names in `PARTS`, or why it cannot be taken apart.
+
+        Called in that order, on batch `i % n`, they do what `step(i)` does, and each returns when its part is complete.
+        `input_copy` copies a batch from the host to where the step reads it, which no step does.
+        """
+        return "its adapter does not take the step apart"
 
     def operators(self, steps: int) -> Sequence[Operator]:
         """Runs `steps` steps under the runtime's own profiler, after one or two uncounted; returns where time went.

@@ -27,3 +27,5 @@ class Effort:
     operators: bool = False
     """Whether time by operator is asked for when all else is measured."""
     energy_s: float = 0.0
+    compile_parts: bool = False
+    """Whether a step whose parts are compiled apart is taken apart."""

@@ -30,6 +30,7 @@ DEADLINES_S: Mapping[str, float] = {
     "verify": 1800,
     "warm_up": 600,
     "measure": 1800,
+    "parts": 1800,
     "operators": 600,
     "close": 60,
 }

@@ -41,6 +41,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("little_violation", "degraded", "little_excess", 0.05, "throughput x latency is not the number in flight"),
     Flag("overhead_high", "degraded", "overhead_share", 0.01, "the timing loop takes more than 1 % of a step"),
     Flag("host_bound", "note", "device_share", 0.5, "the device works for less than half of a step", below=True),
+    Flag("parts_too_small", "note", "parts_ratio", 0.97, "the parts add up to less than the whole step", below=True),
     Flag("other_load", "degraded", "other_load_cores", 0.03, "others took over 3 % of the cell's cores", "threads"),
     Flag("overloaded", "invalid", "other_load_cores", 0.25, "others took over 25 % of the cell's cores", "threads"),
     Flag("steal", "degraded", "steal_cores", 0.005, "the hypervisor took over 0.5 % of the cell's cores", "threads"),

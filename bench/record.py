@@ -23,7 +23,7 @@ from workloads.workload import Workload
 SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s", "operators")
 """What a launch measured, sample by sample and operator by operator, in seconds per step: in its record, not in a row.
 """
-AS_JSON = ("requested", "effective", "throughput_setting")
+AS_JSON = ("requested", "effective", "throughput_setting", "not_measured")
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
 
@@ -100,6 +100,8 @@ def workload_columns(workload: Workload, phase: str) -> dict[str, Any]:
         "samples_per_step": workload.batch,
         "tokens_per_step": workload.tokens_per_step,
         "parameters": workload.parameter_count,
+        "weights_bytes": 4 * sum(spec.size for spec in workload.parameters + workload.buffers),
+        "state_bytes": 4 * len(workload.optimizer.moments) * workload.parameter_count if phase == "train" else None,
         "flops_per_step": counts.flops,
         "minimum_bytes_per_step": counts.minimum_bytes,
         "optimizer": json.dumps(workload.optimizer.description(), sort_keys=True),

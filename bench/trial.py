@@ -24,6 +24,7 @@ from bench.conditions import Watch, read
 from bench.effort import Effort
 from bench.energy import energy_columns
 from bench.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
+from bench.parts import measure_parts, not_measured
 from bench.variant import parse
 from bench.verify import Refused
 from workloads.tolerance import Tolerance, tolerances
@@ -38,6 +39,8 @@ TRIAL_S = 0.5
 OPERATORS_S, MOST_OPERATOR_STEPS = 2.0, 10
 """How long, and for how many steps at most, a profiler is asked for time by operator."""
 
+ON_HOST = ("cpu", "none")
+"""Kinds of device whose memory is the host's."""
 DEVICE_STEPS, LEAST_DEVICE_STEPS, DEVICE_TIME_S = 10, 3, 1.0
 
 
@@ -120,8 +123,15 @@ def measure_cell(
     # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
     unit = 1 if sys.platform == "darwin" else 1024
     columns["host_peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    on_device = columns["effective"].get("device_peak_memory_bytes")
-    columns["peak_memory_bytes"] = columns["host_peak_memory_bytes"] if on_device is None else on_device
+    columns["peak_memory_bytes"] = columns["effective"].get("device_peak_memory_bytes")
+    if adapter.device_kind in ON_HOST:
+        columns["peak_memory_bytes"] = columns["host_peak_memory_bytes"]
+    if "graph" in entries:
+        columns["graph_bytes"] = sum(path.stat().st_size for path in entries["graph"].glob("step.onnx*"))
+    stages.enter("parts")
+    parts, why_none = measure_parts(step, clock, effort)
+    columns |= parts
+    columns["not_measured"] = not_measured(columns, why_none)
     if effort.operators:
         stages.enter("operators")
         columns |= _operators(step, estimate.median(columns["samples_s"]).value)

@@ -1,4 +1,4 @@
-"""python -m results table, ab, operators: the tables of runs that are on disk."""
+"""python -m results table, parts, ab, operators: the tables of runs that are on disk."""
 
 import argparse
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 from results.csvfile import write_csv
 from results.files import ResultsError
 from results.read import read_rows
+from results.row import Row
 from results.run import latest_run, read_run
 
 RUNS = Path(__file__).resolve().parent / "runs"
@@ -34,13 +35,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     table = commands.add_parser("table", help="numbers beside each other, ratios, reasons")
     table.set_defaults(made_by=_table)
-    table.add_argument(
-        "runs",
-        metavar="RUN",
-        nargs="*",
-        type=Path,
-        help=f"a run's folder, a journal, a CSV of results, or a folder of runs (default: the newest in {RUNS.name}/)",
-    )
+    parts = commands.add_parser("parts", help="what a step consists of, what its start takes, and what it holds")
+    parts.set_defaults(made_by=_parts)
+    for command in (table, parts):
+        command.add_argument(
+            "runs",
+            metavar="RUN",
+            nargs="*",
+            type=Path,
+            help=f"a run's folder, a journal, a CSV of results, or a folder of runs "
+            f"(default: the newest in {RUNS.name}/)",
+        )
     table.add_argument("--baseline", metavar="NAME", help="the backend that ratios refer to (default: torch_cpu)")
     table.add_argument(
         "--metric", metavar="COLUMN", action="append", help="a numeric column to show (default: latency, throughput)"
@@ -66,11 +71,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _table(options: argparse.Namespace) -> str:
-    """Returns the text of `table`, after writing its CSV."""
+def _rows(options: argparse.Namespace) -> tuple[Row, ...]:
+    """Returns the rows of the runs that were named, after saying what was forgiven in them."""
     rows, problems = read_rows(*(options.runs or [latest_run(RUNS)]))
     for problem in problems:
         print(f"note: {problem}", file=sys.stderr)
+    return rows
+
+
+def _parts(options: argparse.Namespace) -> str:
+    rows = _rows(options)
+
+    from results.parts import render_parts
+    from results.table import to_frame
+
+    return render_parts(to_frame(rows), shutil.get_terminal_size((120, 40)).columns)
+
+
+def _table(options: argparse.Namespace) -> str:
+    """Returns the text of `table`, after writing its CSV."""
+    rows = _rows(options)
 
     from results.render import METRICS, render
     from results.table import label_of, placed, to_frame

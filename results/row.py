@@ -114,6 +114,17 @@ COLUMNS: tuple[Column, ...] = (
     _number("launch_s", "s", "Time of the whole child process."),
     _integer("peak_memory_bytes", "byte", "Most memory held at once on the step's device."),
     _integer("host_peak_memory_bytes", "byte", "Most host memory held at once by the child."),
+    _number("input_copy_s", "s", "Median time to copy one batch from the host to the device; no part of a step."),
+    _number("forward_s", "s", "Median time of the forward pass by itself, with a wait."),
+    _number("backward_s", "s", "Median time of the backward pass by itself, with a wait; training."),
+    _number("optimizer_s", "s", "Median time of the optimiser's update by itself, with a wait; training."),
+    _number("parts_sum_s", "s", "Sum of these without the copy; with its waits, and unfused, more than the step."),
+    _number("parts_whole_s", "s", "Median time of the whole step, measured in turn with its parts."),
+    _number("parts_ratio", "1", "Sum of the parts relative to that."),
+    _integer("graph_bytes", "byte", "Size of the graph's file with what lies beside it."),
+    _integer("weights_bytes", "byte", "Size of parameters and buffers in float32."),
+    _integer("state_bytes", "byte", "Size of the optimiser's moments in float32; training."),
+    _text("not_measured", "JSON: why a measured row lacks a number, by column; `parts` stands for all of the parts."),
     _integer("parameters", "1", "Trainable parameters of the model."),
     _integer("flops_per_step", "FLOP", "Floating-point operations of one step, counted from the shapes."),
     _integer("minimum_bytes_per_step", "byte", "Least memory traffic of one step, from the shapes."),
@@ -213,6 +224,7 @@ STAGES = (
     "verify",
     "warm_up",
     "measure",
+    "parts",
     "operators",
     "close",
 )
@@ -274,9 +286,10 @@ MEASURED = tuple(
     for column in COLUMNS
     if column.kind != "text"
     and (
-        column.name.startswith(("latency_", "throughput_", "energy_"))
+        column.name.startswith(("latency_", "throughput_", "energy_", "parts_"))
         or column.name in ("flops_per_s", "device_time_p50_s", "times_bound", "mfu", "bandwidth_utilisation")
         or column.name in ("published_mfu", "published_bandwidth_utilisation", "idle_power_w")
+        or column.name in ("input_copy_s", "forward_s", "backward_s", "optimizer_s")
     )
 )
 """The numbers that only an `ok` row may carry."""

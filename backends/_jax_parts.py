@@ -1,0 +1,71 @@
+"""A JAX step taken apart, into executables of their own: what XLA makes of the whole step has no parts.
+
+`forward` returns its residuals and `backward` takes them, as `jax.vjp` splits them; the whole step need not store what
+it can fuse away. Compiled as each part first runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from workloads.ops import subset
+from workloads.workload import train_step
+
+if TYPE_CHECKING:
+    from backends._jax import JaxStep
+
+
+class JaxParts:
+    """The parts of `step`, on its device and its state."""
+
+    def __init__(self, step: JaxStep) -> None:
+        self.step = step
+        workload, ops = step.request.workload, step.ops
+
+        def forward(state: Any, batch: Any) -> Any:
+            held = subset(state, "buffer.")
+            of_parameters = subset(state, "parameter.")
+            return jax.vjp(lambda p: workload.loss(ops, {**p, **held}, batch), of_parameters, has_aux=True)
+
+        def backward(loss: Any, pull_back: Any) -> Any:
+            return pull_back(jnp.ones_like(loss))[0]
+
+        def optimizer(state: Any, buffers: Any, gradients: Any) -> Any:
+            # The one training step, with its gradients known already.
+            return train_step(workload, ops, lambda f, p: ((None, buffers), gradients), state, {})[1]
+
+        self.run_forward = jax.jit(forward)
+        self.run_backward = jax.jit(backward)
+        self.run_optimizer = jax.jit(optimizer, donate_argnums=0)
+
+    def input_copy(self, i: int) -> None:
+        batch = self.step.on_host[i % len(self.step.on_host)]
+        jax.block_until_ready(jax.device_put(batch, self.step.device, may_alias=False))
+
+    def infer(self, i: int) -> None:
+        self.step.step(i)
+        self.step.sync()
+
+    def forward(self, i: int) -> None:
+        batch = self.step.batches[i % len(self.step.batches)]
+        self.result = jax.block_until_ready(self.run_forward(self.step.held, batch))
+
+    def backward(self, i: int) -> None:
+        loss, pull_back, self.buffers = self.result
+        self.gradients = jax.block_until_ready(self.run_backward(loss, pull_back))
+
+    def optimizer(self, i: int) -> None:
+        # What the step before left is given away, as the whole step does; residuals may hold parameters.
+        del self.result
+        self.step.held = jax.block_until_ready(self.run_optimizer(self.step.held, self.buffers, self.gradients))
+        del self.gradients
+
+    def by_name(self) -> dict[str, Callable[[int], object]]:
+        """Returns the parts of the step's phase by name."""
+        if self.step.request.phase == "infer":
+            return {"input_copy": self.input_copy, "forward": self.infer}
+        return {name: getattr(self, name) for name in ("input_copy", "forward", "backward", "optimizer")}
