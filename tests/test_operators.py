@@ -257,7 +257,7 @@ MUL = {"name": "=Mul", "kind": "elementwise", "seconds_per_step": 2e-4, "calls_p
 def test_a_launch_keeps_them_in_its_record_and_not_in_its_row():
     planned = Cell("mlp", "tiny", "infer", "torch_cpu", 4, None, "fp32", 2)
     result = {"samples_s": [1e-3] * 3, "throughput_samples_s": [1e-3] * 3, "operators": [GEMM, MUL]}
-    known = {"tokens_per_step": None, "flops_per_step": 1}
+    known = {"tokens_per_step": None, "flops_per_step": 1, "minimum_bytes_per_step": 1}
     launch = to_launch(planned, known, Outcome("ok", "close", None, None, result))
     assert "operators" not in launch.columns
     record = json.loads(json.dumps(launch.to_record(planned)))
