@@ -140,7 +140,7 @@ def in_parts(leave_out=""):
 
     def advance(step, i):
         for name, run in made.setdefault(id(step), step.parts()).items():
-            if name != leave_out:
+            if name != leave_out or i == 0:
                 run(i)
 
     return advance
@@ -229,15 +229,15 @@ def test_the_table_has_parts_and_sizes_beside_each_other_and_reasons_below():
     assert lines[0] == "mlp tiny train, batch 4, 2 threads"
     assert lines[1].split() == ["openvino_cpu", "torch_cpu"]
     assert {
-        "forward                           -    3.00 ms",
-        "optimiser update                  -    1.00 ms",
-        "sum of parts                      -    9.00 ms",
-        "whole step                        -    8.00 ms",
-        "sum / whole                       -      1.12x",
-        "graph file                  98.9 kB          -",
-        "weights                     2.26 kB    2.26 kB",
-        f"  no parts  {ONE_GRAPH} (openvino_cpu)",
-    } <= set(lines)
+        "forward - 3.00 ms",
+        "optimiser update - 1.00 ms",
+        "sum of parts - 9.00 ms",
+        "whole step - 8.00 ms",
+        "sum / whole - 1.12x",
+        "graph file 98.9 kB -",
+        "weights 2.26 kB 2.26 kB",
+        f"no parts {ONE_GRAPH} (openvino_cpu)",
+    } <= {" ".join(line.split()) for line in lines}
 
 
 def test_a_row_of_before_has_no_reason_and_inference_no_backward_pass():
