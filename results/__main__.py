@@ -1,4 +1,4 @@
-"""python -m results table, parts, ab, operators: the tables of runs that are on disk."""
+"""python -m results table, parts, ab, operators, roofline: what comes of runs that are on disk."""
 
 import argparse
 import shutil
@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     ab.set_defaults(made_by=_ab)
     ab.add_argument("run", metavar="RUN", nargs="?", type=Path, help="a run's folder or journal (default: the newest)")
     ab.add_argument("--csv", metavar="FILE", type=Path, help="also write each comparison as a line of CSV")
+    roofline = commands.add_parser("roofline", help="what each step reached under what its chip can do, as a plot")
+    roofline.set_defaults(made_by=_roofline)
+    roofline.add_argument("run", metavar="RUN", nargs="?", type=Path, help="a run's folder (default: the newest)")
+    roofline.add_argument(
+        "--output", metavar="FILE", type=Path, help="an .svg or .png (default: roofline.svg in the run's folder)"
+    )
+    columns = commands.add_parser("columns", help="what each column is, as Markdown: docs/reading-the-numbers.md")
+    columns.set_defaults(made_by=_columns)
     operators = commands.add_parser("operators", help="where the time of a step goes, by kind of operator")
     operators.set_defaults(made_by=_operators)
     operators.add_argument(
@@ -112,6 +120,24 @@ def _ab(options: argparse.Namespace) -> str:
     if options.csv is not None:
         write_pairs(comparisons, options.csv)
     return render_pairs(comparisons, shutil.get_terminal_size((120, 40)).columns)
+
+
+def _roofline(options: argparse.Namespace) -> str:
+    """Draws the plot and returns where it is."""
+    from results.roofline import plot_roofline
+    from results.table import to_frame
+
+    path = options.run or latest_run(RUNS)
+    rows, _ = read_rows(path)
+    folder = path if path.is_dir() else path.parent
+    return plot_roofline(to_frame(rows), options.output or folder / "roofline.svg")
+
+
+def _columns(options: argparse.Namespace) -> str:
+    """Returns the page."""
+    from results.columns import page
+
+    return page().rstrip()
 
 
 def _operators(options: argparse.Namespace) -> str:
