@@ -167,7 +167,7 @@ class TorchStep(Step):
         self.last = {"loss": loss.detach()}
 
     def parts(self) -> dict[str, Callable[[int], object]]:
-        """As in `step`; gradients of the step before are dropped as `forward` begins, batches lie in pageable memory."""
+        """As in `step`; `forward` first drops the gradients of the step before. Batches come from pageable memory."""
         n = len(self.on_host)
 
         def input_copy(i: int) -> None:
@@ -178,7 +178,11 @@ class TorchStep(Step):
             self.part_loss, self.buffers = self.loss(self.parameters | self.buffers, self.batches[i % n])
 
         def waiting(part: Callable[[int], object]) -> Callable[[int], None]:
-            return lambda i: (part(i), self.sync())[-1]
+            def run(i: int) -> None:
+                part(i)
+                self.sync()
+
+            return run
 
         parts: dict[str, Callable[[int], object]] = {"input_copy": input_copy, "forward": self.step}
         if self.phase == "train":
