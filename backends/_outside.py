@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
@@ -117,6 +117,16 @@ def declaration_faults(adapter: Adapter) -> list[str]:
             faults.append(f"precisions must include fp32: no workload has tolerances for another yet; got {value!r}")
         elif attribute == "presets" and not set(value) <= set(PRESETS):
             faults.append(f"presets must be of {', '.join(PRESETS)}, got {value!r}")
+    options: object = adapter.options
+    if not isinstance(options, Mapping) or not all(
+        isinstance(name, str)
+        and NAME.fullmatch(name)
+        and isinstance(values, tuple)
+        and values
+        and all(isinstance(value, str) for value in values)
+        for name, values in options.items()
+    ):
+        faults.append(f"options must give each name a tuple of str, the default first; got {options!r}")
     named: object = adapter.workloads
     if named is not None and not (isinstance(named, tuple) and named and all(isinstance(word, str) for word in named)):
         faults.append(f"workloads must be None or a tuple of names, got {named!r}")

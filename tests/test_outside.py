@@ -264,6 +264,9 @@ def test_a_cell_whose_adapter_answers_with_something_else_is_broken(tmp_path, an
         ({"distributions": (1,)}, "distributions must be a tuple of str"),
         ({"verifiable": False}, "verifiable must be True"),
         ({"known_failures": ("it fails",)}, "known_failures must be a tuple of KnownFailure"),
+        ({"options": {"speed": "high"}}, "options must give each name a tuple of str, the default first"),
+        ({"options": {"Speed!": ("high",)}}, "options must give each name a tuple of str, the default first"),
+        ({"options": {"speed": ()}}, "options must give each name a tuple of str, the default first"),
     ],
 )
 def test_a_declaration_that_is_not_one(declared, words):
