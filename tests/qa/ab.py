@@ -21,7 +21,7 @@ from tests.fakes.busy import Busy
 TRIALS, PAIRS = 20, 12
 SPREADS = (0.003, 0.006, 0.01, 0.013, 0.02, 0.03)
 SMALL_SPREAD = 0.013
-EFFORT = Effort(warm_up_s=0.1, warm_up_steps=5, budget_s=0.4, min_rounds=3, least_s=0.4)
+EFFORT = Effort(warm_up_s=0.05, warm_up_steps=5, budget_s=0.25, min_rounds=3, least_s=0.25)
 
 
 def simulated(spread: float, difference: float, pairs: int, series: int = 2_000) -> float:
