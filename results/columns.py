@@ -19,19 +19,20 @@ GROUPS: dict[str, tuple[str, str]] = {
 """Title: the first and the last column of each group, in the order of the schema."""
 
 FORMULAS: dict[str, str] = {
-    "error_worst": "‖a − b‖ / max(‖b‖, 10⁻³ ‖g‖ √(n / n_all)) of each tensor, with float64 as b and all gradients as g",
-    "scale_worst": "⟨a, b⟩ / ⟨b, b⟩ − 1",
+    "error_worst": "the largest, of all tensors, of ‖a − b‖ over the elements kept and of the errors of norm and sum, "
+    "each relative to the float64 reference b, with a floor for tensors whose gradient is next to nothing",
+    "scale_worst": "|⟨a, b⟩ / ⟨b, b⟩ − 1|",
     "latency_p50_s": "median of the samples; over several launches the median of their medians",
     "latency_p90_s": "k = 0.9 (n − 1), linear between neighbours: type 7 of Hyndman & Fan 1996; from 100 samples",
     "latency_p99_s": "k = 0.99 (n − 1), linear between neighbours: type 7 of Hyndman & Fan 1996; from 1000 samples",
     "latency_ci_low_s": "binomial order statistics, widened by √(n / n_eff); of 3 launches and more Student's on logs",
     "latency_ci_high_s": "as latency_ci_low_s",
-    "latency_effective_n": "n / (1 + 2 Σ ρ) over the signs about the median: Geyer's initial positive sequence, 1992",
+    "latency_effective_n": "n / (1 + 3 Σ ρ), ρ of the signs about the median (Geyer 1992, and half as much again)",
     "launch_spread": "(largest − smallest) / latency_p50_s",
     "throughput_samples_per_s": "all samples of the steady window / its seconds",
     "throughput_tokens_per_s": "tokens_per_step × steps per second",
     "little_ratio": "steps per second × mean latency under load / in_flight: 1 by Little 1961",
-    "drift": "Theil-Sen slope × n / median (Sen 1968)",
+    "drift": "Theil-Sen slope × (n − 1) / median (Sen 1968)",
     "has_drifted": "|drift| > 0.01, and Mann-Whitney of the first against the last third with p < 0.001",
     "flops_per_step": "a multiply-add is 2; products and convolutions only; attention's full square (Chowdhery et al. "
     "2022, arXiv:2204.02311, appendix B)",
@@ -49,6 +50,9 @@ FORMULAS: dict[str, str] = {
     "parts_ratio": "parts_sum_s / parts_whole_s",
     "energy_per_step_j": "counted joules of the window / its steps",
     "energy_per_step_above_idle_j": "energy_per_step_j − idle_power_w × energy_window_s / its steps",
+    "overhead_share": "median time of the timing loop around nothing / latency_p50_s",
+    "cpu_cores_used": "user and system time of the child / watched_s",
+    "other_load_cores": "busy time of the child's CPUs, without its own and steal, / watched_s (proc(5))",
     "steal_cores": "steal of /proc/stat over the child's CPUs / watched_s (proc(5))",
     "cpu_pressure_share": "total of `some` in /proc/pressure/cpu / watched_s (Linux PSI)",
     "memory_pressure_share": "total of `some` in /proc/pressure/memory / watched_s (Linux PSI)",

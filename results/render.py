@@ -24,7 +24,7 @@ from results.table import (
 SAMPLES = "throughput_samples_per_s"
 TOKENS = "throughput_tokens_per_s"
 METRICS = ("latency_p50_s", SAMPLES, "mfu")
-TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput", "mfu": "Utilisation"}
+TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput", "mfu": "MFU"}
 SHARES = ("mfu", "bandwidth_utilisation", "published_mfu", "published_bandwidth_utilisation")
 """Shown in per cent."""
 

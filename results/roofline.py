@@ -63,7 +63,9 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, dpi=110, metadata=metadata)
         pyplot.close(figure)
-    return f"{len(steps)} steps under their roofs: {path}"
+    left_out = int((~is_control(frame) & (frame["status"] != "ok").fillna(True)).sum())
+    without = f" (without a number, and left out: {left_out})" if left_out else ""
+    return f"{len(steps)} steps under their roofs{without}: {path}"
 
 
 def _roofs(axes: Any, row: Any, intensities: Any) -> None:
@@ -72,7 +74,7 @@ def _roofs(axes: Any, row: Any, intensities: Any) -> None:
     axes.set_yscale("log")
     for flops, moved, style, who in (
         (row["peak_flops_per_s"], row["peak_bytes_per_s"], "-", f"measured, {row['peak_flops_of']}"),
-        (row["published_flops_per_s"], row["published_bytes_per_s"], "--", "published"),
+        (row["published_flops_per_s"], row["published_bytes_per_s"], "--", "published for this chip"),
     ):
         if pd.isna(flops):
             continue

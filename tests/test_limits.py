@@ -229,7 +229,7 @@ def test_a_table_of_peaks_that_has_grown_makes_no_other_row(tmp_path, monkeypatc
 def test_the_table_says_what_bounds_the_chip_and_how_much_of_it_is_used():
     text = render(to_frame(with_limits([*RUN, model(), idle_row(workload="gpt2", device="chip")])))
     assert "20 %" in text
-    utilisation = text[text.index("Utilisation") : text.index("What bounds")]
+    utilisation = text[text.index("MFU") : text.index("What bounds")]
     assert "null" not in utilisation
     lines = [line.split() for line in text[text.index("What bounds") :].splitlines()]
     assert ["matmul", "150", "GFLOP/s", "100", "GFLOP/s"] in lines

@@ -30,12 +30,13 @@ def a_run():
         for backend in PEAKS:
             made.append(row(workload, "infer", backend, 90e9, flops, moved))
             made.append(row(workload, "train", backend, 70e9, 3 * flops, 6 * moved))
-    return [*with_limits(made), idle_row(workload="gpt2", device="AMD EPYC")]
+    absent = row_of("unavailable", workload="gpt2", backend="jax_cuda")
+    return [*with_limits(made), idle_row(workload="gpt2", device="AMD EPYC"), absent]
 
 
 def test_it_shows_every_step_and_both_roofs(tmp_path):
     said = plot_roofline(to_frame(a_run()), tmp_path / "roofline.svg")
-    assert said == f"10 steps under their roofs: {tmp_path / 'roofline.svg'}"
+    assert said == f"10 steps under their roofs (without a number, and left out: 1): {tmp_path / 'roofline.svg'}"
     text = (tmp_path / "roofline.svg").read_text()
     for word in ("gpt2 infer", "gpt2 train", "resnet50 train", "matmul", "150 GFLOP/s (measured, jax_cpu matmul)"):
         assert word in text, word
