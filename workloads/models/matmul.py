@@ -17,13 +17,17 @@ PHASES = ("infer",)
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     """Returns the workload at `size`: `batch` rows times an n x n weight."""
-    n = SIZES[size]
+    return product("matmul", size, SIZES[size], batch)
+
+
+def product(name: str, size: str, n: int, batch: int) -> Workload:
+    """Returns a workload called `name` of one matrix product: `batch` rows times an n x n weight."""
 
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, object]:
         return {"y": ops.linear(batch["x"], p["weight"])}
 
     return Workload(
-        name="matmul",
+        name=name,
         size=size,
         batch=batch,
         sequence=None,
