@@ -155,7 +155,7 @@ def test_a_table_of_something_else_is_refused(tmp_path):
 
 def columns(**changes):
     own = {"latency_p50_s": 0.1, "throughput_samples_per_s": 40.0, "samples_per_step": 4, "in_flight": 1, "flags": None}
-    return {**model(), **own, **changes}
+    return {**model(), **own, "watched_s": 2.0, **changes}
 
 
 def test_numbers_within_their_bounds_stay_as_they_are():
@@ -188,6 +188,10 @@ def test_impossible_numbers_are_refused(impossible):
     assert (found["status"], found["stage"], found["reason_code"]) == ("refused", "measure", "implausible")
     assert "latency_p50_s" not in found
     assert "throughput_flops_per_s" not in found
+
+
+def test_a_moment_of_disturbance_is_no_contradiction():
+    assert judged(columns(throughput_samples_per_s=15.0, watched_s=0.2), None, None)["status"] == "ok"
 
 
 def test_requests_in_flight_may_be_faster_than_one_after_the_other():
