@@ -191,7 +191,8 @@ def test_impossible_numbers_are_refused(impossible):
 
 
 def test_a_moment_of_disturbance_is_no_contradiction():
-    assert judged(columns(throughput_samples_per_s=15.0, watched_s=0.2), None, None)["status"] == "ok"
+    for told in ({"watched_s": 0.2}, {"throughput_mode": "serial"}):
+        assert judged(columns(throughput_samples_per_s=15.0, **told), None, None)["status"] == "ok"
 
 
 def test_requests_in_flight_may_be_faster_than_one_after_the_other():
