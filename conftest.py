@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,8 +33,8 @@ from results.files import AtomicPath, ResultsError
 from results.human import in_words
 from results.journal import Journal, JournalError, new_run_id
 from results.machine import describe_machine, describe_software
+from results.row import CELL_COLUMNS, make_row
 from results.row import cell_of as key_of
-from results.row import make_row
 from results.run import Run, read_run
 from samestep import __version__
 from workloads.catalog import CATALOG
@@ -212,6 +212,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if cells and not session.config.option.collectonly:
         session.items[:] = in_order(session.items, order_of(session.config))
         session.config.stash[SESSION] = begin(session.config, cells)
+        if alone := plan.left_out(session.config.stash[SELECTION], backends.names()):
+            say(session.config, alone)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -304,10 +306,27 @@ def recall(session: BenchSession, past: Run, cells: list[Cell]) -> None:
     mine = {key_of(make_row(**cell.columns(), status="not_run", reason="planned")): cell for cell in cells}
     if unknown := [cell.title for key, cell in mine.items() if key not in planned]:
         raise pytest.UsageError(f"--resume {past.path}: the run did not plan {', '.join(unknown)}; start a new one")
+    launches = whole_pairs(past.launches)
     for key, cell in mine.items():
-        records = [record for record in past.launches if key_of(record) == key]
+        records = [record for record in launches if key_of(record) == key]
         row = planned[key]
         session.remember(cell, map(Launch.from_record, records), None if row["status"] == "not_run" else row)
+
+
+def whole_pairs(launches: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Returns the launches without those of an A/B at their end whose other side the run did not come to."""
+    kept = list(launches)
+    while kept and kept[-1].get("variant") is not None:
+        last = kept[-1]
+        if any(one["number"] == last["number"] and is_other_side(one, last) for one in kept):
+            break
+        kept.pop()
+    return kept
+
+
+def is_other_side(one: Mapping[str, Any], another: Mapping[str, Any]) -> bool:
+    same = [name for name in CELL_COLUMNS if name not in ("variant", "threads")]
+    return one.get("variant") != another.get("variant") and all(one.get(name) == another.get(name) for name in same)
 
 
 def effort(config: pytest.Config) -> Effort:

@@ -250,6 +250,15 @@ class TorchStep(Step):
             self.sync()
         return operators_of(profile.key_averages(), self.device.type, steps)
 
+    def layout(self) -> str:
+        """Returns how images and the weights of convolutions lie in memory, as they themselves say."""
+        held = [*self.parameters.values(), *(tensor for batch in self.batches for tensor in batch.values())]
+        images = [tensor for tensor in held if tensor.dim() == 4]
+        if all(tensor.is_contiguous() for tensor in images):
+            return "contiguous"
+        last = all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in images)
+        return "channels_last" if last else "mixed"
+
     def precision_switches(self) -> dict[str, str]:
         """Returns, as they stand, the switches that decide how this device computes fp32."""
         return {
@@ -268,7 +277,7 @@ class TorchStep(Step):
             "precision": "fp32" if is_fp32 else " with ".join(["/".join(sorted(dtypes)), *others]),
             "threads": torch.get_num_threads(),
             **switches,
-            "memory_format": self.memory_format,
+            "memory_format": self.layout(),
             "compile_mode": "eager",
             "optimizer": f"torch.optim.{type(self.workload.optimizer).__name__}(fused)",
         }

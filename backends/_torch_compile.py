@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -73,6 +73,10 @@ class CompiledStep(TorchStep):
             names = list(self.workload.infer(self.ops, self.parameters | self.buffers, self.batches[0]))
         return lambda p, batch: dict(zip(names, module(*(batch[name] for name in inputs)), strict=True))
 
+    def counted(self) -> Iterable[tuple[str, int]]:
+        """Returns what Inductor counted while it compiled; oneDNN's packed weights are those that it froze (2.13)."""
+        return torch._dynamo.utils.counters["inductor"].items()
+
     def compilations(self) -> int:
         return self.graphs
 
@@ -93,6 +97,7 @@ class CompiledStep(TorchStep):
             "compile_mode": f"torch.compile({self.backend}, fullgraph, static shapes)",
             "compiled_graphs": self.graphs,
             "freezing": self.freezing,
+            "packed_weights": sum(n for name, n in self.counted() if name.endswith("weight_pack_matcher_count")),
             "cxx": os.environ.get("CXX", ""),
         }
 

@@ -13,7 +13,7 @@ import backends
 from backends.base import PHASES
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.variant import SIDES, parse
+from bench.variant import SIDES, named, of_side, parse
 from workloads import weights
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases_of
 from workloads.workload import Weights
@@ -140,7 +140,9 @@ PAIRS = 12
 
 def sides(given: Sequence[str] | None, chosen: Sequence[str], cores: int) -> tuple[str, ...]:
     """Returns the sides of an A/B of these backends, each checked and named; none where none was asked for."""
-    found = []
+    found: list[str] = []
+    if given and not chosen:
+        raise PlanError(f"--ab compares what computes: {' and '.join(ALWAYS)} alone are the harness and its control")
     for side, text in zip(SIDES, given or (), strict=False):
         try:
             variant = parse(text)
@@ -151,8 +153,24 @@ def sides(given: Sequence[str] | None, chosen: Sequence[str], cores: int) -> tup
         if not any(_takes(name, variant.options) for name in chosen):
             known = "; ".join(f"{name}: {_in_words(backends.get(name).options)}" for name in chosen)
             raise PlanError(f"--ab, side {side}: no backend of the run takes {text.strip()!r}; their options: {known}")
-        found.append(f"{side}: {text.strip()}")
+        found.append(named(side, text))
+    if found and not any(takes_both(name, found) for name in chosen):
+        raise PlanError(
+            f"--ab: no backend of the run takes both sides, {' and '.join(found)}; compare each with `base`"
+        )
     return tuple(found)
+
+
+def takes_both(backend: str, sides: Sequence[str]) -> bool:
+    """Returns whether the backend has the options of both sides of an A/B."""
+    return all(_takes(backend, of_side(side).options) for side in sides)
+
+
+def left_out(selection: Selection, known_backends: Sequence[str]) -> str:
+    """Returns which backends of the run an A/B leaves out, and why, in words; nothing where it leaves out none."""
+    chosen = [name for name in chosen_backends(selection, known_backends) if name not in ALWAYS]
+    names = ", ".join(name for name in chosen if not takes_both(name, selection.sides))
+    return names and f"--ab leaves out what has no such options: {names}"
 
 
 def _in_words(options: Mapping[str, tuple[str, ...]]) -> str:
@@ -281,10 +299,6 @@ def _sides_of(cell: Cell, selection: Selection) -> Sequence[Cell]:
     """Returns the cell, or its two sides where the run is an A/B: none where its backend cannot take them."""
     if not selection.sides:
         return [cell]
-    variants = [parse(side) for side in selection.sides]
-    if cell.backend in ALWAYS or not all(_takes(cell.backend, variant.options) for variant in variants):
+    if cell.backend in ALWAYS or not takes_both(cell.backend, selection.sides):
         return []
-    return [
-        replace(cell, variant=side, threads=variant.threads or cell.threads)
-        for side, variant in zip(selection.sides, variants, strict=True)
-    ]
+    return [replace(cell, variant=side, threads=of_side(side).threads or cell.threads) for side in selection.sides]

@@ -97,7 +97,7 @@ class BenchSession:
         listed = list(cells)
         for number in range(self.order.launches - 1):
             for cell in self.order.shuffled(listed, number):
-                if cell in self._rows or self._time_is_up():
+                if cell in self._rows or (self._time_is_up() and not self._other_has(cell, number)):
                     continue
                 while (place := self._next(cell)) is not None and place[0] == number:
                     self._launch(cell, *place)
@@ -114,8 +114,9 @@ class BenchSession:
             self.ran_out_of_time = True
             return self._result(cell, not_run_row({**self.common, **cell.columns()}, reason, "budget"))
         self.say(f"[{self.begun}/{self.planned}] {cell.title}{self._remaining()}")
-        while (place := self._next(cell)) is not None:
+        while (place := self._next(cell)) is not None and self._is_due(cell, place[0]):
             self._launch(cell, *place)
+        self.ran_out_of_time |= place is not None and self._time_is_up()
         columns = to_row(self._launches[cell])
         bounds = bounds_of({**self.common, **columns}, self._rows.values())
         row = make_row(**self.common, **judged(columns, *bounds))
@@ -129,12 +130,25 @@ class BenchSession:
     def _next(self, cell: Cell) -> tuple[int, int] | None:
         """Returns number and attempt of the cell's next launch, None where it needs no more."""
         made = self._launches.get(cell, [])
-        if self._is_over(cell):
+        if self._is_over(cell) or (made and any(map(self._is_over, self._others(cell)))):
             return None
         if made and made[-1].is_repeated:
             return made[-1].number, 2
         number = made[-1].number + 1 if made else 0
         return (number, 1) if number < self.order.launches else None
+
+    def _is_due(self, cell: Cell, number: int) -> bool:
+        """Returns whether launch `number` belongs into the last round: a side of an A/B catches up with none alone."""
+        if cell.variant is None or not self._launches.get(cell) or self._other_has(cell, number):
+            return True
+        return number == self.order.launches - 1 and not self._time_is_up()
+
+    def _others(self, cell: Cell) -> list[Cell]:
+        """Returns the other side of an A/B, once it was launched; nothing for other cells."""
+        return [other for other in self._launches if other != cell and other.pair == cell.pair]
+
+    def _other_has(self, cell: Cell, number: int) -> bool:
+        return any(one.number >= number for other in self._others(cell) for one in self._launches[other])
 
     def _is_over(self, cell: Cell) -> bool:
         return any(launch.status not in ONCE_MORE and not launch.is_repeated for launch in self._launches.get(cell, []))

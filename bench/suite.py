@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bench.effort import Effort
 from bench.environment import usable_cpus
 from bench.launch import Outcome, launch
 from bench.record import Launch, adapter_columns, to_launch, to_row, workload_columns
-from bench.variant import parse
+from bench.variant import of_side
 from workloads.workload import Workload
 
 WAVES = (("parameters",), ("batches",), ("expected", "graph"))
@@ -75,6 +76,8 @@ class Suite:
         adapter = self.find_adapter(cell.backend)
         probe = probed(adapter)
         known |= adapter_columns(adapter, probe)
+        if of_side(cell.variant).python is not None:  # whose versions its child alone can tell
+            known |= {"library_versions": None, "python_version": None}
         device = (adapter.device_kind, cell.device_index)
         if refusal := self._why_not(adapter, probe, cell):
             return Launch(known | refusal)
@@ -185,18 +188,29 @@ class Suite:
             raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
 
     def _launch(self, cell: Cell, adapter: Adapter, entries: Mapping[str, Entry]) -> Outcome:
+        side = of_side(cell.variant)
         job = {
             "job": "cell",
-            "cell": asdict(cell),
+            "cell": given(replace(cell, variant=None)),
+            "options": dict(side.options),
             "adapter": type(adapter).__module__,
             "paths": list(self.adapter_paths),
             "entries": {kind: str(entry.path) for kind, entry in entries.items()},
-            "effort": asdict(self.effort),
+            "effort": given(self.effort),
             "cpus": usable_cpus()[: cell.threads],
         }
         log = self.logs / f"{cell.phase}-{cell.id}.log"
-        side = parse(cell.variant) if cell.variant else None
-        return launch(job, log, cell.threads, self.longest_stage_s, side=side)
+        outcome = launch(job, log, cell.threads, self.longest_stage_s, side=side)
+        taken = json.loads(outcome.result.get("options") or "{}")
+        if outcome.status == "ok" and not side.options.items() <= taken.items():
+            reason = f"asked for {dict(side.options)}, its adapter took {taken or 'no options'}"
+            return Outcome("refused", outcome.stage, "effective_options", reason, launch_s=outcome.launch_s)
+        return outcome
+
+
+def given(record: Cell | Effort) -> dict[str, Any]:
+    """Returns the fields that are not their defaults: another checkout, older than a field, is asked as it can be."""
+    return {field.name: value for field in fields(record) if (value := getattr(record, field.name)) != field.default}
 
 
 def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:

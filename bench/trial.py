@@ -25,7 +25,6 @@ from bench.effort import Effort
 from bench.energy import energy_columns
 from bench.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
 from bench.parts import measure_parts, not_measured
-from bench.variant import parse
 from bench.verify import Refused
 from workloads.tolerance import Tolerance, tolerances
 
@@ -69,12 +68,17 @@ class Stages:
 
 
 def measure_cell(
-    adapter: Adapter, cell: Cell, entries: Mapping[str, Path], effort: Effort, enter: Callable[[str], None]
+    adapter: Adapter,
+    cell: Cell,
+    entries: Mapping[str, Path],
+    effort: Effort,
+    enter: Callable[[str], None],
+    options: Mapping[str, str] | None = None,
 ) -> tuple[Step, dict[str, Any]]:
     """Returns the step, still open, and the columns and samples of its row.
 
-    `entries` are the cache's folders by kind; `enter(stage)` is called as each stage begins. Raises `Refused`
-    or `WrongResult`, and whatever the runtime raises.
+    `entries` are the cache's folders by kind; `enter(stage)` is called as each stage begins; `options` are those of
+    the adapter that shall not be its defaults. Raises `Refused` or `WrongResult`, and whatever the runtime raises.
     """
     stages = Stages(enter)
     stages.enter("import")
@@ -90,7 +94,7 @@ def measure_cell(
         parameters=parameters,
         batches=artifacts.load_batches(entries["batches"] / "batches.safetensors"),
         graph=entries["graph"] / "step.onnx" if "graph" in entries else None,
-        options=adapter.chosen_options(parse(cell.variant).options if cell.variant else {}),
+        options=adapter.chosen_options(options or {}),
     )
     step = adapter.prepare(request)
     stages.enter("compile")

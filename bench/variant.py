@@ -35,8 +35,6 @@ def parse(text: str) -> Variant:
     `env.NAME` (a variable of the child), or an option of the adapter. Raises ValueError with what was expected.
     """
     body = text.strip()
-    if re.match(r"[AB]: ", body):
-        body = body[3:]
     if body == BASE:
         return Variant()
     given: dict[str, str] = {}
@@ -51,6 +49,8 @@ def parse(text: str) -> Variant:
     if threads is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", threads):
         raise ValueError(f"threads takes a whole number, at least 1; got {threads!r}")
     variables = {key[4:]: given.pop(key) for key in list(given) if key.startswith("env.")}
+    if wrong := [name for name in (*variables, *given) if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII)]:
+        raise ValueError(f"{wrong[0]!r} is no name of an option or a variable")
     if fixed := [name for name in variables if name in FIXED or name.startswith("SAMESTEP_")]:
         raise ValueError(f"{', '.join(fixed)} is set by the harness, the same for all; use threads=N for threads")
     return Variant(
@@ -60,6 +60,16 @@ def parse(text: str) -> Variant:
         python=None if python is None else interpreter(python),
         tree=None if tree is None else checkout(tree),
     )
+
+
+def named(side: str, text: str) -> str:
+    """Returns what the side is called in the row: `B: threads=1`. `of_side` reads it."""
+    return f"{side}: {text.strip()}"
+
+
+def of_side(name: str | None) -> Variant:
+    """Returns the variant of what `named` made; of None, which is no A/B, the one with nothing of its own."""
+    return Variant() if name is None else parse(name.partition(": ")[2])
 
 
 def interpreter(given: str) -> str:

@@ -115,7 +115,8 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     try:
         adapter = backends.load_adapter(job["adapter"])
         entries = {kind: Path(path) for kind, path in job["entries"].items()}
-        step, result = measure_cell(adapter, Cell(**job["cell"]), entries, Effort(**job["effort"]), report.enter)
+        cell, effort, options = Cell(**job["cell"]), Effort(**job["effort"]), job.get("options", {})
+        step, result = measure_cell(adapter, cell, entries, effort, report.enter, options)
         report.send(event="result", result=result)
         report.enter("close")
         step.close()

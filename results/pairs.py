@@ -26,28 +26,36 @@ CONFIDENCE = 0.99
 RESOLUTION = 0.02
 """What a pair of settings should be told apart by, and within what they are called the same."""
 POWER = 0.9
+SHAMOS = 1.0483
+"""Makes the median distance of two pairs the standard deviation of normal ones (Shamos 1976; Rousseeuw & Croux 1993,
+section 5). Of 12 pairs it is off by 4 % and varies by 24 %, where the median absolute deviation has -7 % and 33 %."""
 LEAST_PAIRS = 8
 """With fewer the signed-rank test can say nothing at 99 %: 2 / 2^7 is more than 1 %."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """B's time over A's with its 99 % interval, None below 8 pairs; `spread` is that of the pairs' d (robust)."""
+    """B's time over A's with its 99 % interval, None below 8 pairs.
+
+    `spread` is the robust standard deviation of the pairs' d, None of one pair.
+    """
 
     ratio: float
     low: float | None
     high: float | None
     n: int
-    spread: float
+    spread: float | None
 
     @property
-    def pairs_needed(self) -> int:
+    def pairs_needed(self) -> int | None:
         """How many pairs find a difference of 2 % with a power of 90 %, were this spread the true one.
 
         ((z_0.995 + z_0.9) spread / ln 1.02)^2 as for a mean, times pi/3, the signed-rank test's relative efficiency
         under normal noise (Hodges & Lehmann 1956), and five more, because with few pairs its interval is wider than
         that (simulated by `python -m tests.qa ab`); at least 8.
         """
+        if self.spread is None:
+            return None
         z = NormalDist().inv_cdf
         wanted = (z((1 + CONFIDENCE) / 2) + z(POWER)) * self.spread / log(1 + RESOLUTION)
         return max(LEAST_PAIRS, ceil(wanted**2 * pi / 3) + 5)
@@ -89,11 +97,9 @@ def compare(pairs: Sequence[tuple[float, float]]) -> Ratio:
     n = len(d)
     walsh = sorted((d[i] + d[j]) / 2 for i in range(n) for j in range(i, n))
     k = critical(n)
-    middle = median(d)
-    # 1.4826: the median absolute deviation of a normal distribution is its standard deviation over that.
-    spread = 1.4826 * median(abs(x - middle) for x in d)
+    apart = [abs(d[i] - d[j]) for i in range(n) for j in range(i)]
     low, high = (exp(walsh[k - 1]), exp(walsh[-k])) if k else (None, None)
-    return Ratio(exp(median(walsh)), low, high, n, spread)
+    return Ratio(exp(median(walsh)), low, high, n, SHAMOS * median(apart) if apart else None)
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,8 @@ METRICS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
 def pairs_of(run: Run) -> list[Comparison]:
     """Returns what the run's A/B says of each cell: latency, and the time per sample where it is no serial step's.
 
-    Launches that failed, or were disturbed beyond belief each time, spoil their pair alone.
+    Launches that failed, or were disturbed beyond belief each time, spoil their pair alone; a side whose row is wrong,
+    refused or otherwise without a number has no verdict.
     """
     sides: dict[tuple[object, ...], dict[str, list[dict[str, object]]]] = {}
     for row in run.rows:
@@ -126,21 +133,24 @@ def pairs_of(run: Run) -> list[Comparison]:
     for record in run.launches:
         if record.get("variant") is not None:
             sides[tuple(record.get(name) for name in SHARED)][str(record["variant"])].append(record)
-    reasons = {(tuple(row[name] for name in SHARED), row["variant"]): row["reason"] for row in run.rows}
+    rows = {(tuple(row[name] for name in SHARED), row["variant"]): row for row in run.rows}
     found = []
     for cell, (a, b) in [(cell, sorted(both)) for cell, both in sides.items() if len(both) == 2]:
         launches = {side: _by_number(sides[cell][side]) for side in (a, b)}
         numbers = launches[a].keys() & launches[b].keys()
         columns = [(launches[a][number], launches[b][number]) for number in numbers]
+        # A run that was interrupted has pairs and no rows yet.
+        without = [side for side in (a, b) if rows[cell, side]["status"] not in ("ok", "not_run")]
+        said = [f"{side[0]}: {rows[cell, side]['reason']}" for side in (a, b) if rows[cell, side]["reason"]]
         digests = {one.get("workload_digest") for pair in columns for one in pair}
         serial = all(one.get("throughput_mode") == "serial" for pair in columns for one in pair)
         for metric, name in METRICS.items():
             if metric == "throughput" and serial:
                 continue
-            if not columns or len(digests) > 1:
-                said = [f"{side[0]}: {reasons[cell, side]}" for side in (a, b) if reasons[cell, side]]
-                reason = "not comparable: the sides compute different work" if columns else "; ".join(said)
-                found.append(Comparison(cell, a, b, metric, None, None, None, reason or "no pair is whole"))
+            if without or not columns or len(digests) > 1:
+                different = "not comparable: the sides compute different work" if len(digests) > 1 else ""
+                reason = "; ".join(said) or different or "no pair is whole"
+                found.append(Comparison(cell, a, b, metric, None, None, None, reason))
                 continue
             times = [(_time(one, name), _time(other, name)) for one, other in columns]
             middle = [median(side) for side in zip(*times, strict=True)]
@@ -187,7 +197,8 @@ def render_pairs(comparisons: Sequence[Comparison], width: int = 120) -> str:
             side_by_side(("workload", "phase", "batch", "backend"), lines, columns, width),
             "",
             "B/A is B's time over A's (for throughput the time per sample): 0.95 means that B takes 5 % less.",
-            "`same`: the interval lies within 2 %. `needed`: pairs that find a difference of 2 % in 9 of 10 A/Bs.",
+            f"`same`: the interval lies within 2 %. Under {LEAST_PAIRS} pairs there is none.",
+            "`needed`: pairs that find a difference of 2 % in 9 of 10 A/Bs, were this spread the true one.",
             *reasons,
         ]
     )
@@ -204,9 +215,9 @@ def _cells(one: Comparison) -> list[str]:
         f"{found.ratio:.3f}",
         interval,
         found.verdict,
-        f"{100 * found.spread:.1f} %",
+        "-" if found.spread is None else f"{100 * found.spread:.1f} %",
         str(found.n),
-        str(found.pairs_needed),
+        "-" if found.pairs_needed is None else str(found.pairs_needed),
     ]
 
 

@@ -242,6 +242,7 @@ REASON_CODES = (
     "effective_precision",
     "effective_device",
     "effective_threads",
+    "effective_options",
     "does_not_wait",
     "disturbed",
     "implausible",

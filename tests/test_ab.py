@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import shutil
 import sys
 import tempfile
 from dataclasses import replace
@@ -13,10 +15,10 @@ import backends
 from bench.cache import Cache, default_root
 from bench.cell import Cell
 from bench.effort import METHOD_VERSION
-from bench.plan import PAIRS, PlanError, cells, select
+from bench.plan import PAIRS, PlanError, cells, left_out, select
 from bench.session import Order
 from bench.suite import Suite
-from bench.variant import Variant, parse
+from bench.variant import Variant, named, of_side, parse
 from results.pairs import pairs_of
 from tests.fakes.bench import CELL, EFFORT, filled_cache
 from tests.fakes.busy import Busy
@@ -34,9 +36,10 @@ def selected(*ab, **given):
 
 def test_a_side_is_parsed():
     assert parse("base") == Variant()
-    assert parse("B: threads=1, spinning=off,env.XLA_FLAGS=--a=b") == Variant(
-        threads=1, options={"spinning": "off"}, environment={"XLA_FLAGS": "--a=b"}
-    )
+    expected = Variant(threads=1, options={"spinning": "off"}, environment={"XLA_FLAGS": "--a=b"})
+    assert parse("threads=1, spinning=off,env.XLA_FLAGS=--a=b") == expected
+    assert of_side(named("B", " threads=1, spinning=off,env.XLA_FLAGS=--a=b")) == expected
+    assert of_side(None) == of_side("A: base") == Variant()
     assert parse(f"python={sys.executable}").python == sys.executable
     assert parse(f"tree={ROOT}").tree == ROOT
 
@@ -50,6 +53,8 @@ def test_a_side_is_parsed():
         ("threads=none", "got 'none'"),
         ("threads=0", "at least 1; got '0'"),
         ("threads=1,threads=2", "threads is given twice"),
+        ("B: threads=1", "'B: threads' is no name of an option or a variable"),
+        ("env.=x", "'' is no name of an option or a variable"),
         ("env.OMP_NUM_THREADS=4", "OMP_NUM_THREADS is set by the harness"),
         ("env.SAMESTEP_CACHE=/tmp", "SAMESTEP_CACHE is set by the harness"),
         ("python=/nowhere/python", "expected an interpreter"),
@@ -92,6 +97,24 @@ def test_each_cell_has_two_sides_and_nothing_else_runs():
         ("onnxruntime_cpu", 1, "B: spinning=off,threads=1"),
     ]
     assert selection.launches == PAIRS
+
+
+def test_sides_that_no_backend_takes_both_are_refused():
+    with pytest.raises(PlanError, match=r"takes both sides, A: spinning=off and B: memory_format=channels_last"):
+        selected("spinning=off", "memory_format=channels_last", backends="onnxruntime_cpu,torch_cpu")
+
+
+def test_the_harness_alone_is_not_compared():
+    with pytest.raises(PlanError, match="null and numpy_cpu alone are the harness and its control"):
+        selected("base", "base", backends="null")
+
+
+def test_a_backend_that_is_left_out_is_named():
+    assert left_out(selected("base", "spinning=off", backends="torch_cpu,onnxruntime_cpu"), backends.names()) == (
+        "--ab leaves out what has no such options: torch_cpu"
+    )
+    assert left_out(selected("base", "threads=1", backends="torch_cpu"), backends.names()) == ""
+    assert left_out(select({"--preset": "smoke"}.get, backends.names(), cores=2), backends.names()) == ""
 
 
 def test_without_named_workloads_the_models_are_compared():
@@ -141,6 +164,20 @@ def test_every_option_computes_the_same_and_is_in_the_row(backend, option, tmp_p
             assert json.loads(columns["effective"])[key] == expected
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_inductor_says_whether_it_froze_the_weights(tmp_path):
+    workload = load("mlp", "tiny")
+    suite = Suite(Cache(default_root(os.environ), lambda text: None), tmp_path, replace(EFFORT, min_rounds=1))
+    packed = {}
+    for value in ("off", "on"):
+        variant = f"B: freezing={value}"
+        cell = Cell("mlp", "tiny", "infer", "torch_compile_cpu", workload.batch, None, "fp32", 2, variant=variant)
+        columns = suite.outcome(cell)
+        assert (columns["status"], columns["reason"]) == ("ok", None)
+        packed[value] = json.loads(columns["effective"])["packed_weights"]
+    assert packed["off"] == 0 < packed["on"]
+
+
 def test_an_option_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"torch_cpu has no option 'spinning'; it has: memory_format"):
         backends.get("torch_cpu").chosen_options({"spinning": "off"})
@@ -171,6 +208,42 @@ def test_another_python_checkout_and_variable_are_the_child_s(suite, tmp_path):
     columns = suite.outcome(replace(CELL, variant=f"B: python={python},tree={tree},env.PLANTED=seven"))
     assert (columns["status"], columns["reason"]) == ("ok", None)
     assert (tmp_path / "seen").read_text().startswith(f"seven -P {tree}/bench/worker.py ")
+
+
+@pytest.fixture
+def older_tree(tmp_path):
+    """A checkout of before there were A/Bs: its cells have no variant, its jobs no options."""
+    for name in ("backends", "workloads", "results", "tests", "samestep"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, old, new in (
+        ("cell.py", "    variant: str | None = None\n", "    variant: ClassVar[None] = None\n"),
+        ("cell.py", "from typing import Any\n", "from typing import Any, ClassVar\n"),
+        ("worker.py", 'job.get("options", {})', "{}"),
+        ("trial.py", '        "options": json.dumps(dict(request.options), sort_keys=True)', '        "options": None'),
+    ):
+        file = tmp_path / "bench" / name
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+    return tmp_path
+
+
+def test_an_older_checkout_is_measured_and_one_that_knows_no_options_is_refused_them(suite, older_tree):
+    columns = suite.outcome(replace(CELL, variant=f"A: tree={older_tree}"))
+    assert (columns["status"], columns["reason"]) == ("ok", None)
+    columns = suite.outcome(replace(CELL, variant=f"B: tree={older_tree},planted=20"))
+    assert (columns["status"], columns["reason_code"]) == ("refused", "effective_options")
+    assert columns["reason"] == "asked for {'planted': '20'}, its adapter took no options"
+
+
+def test_versions_of_another_python_are_its_own_or_none(suite, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    columns = suite.outcome(replace(CELL, variant=f"B: python={python}"))
+    assert (columns["status"], columns["python_version"], columns["library_versions"]) == ("crashed", None, None)
+    columns = suite.outcome(replace(CELL, variant=f"B: python={sys.executable}"))
+    assert (columns["status"], columns["python_version"]) == ("ok", platform.python_version())
 
 
 def test_it_ends_with_a_verdict(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ def test_with_fewer_than_eight_pairs_nothing_can_be_said():
 def test_the_other_way_round_it_is_the_inverse(pairs):
     there, back = compare(pairs), compare([(b, a) for a, b in pairs])
     assert there.ratio == pytest.approx(1 / back.ratio)
-    assert there.spread == pytest.approx(back.spread)
+    assert there.spread == (None if len(pairs) == 1 else pytest.approx(back.spread))
     if there.low is not None:
         assert (there.low, there.high) == (pytest.approx(1 / back.high), pytest.approx(1 / back.low))
         assert there.low <= there.ratio <= there.high
@@ -40,6 +41,14 @@ def test_the_other_way_round_it_is_the_inverse(pairs):
 def test_one_outlying_pair_moves_little():
     pairs = [(1.0, 1.0 + 0.001 * i) for i in range(-6, 6)]
     assert compare([*pairs, (1.0, 9.0)]).ratio == pytest.approx(1.0, abs=2e-3)
+
+
+def test_the_spread_is_that_of_normal_noise_and_one_pair_has_none():
+    generator = np.random.default_rng(1)
+    spreads = [compare([(1.0, b) for b in np.exp(generator.normal(0, 0.02, 12))]).spread for _ in range(1000)]
+    assert 0.98 <= np.mean(spreads) / 0.02 <= 1.1
+    assert np.std(spreads) / np.mean(spreads) <= 0.28  # that of the median absolute deviation is 0.33
+    assert (compare([(1.0, 2.0)]).spread, compare([(1.0, 2.0)]).pairs_needed) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +118,21 @@ def test_a_side_without_a_number_says_why():
     (found,) = pairs_of(run([launch(A, n, 1.0) for n in range(8)], absent))
     assert found.reason == "B: it does not start"
     assert "mlp infer 4 torch_cpu: B: it does not start" in render_pairs([found])
+
+
+@pytest.mark.parametrize("status", ["wrong", "refused"])
+def test_a_side_that_is_wrong_has_no_verdict_whatever_its_other_launches_took(status):
+    launches = [launch(side, n, p50) for side, p50 in ((A, 1.0), (B, 0.5)) for n in range(8)]
+    launches.append(launch(B, 8, 0, status=status))
+    (found,) = pairs_of(run(launches, row_of(status, variant=B, threads=1, reason="its loss differs")))
+    assert (found.result, found.reason) == (None, "B: its loss differs")
+
+
+def test_a_run_that_was_interrupted_has_the_pairs_that_it_made():
+    launches = [launch(side, n, p50) for side, p50 in ((A, 1.0), (B, 0.5)) for n in range(8)]
+    missing = row_of("not_run", variant=B, threads=1, reason="interrupted", reason_code="interrupted")
+    (found,) = pairs_of(run(launches, missing))
+    assert (found.result.n, found.result.verdict) == (8, "B faster")
 
 
 def test_a_run_without_sides_has_no_ab():

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,48 @@ def test_a_session_that_remembers_does_the_rest_alone(session):
     assert results[done] == CellResult({"status": "ok", "latency_p50_s": 7.0}, ())
     assert (suite.asked.count(done), suite.asked.count(half)) == (0, 1)
     assert results[half].columns["launches_ok"] == 2
+
+
+A, B = (replace(cell("a"), variant=side) for side in ("A: base", "B: threads=1"))
+
+
+class Clocked(FakeSuite):
+    """Its run's time is up after so many launches."""
+
+    def __init__(self, launches, **ends):
+        super().__init__(**ends)
+        self.left, self.session = launches, None
+
+    def attempt(self, cell):
+        self.left -= 1
+        if self.left == 0:
+            self.session.time_budget_s = 0.0
+        return super().attempt(cell)
+
+
+@pytest.mark.parametrize("launches", [1, 2, 3, 4, 5, 11])
+def test_when_the_time_is_up_a_pair_is_ended_and_none_begun(session, launches):
+    suite = Clocked(launches)
+    suite.session = ours = session(suite, launches=6, planned=[A, B])
+    all_rounds(ours, [A, B])
+    assert "".join(one.variant[0] for one in suite.asked) == "ABBAABBAABBA"[: launches + launches % 2]
+    assert ours.ran_out_of_time == (launches < 11)
+
+
+def test_a_side_that_failed_for_good_ends_the_other_one(session):
+    suite = FakeSuite(a=[("ok", "valid"), ("ok", "valid"), ("wrong", None)])
+    results = all_rounds(session(suite, launches=6, planned=[A, B]), [A, B])
+    assert "".join(one.variant[0] for one in suite.asked) == "ABB"
+    assert [results[side].columns["status"] for side in (A, B)] == ["ok", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("made", "kept"), [("", 0), ("A0", 0), ("A0 B0", 2), ("A0 B0 B1", 2), ("A0 B0 B1 B1", 2), ("A0 B0 B1 A1", 4)]
+)
+def test_a_run_that_goes_on_makes_the_last_pair_anew_unless_it_is_whole(made, kept):
+    sides = {"A": A, "B": B}
+    launches = [sides[side].columns() | {"number": int(number)} for side, number in made.split()]
+    assert conftest.whole_pairs(launches) == launches[:kept]
 
 
 @pytest.fixture
