@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,15 +26,16 @@ from bench.environment import usable_cpus
 from bench.lock import BUSY_EXIT, Busy, MachineLock
 from bench.record import Launch
 from bench.replay import ReplayTimer, replay
-from bench.session import SKIPPED, BenchSession, Order
+from bench.session import SKIPPED, BenchSession, Order, whole_pairs
 from bench.suite import Suite, probed
 from results.csvfile import write_csv
 from results.files import AtomicPath, ResultsError
 from results.human import in_words
 from results.journal import Journal, JournalError, new_run_id
 from results.machine import describe_machine, describe_software
-from results.row import CELL_COLUMNS, make_row
+from results.peaks import published
 from results.row import cell_of as key_of
+from results.row import make_row
 from results.run import Run, read_run
 from samestep import __version__
 from workloads.catalog import CATALOG
@@ -95,6 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise plan.PlanError(
                 f"--baseline takes one backend of the run, got {baseline!r}; it has {', '.join(planned)}"
             )
+        published("", "")  # a table of peaks that cannot be used is said now
         for name in ("--stage-deadline", "--time-budget"):
             plan.number(config.getoption(name), name)
         if config.getoption("benchmark_json"):
@@ -311,22 +313,6 @@ def recall(session: BenchSession, past: Run, cells: list[Cell]) -> None:
         records = [record for record in launches if key_of(record) == key]
         row = planned[key]
         session.remember(cell, map(Launch.from_record, records), None if row["status"] == "not_run" else row)
-
-
-def whole_pairs(launches: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Returns the launches without those of an A/B at their end whose other side the run did not come to."""
-    kept = list(launches)
-    while kept and kept[-1].get("variant") is not None:
-        last = kept[-1]
-        if any(one["number"] == last["number"] and is_other_side(one, last) for one in kept):
-            break
-        kept.pop()
-    return kept
-
-
-def is_other_side(one: Mapping[str, Any], another: Mapping[str, Any]) -> bool:
-    same = [name for name in CELL_COLUMNS if name not in ("variant", "threads")]
-    return one.get("variant") != another.get("variant") and all(one.get(name) == another.get(name) for name in same)
 
 
 def effort(config: pytest.Config) -> Effort:

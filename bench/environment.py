@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,3 +61,24 @@ def child_environment(parent: Mapping[str, str], threads: int) -> dict[str, str]
     # CUDA's devices in the order in which NVML counts them: what a row calls its device is what was measured.
     fixed = {"PYTHONHASHSEED": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return kept | {name: str(threads) for name in THREAD_VARIABLES} | fixed
+
+
+MOST_HZ = 6.5e9
+"""No x86 core that is sold clocks higher."""
+
+
+def cpu_ceiling_flops_per_s(threads: int, root: Path = Path("/")) -> float | None:
+    """Returns the float32 FLOP/s that so many x86 cores cannot exceed, None for other CPUs: an upper bound, no peak.
+
+    Two fused multiply-adds a cycle of 8 lanes (AVX2) or 16 (AVX-512), which no x86 core exceeds (https://uops.info), at
+    the highest clock that the kernel names.
+    """
+    cpuinfo = root / "proc/cpuinfo"
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text() if cpuinfo.is_file() else "", re.MULTILINE)
+    known = set(flags[1].split()) if flags else set()
+    lanes = 16 if "avx512f" in known else 8 if {"avx2", "fma"} <= known else None
+    if lanes is None:
+        return None
+    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"
+    hz = 1e3 * float(frequency.read_text()) if frequency.is_file() else MOST_HZ
+    return threads * hz * 2 * 2 * lanes

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from time import monotonic
 from typing import Any
 
+import backends
 from bench.cell import Cell
 from bench.control import Control
+from bench.environment import cpu_ceiling_flops_per_s
 from bench.plausible import judged
 from bench.record import Launch, to_row
 from bench.suite import CellResult, Suite
 from results.journal import Journal, not_run_row
 from results.limits import bounds_of
-from results.row import make_row
+from results.row import CELL_COLUMNS, make_row
 from workloads.catalog import LIMITS
 
 SKIPPED = ("unavailable", "unsupported", "not_run")
@@ -43,6 +45,22 @@ class Order:
         Random(f"{self.seed}:{number}").shuffle(ordered)
         ordered.sort(key=lambda pair: pair[0].workload not in LIMITS)
         return [cell for pair in ordered for cell in (reversed(pair) if number % 2 else pair)]
+
+
+def whole_pairs(launches: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Returns the launches without those of an A/B at their end whose other side the run did not come to."""
+    kept = list(launches)
+    while kept and kept[-1].get("variant") is not None:
+        last = kept[-1]
+        if any(one["number"] == last["number"] and _is_other_side(one, last) for one in kept):
+            break
+        kept.pop()
+    return kept
+
+
+def _is_other_side(one: Mapping[str, Any], another: Mapping[str, Any]) -> bool:
+    same = [name for name in CELL_COLUMNS if name not in ("variant", "threads")]
+    return one.get("variant") != another.get("variant") and all(one.get(name) == another.get(name) for name in same)
 
 
 class BenchSession:
@@ -118,7 +136,9 @@ class BenchSession:
             self._launch(cell, *place)
         self.ran_out_of_time |= place is not None and self._time_is_up()
         columns = to_row(self._launches[cell])
-        bounds = bounds_of({**self.common, **columns}, self._rows.values())
+        is_on_cpu = cell.workload in LIMITS and backends.get(cell.backend).device_kind == "cpu"
+        ceiling = cpu_ceiling_flops_per_s(cell.threads) if is_on_cpu else None
+        bounds = bounds_of({**self.common, **columns}, self._rows.values(), ceiling)
         row = make_row(**self.common, **judged(columns, *bounds))
         self.journal.row(row)
         self._rows[cell] = row

@@ -128,7 +128,9 @@ def _roofline(options: argparse.Namespace) -> str:
     from results.table import to_frame
 
     path = options.run or latest_run(RUNS)
-    rows, _ = read_rows(path)
+    rows, problems = read_rows(path)
+    for problem in problems:
+        print(f"note: {problem}", file=sys.stderr)
     folder = path if path.is_dir() else path.parent
     return plot_roofline(to_frame(rows), options.output or folder / "roofline.svg")
 

@@ -99,15 +99,19 @@ def _share(value: object, of: float | None) -> float | None:
     return float(value) / of if isinstance(value, (int, float)) and of else None
 
 
-def bounds_of(row: Mapping[str, object], others: Iterable[Mapping[str, object]]) -> tuple[float | None, float | None]:
+def bounds_of(
+    row: Mapping[str, object],
+    others: Iterable[Mapping[str, object]],
+    ceiling_flops_per_s: float | None = None,
+) -> tuple[float | None, float | None]:
     """Returns the most FLOP/s and byte/s that a row of this device may reach: the highest peaks known of it.
 
-    `others` are rows of the same run. What measures a limit itself is held against what is published alone: one
-    backend may well find more than another.
+    `others` are rows of the same run. What measures a limit itself is held against what is published, or
+    a ceiling that no such chip exceeds: one backend may well find more than another.
     """
     measured = limits_of(others).get(device_of(row), Limits())
     if row["workload"] in (*FLOP_LIMITS, *BYTE_LIMITS):
-        measured = Limits()
+        measured = Limits() if ceiling_flops_per_s is None else Limits(Peak(ceiling_flops_per_s, "ceiling"))
     known = published(str(row.get("device") or ""), str(row.get("precision") or ""))
     flops = [peak.per_s for peak in (measured.flops,) if peak] + [peak.flops_per_s for peak in (known,) if peak]
     moved = [peak.per_s for peak in (measured.bytes,) if peak] + [peak.bytes_per_s for peak in (known,) if peak]

@@ -1,8 +1,8 @@
 """Published peaks of chips: a dated table with the source of each row, which a user can replace.
 
 `peaks.csv` has a row per chip and precision: dense FLOP/s (without structured sparsity) and the memory's byte/s, of one
-chip. `match` is a regular expression for the device's name as NVML, torch and JAX give it. A chip that no row matches
-has no published peak: never another chip's.
+chip. `match` is a regular expression for the whole of the device's name, as NVML, torch and JAX give it, so that a
+slice of a GPU is not taken for the GPU. A chip that no row matches has no published peak: never another chip's.
 """
 
 import csv
@@ -40,10 +40,17 @@ def published(device: str, precision: str) -> Peak | None:
     Raises ResultsError where `$SAMESTEP_PEAKS`, a table in place of ours, cannot be used.
     """
     given = os.environ.get("SAMESTEP_PEAKS")
-    for peak in read_peaks(Path(given) if given else FILE):
-        if peak.precision == precision and re.search(peak.match, device, re.IGNORECASE):
-            return peak
-    return None
+    path = Path(given) if given else FILE
+    # Rows name their device with a count in front, or its driver behind: `4 × TPU v5e`, `NVIDIA H200 (driver 580.65)`.
+    name = re.sub(r"^\d+ × | \(.*\)$", "", device)
+    found = [
+        peak
+        for peak in read_peaks(path)
+        if peak.precision == precision and re.fullmatch(peak.match, name, re.IGNORECASE)
+    ]
+    if len(found) > 1:
+        raise ResultsError(f"{path}: {name!r} is {' and '.join(peak.chip for peak in found)}; expected one match")
+    return found[0] if found else None
 
 
 @cache

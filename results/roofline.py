@@ -32,9 +32,12 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
     rows = rows[is_verified(rows) & ~is_control(rows) & rows["peak_flops_per_s"].notna()]
     if rows.empty:
         raise ResultsError("no peak was measured in it: run the workloads matmul, conv and stream beside the models")
-    kinds = rows[["machine", "device", "precision", "threads"]].drop_duplicates()
+    places = ["run_id", "machine", "machine_id", "device", "device_index", "precision", "threads"]
+    kinds = rows[places].drop_duplicates()
     if len(kinds) > 1:
-        raise ResultsError(f"expected one device at one precision, got {kinds.to_dict('records')}; plot one run each")
+        raise ResultsError(
+            f"expected one device at one precision of one run, got {kinds.to_dict('records')}; plot one run each"
+        )
     if path.suffix not in (".svg", ".png"):
         raise ResultsError(f"cannot draw into {path.name}; expected a name that ends in .svg or .png")
     try:
@@ -44,7 +47,7 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
         from matplotlib import pyplot
     except ModuleNotFoundError as error:
         raise ResultsError(f"{error}: a plot takes matplotlib: pip install -e '.[plot]'") from error
-    steps = rows[~rows["workload"].isin(BYTE_LIMITS) & (rows["minimum_bytes_per_step"] > 0)]
+    steps = rows[~rows["workload"].isin(BYTE_LIMITS) & (rows["flops_per_step"] > 0)]
     steps = steps.assign(
         intensity=steps["flops_per_step"].astype(float) / steps["minimum_bytes_per_step"].astype(float)
     )
@@ -60,6 +63,8 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
         axes.grid(True, which="major", color="#DDDDDD")
         axes.set_axisbelow(True)
         axes.legend(loc="lower right", fontsize=9)
+        if pd.notna(first["published_source"]):
+            figure.text(0.01, 0.005, f"Published: {first['published_source']}", fontsize=7, color="#333333", wrap=True)
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, dpi=110, metadata=metadata)
         pyplot.close(figure)

@@ -69,7 +69,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("error_worst", "1", "The largest relative error of a verified tensor."),
     _text("error_worst_of", "The tensor with the largest relative error."),
     _number("error_tolerance", "1", "The relative error that was tolerated."),
-    _number("scale_worst", "1", "The systematic deviation <a,b>/<b,b> - 1 farthest from 0."),
+    _number("scale_worst", "1", "The largest systematic deviation |<a,b>/<b,b> - 1|."),
     _text("scale_worst_of", "The tensor whose scale deviates most."),
     _number("scale_tolerance", "1", "The deviation of scale that was tolerated."),
     _number("latency_p50_s", "s", "Median time of one step, with one step in flight."),

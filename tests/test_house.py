@@ -52,6 +52,7 @@ def test_bench_imports_results_only_to_write_rows():
             "results.journal.Journal",
             "results.journal.not_run_row",
             "results.limits.bounds_of",
+            "results.row.CELL_COLUMNS",
             "results.row.make_row",
         },
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench import verify
+from bench.environment import cpu_ceiling_flops_per_s
 from bench.plausible import judged
 from bench.session import Order
 from results.csvfile import write_csv
@@ -16,6 +17,7 @@ from results.render import render
 from results.run import read_run
 from results.table import to_frame
 from tests.fakes.bench import CELL
+from tests.fakes.door import bench
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 from workloads import data
 from workloads.catalog import LIMITS, load
@@ -100,6 +102,11 @@ def test_a_published_peak_is_the_chip_s_own():
         ("TPU v5 lite", "bf16", "Google TPU v5e"),
         ("TPU v5", "bf16", "Google TPU v5p"),
         ("NVIDIA L40S", "fp32", "NVIDIA L40S"),
+        (f"{H100} (driver 580.65.06, compute capability 9.0)", "bf16", "NVIDIA H100 SXM5"),
+        ("4 × TPU v5e", "int8", "Google TPU v5e"),
+        (f"{H100} MIG 1g.10gb", "fp32", None),
+        ("NVIDIA L40S-12Q", "fp32", None),
+        ("1 × Trainium 2", "fp32", None),
         ("NVIDIA H100 PCIe", "fp32", None),
         ("NVIDIA H200 NVL", "fp32", None),
         ("NVIDIA GH200 480GB", "fp32", None),
@@ -117,10 +124,7 @@ def test_a_device_has_its_own_peak_or_none(device, precision, chip):
 
 
 def test_a_table_of_one_s_own_takes_the_place_of_ours(tmp_path, monkeypatch):
-    lines = FILE.read_text().splitlines()
-    own = tmp_path / "peaks.csv"
-    own.write_text(f"{lines[0]}\nmy chip,^AMD EPYC$,fp32,1e11,2e10,my own measurement,2026-11-26,computed\n")
-    monkeypatch.setenv("SAMESTEP_PEAKS", str(own))
+    own_table(tmp_path, monkeypatch, "my chip,AMD EPYC,fp32,1e11,2e10,my own measurement,2026-11-26,computed")
     assert published("AMD EPYC", "fp32").flops_per_s == 1e11
     assert published(H100, "fp32") is None
 
@@ -144,6 +148,33 @@ def test_a_peak_without_evidence_is_refused(tmp_path, line, said):
     with pytest.raises(ResultsError, match=r"peaks.csv, line 2: ") as refusal:
         read_peaks(path)
     assert said in str(refusal.value)
+
+
+def own_table(tmp_path, monkeypatch, *lines):
+    path = tmp_path / "peaks.csv"
+    path.write_text("\n".join([FILE.read_text().splitlines()[0], *lines]) + "\n")
+    monkeypatch.setenv("SAMESTEP_PEAKS", str(path))
+    return path
+
+
+def test_a_chip_that_is_there_twice_is_refused(tmp_path, monkeypatch):
+    line = "a,b,fp32,1e12,1e12,somebody,2026-11-26,published"
+    with pytest.raises(ResultsError, match=r"line 3: a at fp32 is there twice"):
+        read_peaks(own_table(tmp_path, monkeypatch, line, line))
+
+
+def test_a_device_that_is_two_chips_is_refused(tmp_path, monkeypatch):
+    chips = [f"{chip},chip.*,fp32,1e12,1e12,somebody,2026-11-26,published" for chip in ("a", "b")]
+    own_table(tmp_path, monkeypatch, *chips)
+    with pytest.raises(ResultsError, match="'chip 1' is a and b; expected one match"):
+        published("chip 1", "fp32")
+
+
+def test_a_table_that_cannot_be_used_ends_the_run_before_it_begins(tmp_path):
+    (tmp_path / "peaks.csv").write_text("chip\n")
+    done = bench("--preset", "smoke", "--backends", "null", cwd=tmp_path, SAMESTEP_PEAKS=str(tmp_path / "peaks.csv"))
+    assert done.returncode == 4
+    assert "expected chip, match" in done.stderr
 
 
 def test_a_table_of_something_else_is_refused(tmp_path):
@@ -206,9 +237,34 @@ def test_bounds_are_the_highest_peaks_known():
     assert bounds_of(model(device=H100), [limit("matmul", 1e12, device=H100)]) == (6.7e13, 3.35e12)
 
 
-def test_what_measures_a_limit_is_held_against_what_is_published_alone():
+def test_what_measures_a_limit_is_held_against_what_is_published_or_a_ceiling():
     assert bounds_of(RUN[0], RUN) == (None, None)
+    assert bounds_of(RUN[0], RUN, ceiling_flops_per_s=8e11) == (8e11, None)
+    assert bounds_of(model(), RUN, ceiling_flops_per_s=8e11) == (150e9, 20e9)
     assert bounds_of(limit("matmul", 1e15, device=H100), RUN) == (6.7e13, 3.35e12)
+
+
+AVX2 = "flags\t\t: fpu sse2 avx avx2 fma\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "hz", "ceiling"),
+    [
+        (AVX2, None, 2 * 6.5e9 * 2 * 2 * 8),
+        (AVX2, 3_000_000, 2 * 3e9 * 2 * 2 * 8),
+        ("flags\t\t: fpu sse2 avx2 fma avx512f\n", None, 2 * 6.5e9 * 2 * 2 * 16),
+        ("flags\t\t: fpu sse2\n", None, None),
+        ("Features\t: fp asimd\n", None, None),
+    ],
+)
+def test_no_core_does_more_than_its_ceiling(tmp_path, cpuinfo, hz, ceiling):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo)
+    if hz is not None:
+        frequency = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"
+        frequency.parent.mkdir(parents=True)
+        frequency.write_text(f"{hz}\n")
+    assert cpu_ceiling_flops_per_s(2, tmp_path) == ceiling
 
 
 def test_what_bounds_the_chip_is_measured_first():

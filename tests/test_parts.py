@@ -1,12 +1,14 @@
 """A step taken apart: the clock, what its parts compute, and that a measured row has each number or a reason."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import backends
+import conftest
 from backends.base import ONE_GRAPH, PARTS, PHASES
 from backends.null import NullStep
 from bench import parts
@@ -14,6 +16,7 @@ from bench.cache import Cache
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.measure import Clock
+from bench.plan import PRESETS, PlanError
 from bench.quality import judge
 from bench.record import workload_columns
 from bench.suite import Suite
@@ -164,11 +167,30 @@ def test_inference_has_a_copy_and_a_forward_pass(name, tmp_path):
     adapter.load(torch.get_num_threads())
     step = adapter.prepare(prepared.request)
     step.compile()
+    step.step(0)
+    step.sync()
+    expected = {name: np.array(value) for name, value in step.outputs().items()}
     runs = step.parts()
     assert tuple(runs) == PARTS[:2]
     runs["input_copy"](0)
+    runs["forward"](1)
+    assert largest_difference(expected, step.outputs()) > 1e-5  # another batch
     runs["forward"](0)
-    assert prepared.verify(adapter, step)["verification"] == "passed"
+    assert largest_difference(expected, step.outputs()) == 0
+
+
+def configured(selection="quick", **options):
+    """Returns a pytest configuration of a new run with these options, and pytest-benchmark's own defaults."""
+    defaults = {"benchmark_disable": False, "benchmark_max_time": "1.0", "benchmark_min_rounds": "5"}
+    stash = {conftest.PAST: None, conftest.SELECTION: SimpleNamespace(preset=selection)}
+    return SimpleNamespace(stash=stash, getoption=(defaults | options).get)
+
+
+def test_the_option_has_parts_compiled_in_any_preset_and_a_run_that_goes_on_has_its_own():
+    assert [conftest.effort(configured(preset)).compile_parts for preset in PRESETS] == [True, False, True]
+    assert conftest.effort(configured(**{"--parts": True})).compile_parts
+    with pytest.raises(PlanError, match="leave out --parts"):
+        conftest.interrupted_run(configured(**{"--parts": True, "--resume": "a run"}))
 
 
 def lacking(row):

@@ -11,7 +11,7 @@ import pytest
 import conftest
 from bench.cell import Cell
 from bench.record import Launch
-from bench.session import BenchSession, Order
+from bench.session import BenchSession, Order, whole_pairs
 from bench.suite import CellResult
 from results.csvfile import read_csv
 from results.journal import JOURNAL_NAME, Journal
@@ -195,7 +195,7 @@ def test_a_side_that_failed_for_good_ends_the_other_one(session):
 def test_a_run_that_goes_on_makes_the_last_pair_anew_unless_it_is_whole(made, kept):
     sides = {"A": A, "B": B}
     launches = [sides[side].columns() | {"number": int(number)} for side, number in made.split()]
-    assert conftest.whole_pairs(launches) == launches[:kept]
+    assert whole_pairs(launches) == launches[:kept]
 
 
 @pytest.fixture

@@ -51,6 +51,14 @@ def test_the_same_rows_make_the_same_bytes(tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+def test_a_published_roof_stands_there_with_its_source(tmp_path):
+    chip = [one | {"device": "NVIDIA H100 80GB HBM3 (driver 580.65)"} for one in a_run()]
+    plot_roofline(to_frame(with_limits(chip)), tmp_path / "roofline.svg")
+    text = (tmp_path / "roofline.svg").read_text()
+    assert "67.0 TFLOP/s (published for this chip)" in text
+    assert "Published: ml-engineering compute/accelerator/README.md" in text
+
+
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     with pytest.raises(ResultsError, match="run the workloads matmul, conv and stream"):
         plot_roofline(to_frame([row_of()]), tmp_path / "roofline.svg")
