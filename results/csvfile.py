@@ -1,6 +1,7 @@
 """Rows as CSV: the form that travels. What is read back equals what was written, and a spreadsheet runs nothing.
 
-UTF-8, line ends `\\n`, quotes only where needed, a header always, the columns of `results.row` in their order. Empty
+RFC 4180 in UTF-8: lines end in CRLF, quotes only where needed, a header always, the columns of `results.row` in their
+order. Empty
 is null; a number is the shortest text that reads back as the same float; text that a spreadsheet would take for a
 formula has an apostrophe in front.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from results.files import ResultsError, write_atomic
 from results.row import COLUMN, Column, Row, make_row
-from results.text import protect, restore
+from results.text import LINE_END, protect, restore
 
 REQUIRED = ("row_format", "workload", "phase", "backend", "status")
 """The columns without which a CSV is none of ours."""
@@ -24,7 +25,7 @@ _A = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
 def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
     """Writes the rows, each checked by `make_row`, as one file that is whole or absent."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    writer = csv.writer(text, lineterminator=LINE_END, quoting=csv.QUOTE_MINIMAL)
     writer.writerow(COLUMN)
     for row in rows:
         checked = make_row(**row)

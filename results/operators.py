@@ -13,7 +13,7 @@ from results.human import in_time_unit, significant, time_unit
 from results.layout import Cell, hanging, side_by_side
 from results.row import CELL_COLUMNS, Row, cell_of
 from results.run import Run
-from results.text import protect
+from results.text import LINE_END, protect
 
 CSV_COLUMNS = ("run_id", *CELL_COLUMNS, "kind", "name", "seconds_per_step", "calls_per_step", "share", "latency_p50_s")
 NOTE = (
@@ -161,7 +161,7 @@ def _without(found: Iterable[Operators], width: int) -> str:
 def write_operators_csv(run: Run, path: Path) -> None:
     """Writes one line for each operator of each cell, as `results.csvfile` writes rows."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=LINE_END)
     writer.writerow(CSV_COLUMNS)
     for one in operators_of(run):
         place = [one.row["run_id"], *cell_of(one.row)]

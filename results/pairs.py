@@ -20,7 +20,7 @@ from results.human import in_time_unit, time_unit
 from results.layout import Cell, side_by_side
 from results.row import CELL_COLUMNS
 from results.run import Run
-from results.text import protect
+from results.text import LINE_END, protect
 
 CONFIDENCE = 0.99
 RESOLUTION = 0.02
@@ -224,7 +224,7 @@ def _cells(one: Comparison) -> list[str]:
 def write_pairs(comparisons: Sequence[Comparison], path: Path) -> None:
     """Writes a line of CSV per comparison: the cell, both sides, the times in seconds, and what came of them."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=LINE_END)
     numbers = ("ratio", "low", "high", "n", "spread")
     header = (*SHARED, "a", "b", "metric", "a_s", "b_s", *numbers, "pairs_needed", "verdict", "reason")
     writer.writerow(header)

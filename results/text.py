@@ -4,6 +4,8 @@ import re
 
 TEXT_LIMIT = 32_767
 """Characters in a cell of a spreadsheet."""
+LINE_END = "\r\n"
+"""Of CSV (RFC 4180, section 2)."""
 
 # A spreadsheet takes a cell that begins like this for a formula (ASVS 1.2.10, CWE-1236). The leading apostrophes
 # are there so that `restore` can tell text that `protect` changed from text that began with an apostrophe itself.

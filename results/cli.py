@@ -1,0 +1,66 @@
+"""What the commands of `python -m results` share: runs in, tables out, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results.read import read_rows
+from results.row import Row
+from results.run import latest_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUNS = Path(__file__).resolve().parent / "runs"
+"""Where `pytest bench/` keeps its runs."""
+FORMS = ("csv", "json", "markdown")
+RUN_HELP = f"a run's folder, a journal, a CSV of results, or a folder of runs (default: the newest in {RUNS.name}/)"
+
+
+class Found(Exception):
+    """What `--fail-on` names was found: its text is printed as any other, and the exit status is 1."""
+
+
+def add_runs(parser: argparse.ArgumentParser, text: str = RUN_HELP) -> None:
+    """Adds RUN…, which `rows_of` reads."""
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help=text)
+
+
+def rows_of(paths: Sequence[Path]) -> tuple[Row, ...]:
+    """Returns the rows of the paths, of the newest run where there are none, after saying what was forgiven."""
+    rows, problems = read_rows(*(paths or [latest_run(RUNS)]))
+    note(problems)
+    return rows
+
+
+def note(problems: Sequence[str]) -> None:
+    """Says on stderr what was forgiven, or left out."""
+    for problem in problems:
+        print(f"note: {problem}", file=sys.stderr)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Adds --csv, --json and --markdown, which `write_outputs` serves."""
+    for form in FORMS:
+        parser.add_argument(f"--{form}", metavar="FILE", type=Path, help=f"also write the table as {form.upper()}")
+
+
+def write_outputs(frame: pd.DataFrame, options: argparse.Namespace) -> None:
+    """Writes the frame, tidy and in SI units, into the files that were asked for."""
+    from results.files import write_atomic
+    from results.frames import to_csv, to_json, to_markdown
+
+    for form, made in zip(FORMS, (to_csv, to_json, to_markdown), strict=True):
+        path = getattr(options, form)
+        if path is not None:
+            write_atomic(path, made(frame))
+
+
+def width() -> int:
+    """Returns how many characters a line has."""
+    return shutil.get_terminal_size((120, 40)).columns
