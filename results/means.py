@@ -1,0 +1,86 @@
+"""Geometric means of ratios: over the cells that both sides have, with their count and the missing ones by name.
+
+Only a geometric mean of ratios does not depend on which side is the baseline (Fleming & Wallace 1986, "How not to lie
+with statistics"); a mean of times over different sets of cells says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log
+
+import numpy as np
+import pandas as pd
+
+from results.table import POSITION, idle_labels, placed, ratios
+
+RESAMPLES = 2_000
+SEED = 1
+COLUMNS = ("label", "phase", "metric", "ratio", "ratio_low", "ratio_high", "cells", "missing", "missing_cells")
+
+
+def geometric_mean(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Returns the mean and a 95 % interval: the percentile bootstrap over cells, the same each time; None of one cell.
+
+    The interval says how much the mean depends on which cells were chosen, not how well each of them is known.
+    Raises ValueError without any value.
+    """
+    if not values:
+        raise ValueError("no ratio to take the mean of; expected at least one")
+    logs = np.array([log(value) for value in values])
+    if len(logs) == 1:
+        return exp(logs[0]), None, None
+    drawn = np.random.default_rng(SEED).choice(logs, (RESAMPLES, len(logs)))
+    low, high = np.percentile(drawn.mean(1), [2.5, 97.5])
+    return exp(logs.mean()), exp(low), exp(high)
+
+
+def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
+    """Returns, for each backend (label of `results.table.placed`) and phase, the geometric mean of `ratios`.
+
+    A line has the columns `COLUMNS`: `cells` are those with a ratio, `missing_cells` the others of which either side
+    has a row, in words. The baseline itself, and what computes nothing, have none.
+    """
+    rows = placed(frame)
+    found = ratios(frame, metric, baseline)
+    lines: list[dict[str, object]] = []
+    for label in found.columns[1:]:
+        if label in idle_labels(rows):
+            continue
+        for phase, column in found[label].groupby(level="phase"):
+            known = column.dropna()
+            missing = [_named(position) for position in column.index[column.isna()]]
+            mean = geometric_mean(known.tolist()) if len(known) else (None, None, None)
+            numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
+            counts = {"cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
+            lines.append({"label": label, "phase": phase, "metric": metric, **numbers, **counts})
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"ratio": "Float64"})
+
+
+def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
+    """Returns the geometric means of what `results.compare.compare` returned, by phase and metric.
+
+    A line has `COLUMNS` without `label`.
+    """
+    lines = []
+    for (phase, metric), group in compared.groupby(["phase", "metric"], sort=True):
+        known = group[group["ratio"].notna()]
+        without = group[group["ratio"].isna()]
+        missing = [_words(row) for row in without.to_dict("records")]
+        mean = geometric_mean(known["ratio"].tolist()) if len(known) else (None, None, None)
+        numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
+        counts = {"cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
+        lines.append({"phase": phase, "metric": metric, **numbers, **counts})
+    return pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "label"]).astype({"ratio": "Float64"})
+
+
+def _named(position: tuple[object, ...]) -> str:
+    """Returns a cell's workload and size, and batch and sequence, in words."""
+    return _words(dict(zip(POSITION, position, strict=True)))
+
+
+def _words(cell: dict[str, object]) -> str:
+    words = [str(cell["workload"]), str(cell["size"])]
+    words += [str(cell["backend"])] if "backend" in cell else []
+    words += [f"{name} {cell[name]}" for name in ("batch", "sequence") if pd.notna(cell[name])]  # type: ignore[call-overload]
+    return " ".join(words)
