@@ -51,6 +51,15 @@ def read_csv(path: Path) -> tuple[Row, ...]:
         raise ResultsError(f"{path}, line {reader.line_num}: {error}") from error
 
 
+def header_of(path: Path) -> tuple[str, ...]:
+    """Returns the names of the columns of a file that `write_csv` wrote. Raises ResultsError for any other."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return tuple(column.name for column in _columns(next(csv.reader(file, strict=True), [])))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ResultsError(f"{path}, line 1: {error}") from error
+
+
 def _columns(header: list[str]) -> list[Column]:
     if any(name not in header for name in REQUIRED):
         raise ValueError(f"this is no CSV of samestep; expected a header with {', '.join(REQUIRED)}")

@@ -1,0 +1,282 @@
+"""A folder of runs as a store: from many machines over many nights, append-only, merged by copying, no server.
+
+    STORE/…/RUN/journal.jsonl, results.csv     what was measured, never changed; at any depth
+    STORE/packed/*.parquet                     the same rows in columns: made by `pack`, can be thrown away
+
+`pack` reads each new run's `results.csv` with DuckDB and checks it as `make_row` would; a run that is wrong is left
+out, and said with file and line. A run whose CSV is missing is read from its journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.csvfile import header_of, read_csv
+from results.files import ResultsError
+from results.journal import JOURNAL_NAME, RUN_ID
+from results.row import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, ROW_FORMAT, SIGNED, VOCABULARIES
+from results.run import read_run
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+CSV_NAME = "results.csv"
+PACKED = "packed"
+SERIES_COLUMNS = ("machine", "machine_id", *CELL_COLUMNS, "workload_digest", "method_version")
+"""What makes a series: other hardware, other work or another method is another one; new software is a mark in it."""
+FILES_AT_ONCE = 500
+MEMORY = "1GiB"
+TYPES = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` did: runs and rows that are in now and were not before, and what was left out, with the reason."""
+
+    runs: int
+    rows: int
+    problems: tuple[str, ...]
+
+
+def run_folders(store: Path) -> tuple[Path, ...]:
+    """Returns the folders of all runs below the store, the oldest first; raises ResultsError where it is no folder.
+
+    A run that was copied to two places is there once: the first by path.
+    """
+    if not store.is_dir():
+        raise ResultsError(f"{store} is no folder; expected one with runs in it, at any depth")
+    found: dict[str, Path] = {}
+    for place, folders, files in os.walk(store):
+        folders.sort()
+        here = Path(place)
+        if RUN_ID.fullmatch(here.name) and not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
+            found.setdefault(here.name, here)
+            folders.clear()
+    return tuple(found[name] for name in sorted(found))
+
+
+def connect() -> DuckDBPyConnection:
+    """Returns a DuckDB in memory. Raises ResultsError where it is not installed."""
+    try:
+        import duckdb
+    except ModuleNotFoundError as error:
+        raise ResultsError(f"{error}: a packed store takes DuckDB: pip install -e '.[history]'") from error
+    connection = duckdb.connect()
+    connection.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
+    return connection
+
+
+def packed_files(store: Path | str) -> str | None:
+    """Returns what DuckDB's read_parquet takes for the store's packed rows, None where it has none.
+
+    A store that is an address (`s3://…`) is taken for a folder of Parquet files, as `packed` is.
+    """
+    if "://" in str(store):
+        return f"{str(store).rstrip('/')}/*.parquet"
+    folder = Path(store) / PACKED
+    return f"{folder}/*.parquet" if any(folder.glob("*.parquet")) else None
+
+
+def pack(store: Path) -> Packed:
+    """Adds the runs that are not in it yet to STORE/packed, as one Parquet file, and returns what came of it.
+
+    Rows are sorted by series, so that one series is in few places. Raises ResultsError where DuckDB is missing.
+    """
+    connection = connect()
+    known: set[str] = set()
+    if files := packed_files(store):
+        known = {
+            name for (name,) in connection.execute("SELECT DISTINCT run_id FROM read_parquet(?)", [files]).fetchall()
+        }
+    new = [folder for folder in run_folders(store) if folder.name not in known]
+    columns = ", ".join(f"{_name(column.name)} {TYPES[column.kind]}" for column in COLUMNS)
+    connection.execute(f"CREATE TABLE packing ({columns})")
+    problems: list[str] = []
+    for headed in _by_header(new, problems):
+        for batch in _batches(headed.files):
+            problems += _read_batch(connection, headed.names, batch)
+    for folder in new:
+        if not (folder / CSV_NAME).is_file():
+            problems += _read_journal(connection, folder)
+    (rows, runs) = connection.execute("SELECT count(*), count(DISTINCT run_id) FROM packing").fetchall()[0]
+    if rows:
+        _write(connection, Path(store) / PACKED, [folder.name for folder in new])
+    return Packed(runs, rows, tuple(problems))
+
+
+def series_sql() -> str:
+    """Returns the SQL that names a row's series: 16 hex digits, the same on every machine."""
+    texts = ", ".join(f"coalesce(CAST({_name(name)} AS VARCHAR), '')" for name in SERIES_COLUMNS)
+    return f"substr(sha256(concat_ws(chr(31), {texts})), 1, 16)"
+
+
+def series_of(row: dict[str, object]) -> str:
+    """Returns the same for a row of Python values."""
+    texts = ["" if row[name] is None else str(row[name]) for name in SERIES_COLUMNS]
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:16]
+
+
+def _write(connection: DuckDBPyConnection, folder: Path, runs: Sequence[str]) -> None:
+    """Writes the table as one file that is whole or absent, named by what is in it."""
+    folder.mkdir(exist_ok=True)
+    name = hashlib.sha256("\n".join(runs).encode()).hexdigest()[:12]
+    temporary, final = folder / f".{name}.tmp", folder / f"{runs[0][:15]}-{name}.parquet"
+    try:
+        connection.execute(
+            f"COPY (SELECT {series_sql()} AS series, CAST(substr(started_utc, 1, 10) AS DATE) AS night, * FROM packing"
+            f" ORDER BY series, night) TO '{_quoted(temporary)}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Headed:
+    """CSV files that have the same columns."""
+
+    names: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def _by_header(folders: Iterable[Path], problems: list[str]) -> Iterator[_Headed]:
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for folder in folders:
+        path = folder / CSV_NAME
+        if not path.is_file():
+            continue
+        try:
+            found.setdefault(header_of(path), []).append(path)
+        except ResultsError as error:
+            problems.append(f"left out: {error}")
+    for names, files in found.items():
+        yield _Headed(names, tuple(files))
+
+
+def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(files), FILES_AT_ONCE):
+        yield files[start : start + FILES_AT_ONCE]
+
+
+def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Sequence[Path]) -> list[str]:
+    """Adds the files' rows to the table; returns why some are left out, each with its file and line."""
+    import duckdb
+
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE texts AS {_texts_sql(names, files)}")
+        suspects = {name for (name,) in connection.execute(_suspects_sql(names)).fetchall()}
+    except duckdb.Error:
+        if len(files) == 1:
+            return _read_slowly(connection, files[0])
+        half = len(files) // 2
+        return _read_batch(connection, names, files[:half]) + _read_batch(connection, names, files[half:])
+    connection.execute("CREATE OR REPLACE TEMP TABLE suspects (filename VARCHAR)")
+    if suspects:
+        connection.executemany("INSERT INTO suspects VALUES (?)", [[name] for name in suspects])
+    values = ", ".join(_value_sql(name) for name in names)
+    targets = ", ".join(map(_name, names))
+    connection.execute(
+        f"INSERT INTO packing ({targets}) SELECT {values} FROM texts ANTI JOIN suspects USING (filename)"
+    )
+    return [problem for name in sorted(suspects) for problem in _read_slowly(connection, Path(name))]
+
+
+def _read_slowly(connection: DuckDBPyConnection, path: Path) -> list[str]:
+    """Adds the rows of a file that may be wrong, as `read_csv` sees it; returns why not, with its line."""
+    try:
+        rows = read_csv(path)
+        if wrong := {str(row["run_id"]) for row in rows} - {path.parent.name}:
+            raise ResultsError(f"{path}: it has rows of {', '.join(sorted(wrong))}; expected those of its folder's run")
+    except ResultsError as error:
+        return [f"left out: {error}"]
+    _insert(connection, rows)
+    return []
+
+
+def _read_journal(connection: DuckDBPyConnection, folder: Path) -> list[str]:
+    try:
+        run = read_run(folder)
+    except ResultsError as error:
+        return [f"left out: {error}"]
+    _insert(connection, run.rows)
+    return list(run.problems)
+
+
+def _insert(connection: DuckDBPyConnection, rows: Sequence[dict[str, Any]]) -> None:
+    marks = ", ".join("?" for _ in COLUMNS)
+    if rows:
+        connection.executemany(f"INSERT INTO packing VALUES ({marks})", [list(row.values()) for row in rows])
+
+
+def _texts_sql(names: Sequence[str], files: Sequence[Path]) -> str:
+    """Returns the SQL that reads files of one header as text."""
+    columns = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
+    listed = ", ".join(f"'{_quoted(file)}'" for file in files)
+    return (
+        f"SELECT * FROM read_csv([{listed}], header = true, auto_detect = false, columns = {{{columns}}},"
+        " delim = ',', quote = '\"', escape = '\"', nullstr = '', filename = true, strict_mode = true)"
+    )
+
+
+def _suspects_sql(names: Sequence[str]) -> str:
+    """Returns the SQL that names the files in which `make_row` would refuse something."""
+    wrong = [
+        f"row_format IS DISTINCT FROM '{ROW_FORMAT}'",
+        "run_id IS DISTINCT FROM parse_filename(parse_dirpath(filename))",
+    ]
+    wrong += [f"{name} IS NULL" for name in ("workload", "phase", "backend", "status")]
+    wrong += ["started_utc IS NULL", "try_cast(substr(started_utc, 1, 10) AS DATE) IS NULL"]
+    for name in names:
+        wrong += _wrong_sql(name)
+    numbers = [name for name in MEASURED if name in names]
+    given = " OR ".join(f"{_name(name)} IS NOT NULL" for name in numbers)
+    wrong += [f"(status != 'ok' AND (reason IS NULL OR {given}))"]
+    wrong += [
+        "(status = 'ok' AND (verification IS NULL OR NOT coalesce(try_cast(latency_p50_s AS DOUBLE) > 0, false)))"
+    ]
+    wrong += [
+        f"(try_cast(latency_{end}_s AS DOUBLE) {sign} try_cast(latency_p50_s AS DOUBLE))"
+        for end, sign in (("min", ">"), ("max", "<"))
+        if f"latency_{end}_s" in names
+    ]
+    cell = ", ".join(_name(name) for name in CELL_COLUMNS if name in names)
+    return (
+        f"SELECT DISTINCT filename FROM texts WHERE {' OR '.join(wrong)}"
+        f" UNION SELECT filename FROM texts GROUP BY filename, {cell} HAVING count(*) > 1"
+    )
+
+
+def _wrong_sql(name: str) -> list[str]:
+    """Returns the conditions under which a column's text is none of its values."""
+    column, quoted = COLUMN[name], _name(name)
+    if column.kind == "text":
+        known = VOCABULARIES.get(name)
+        allowed = "" if known is None else ", ".join(f"'{word}'" for word in known)
+        return [f"({quoted} NOT IN ({allowed}))"] if allowed else []
+    if column.kind == "boolean":
+        return [f"({quoted} NOT IN ('true', 'false'))"]
+    cast = f"try_cast({quoted} AS {TYPES[column.kind]})"
+    finite = "" if column.kind == "integer" else f" OR NOT isfinite({cast})"
+    negative = "" if name in SIGNED else f" OR {cast} < 0"
+    return [f"({quoted} IS NOT NULL AND ({cast} IS NULL{finite}{negative}))"]
+
+
+def _value_sql(name: str) -> str:
+    """Returns the SQL of a column's value, text without the apostrophe of `results.text.protect`."""
+    if COLUMN[name].kind == "text":
+        quoted = _name(name)
+        return f"CASE WHEN regexp_matches({quoted}, '^''+\\s*[=+@\\t\\r-]') THEN substr({quoted}, 2) ELSE {quoted} END"
+    return f"CAST({_name(name)} AS {TYPES[COLUMN[name].kind]})"
+
+
+def _name(name: str) -> str:
+    return f'"{name}"'
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
