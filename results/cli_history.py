@@ -1,0 +1,147 @@
+"""python -m results history and pack: what changed over the nights, and the store in columns."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.cli import RUNS, Found, add_outputs, note, width, write_outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.history import History
+
+FAIL_ON = ("new", "open")
+STORE_HELP = f"a folder with runs in it, at any depth, or the address of packed ones (default: {RUNS.name}/)"
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the commands to a parser's subparsers."""
+    parser = commands.add_parser("history", help="what changed over the nights, and what is missing")
+    parser.set_defaults(made_by=_history)
+    parser.add_argument("store", metavar="STORE", nargs="?", default=str(RUNS), help=STORE_HELP)
+    parser.add_argument("--window", metavar="N", type=int, default=90, help="how many nights to look at (default: 90)")
+    parser.add_argument(
+        "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
+    )
+    parser.add_argument("--acknowledged", metavar="FILE", type=Path, help="default: acknowledged.csv in the store")
+    parser.add_argument("--series", metavar="ID", help="in place of it all, every row of one series")
+    parser.add_argument(
+        "--fail-on", choices=FAIL_ON, help="exit status 1 if a regression was confirmed tonight, or is open"
+    )
+    add_outputs(parser)
+    packing = commands.add_parser("pack", help="put new runs of a store into columns (Parquet), for large ones")
+    packing.set_defaults(made_by=_pack)
+    packing.add_argument("store", metavar="STORE", nargs="?", default=str(RUNS), help=STORE_HELP)
+
+
+def _pack(options: argparse.Namespace) -> str:
+    from results.store import PACKED, pack
+
+    done = pack(Path(options.store))
+    note(done.problems)
+    return f"{done.rows:,} rows of {done.runs:,} runs were added to {Path(options.store) / PACKED}"
+
+
+def _history(options: argparse.Namespace) -> str:
+    """Returns the text of `history`, after writing its files; raises Found where --fail-on says so."""
+    if options.series is not None:
+        return _series(options)
+    if options.window < 2:
+        raise ValueError(f"--window is {options.window}; expected 2 nights or more")
+
+    from results.history import history
+
+    found = history(options.store, options.window, options.until, options.acknowledged)
+    note(found.problems)
+    write_outputs(found.alarms, options)
+    text = render_history(found, str(options.store), width())
+    bad = found.alarms["is_open"] & (found.alarms["is_new"] if options.fail_on == "new" else True)
+    if options.fail_on is not None and bad.any():
+        raise Found(text)
+    return text
+
+
+def _series(options: argparse.Namespace) -> str:
+    from results.human import in_time_unit, rate, time_unit
+    from results.nights import series_rows
+    from results.terminal import table
+
+    rows = series_rows(options.store, options.series)
+    write_outputs(rows, options)
+    lines = []
+    for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
+        latency, samples = row["latency_p50_s"], row["throughput_samples_per_s"]
+        numbers = ["-", "-"] if latency is None else [in_time_unit(latency, time_unit([latency])), rate(samples) + "/s"]
+        lines.append(
+            [
+                f"{row['night']:%Y-%m-%d}",
+                row["run_id"],
+                *numbers,
+                row["status"],
+                row["quality"] or "",
+                row["software_id"] or "",
+            ]
+        )
+    header = ["night", "run", "latency", "throughput", "status", "quality", "software"]
+    return table(f"Series {options.series}", header, lines, width(), right=("latency", "throughput"))
+
+
+def render_history(found: History, store: str, columns: int) -> str:
+    """Returns the history for a terminal: new regressions, open ones, improvements, and what is missing."""
+    nights, alarms = found.nights, found.alarms
+    runs = nights.rows["run_id"].nunique()
+    heading = (
+        f"{store}: {runs} runs, {len(found.missing_machines)} machines, {len(nights.series)} series,"
+        f" nights {nights.nights[0]} to {nights.nights[-1]}"
+    )
+    kinds = {
+        "New regressions": alarms[alarms["is_open"] & alarms["is_new"]],
+        "Open regressions": alarms[alarms["is_open"] & ~alarms["is_new"].astype(bool)],
+        "Acknowledged": alarms[alarms["acknowledged"].notna()],
+        "Faster than before": alarms[alarms["direction"] == "faster"],
+    }
+    blocks = [heading]
+    for title, kind in kinds.items():
+        blocks += [_alarms(title, kind, columns)] if len(kind) else [f"{title}: none"]
+    return "\n\n".join([*blocks, *_missing(found, columns)])
+
+
+def _alarms(title: str, found: pd.DataFrame, columns: int) -> str:
+    """Returns a table of alarms, group after group."""
+    from results.terminal import share, table
+
+    lines = []
+    for group, alarms in found.groupby("group", sort=True):
+        for number, row in enumerate(alarms.sort_values("ratio", ascending=False).to_dict("records")):
+            what = f"{row['workload']} {row['phase']} {row['backend']} {row['metric']}"
+            first = [group, row["cause"]] if number == 0 else ["", ""]
+            lines.append([*first, what, share(row["ratio"]), str(row["began"]), row["alarm_id"]])
+    header = ["since", "cause", "what", "time", "began", "alarm"]
+    counts = f"{len(found)} in {found['group'].nunique()} groups that share a cause"
+    return table(f"{title}: {counts}", header, lines, columns, right=("time",))
+
+
+def _missing(found: History, columns: int) -> list[str]:
+    """Returns what is missing: machines that were away tonight, nights, cells."""
+    from results.terminal import table
+
+    machines = found.missing_machines.to_dict("records")
+    said = [
+        f"Missing: {row['machine']} did not run in the newest night; its last was {row['last_night']}"
+        for row in machines
+        if row["is_away"]
+    ]
+    said += [
+        f"Missing nights: {row['machine']} {row['missed']} since its first, of late {row['missed_nights']}"
+        for row in machines
+        if row["missed"]
+    ]
+    cells = found.missing_cells
+    names = ["machine", "cell", "status", "reason"]
+    lines = [[str(value) for value in row] for row in cells[names].to_numpy().tolist()]
+    title = f"Cells that had a number in the run before: {len(cells)}"
+    return ["\n".join(said)] * bool(said) + [table(title, names, lines, columns)] * bool(lines)

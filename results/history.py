@@ -1,0 +1,245 @@
+"""What changed over the nights, and whether it is real: alarms in groups that share a cause, and what is missing."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from results.detect import alarms
+from results.files import ResultsError
+from results.nights import METRICS, WINDOW, Nights, read_nights, rows_of_runs
+from results.render import CONTROL_PREFIX
+from results.row import CELL_COLUMNS
+from results.text import restore
+
+ACKNOWLEDGED = "acknowledged.csv"
+ACKNOWLEDGED_COLUMNS = ("alarm_id", "day", "by", "note")
+NEAR = 3
+"""Nights by which the begin of a shift may be estimated anew, and still be the same alarm."""
+TOGETHER = 1
+"""Nights by which the alarms of one cause may lie apart."""
+SHARED = 3
+"""Alarms of a machine in a night, or of its backend, that are said as one."""
+ALARM_COLUMNS = (
+    "alarm_id",
+    "direction",
+    "is_new",
+    "is_open",
+    "acknowledged",
+    "group",
+    "cause",
+    "ratio",
+    "began",
+    "raised",
+    "kind",
+    "p_value",
+    "metric",
+    "series",
+    "machine",
+    *CELL_COLUMNS,
+    "run_before",
+    "run_after",
+)
+
+
+@dataclass(frozen=True)
+class History:
+    """The nights of a store, its alarms (a line each, `ALARM_COLUMNS`), and the machines and cells that are missing.
+
+    `ratio` of an alarm is the time after over the time before: 1.05 is 5 % slower. `is_new`: it could be raised in the
+    newest night and not before. `is_open`: it is slower, nobody acknowledged it, and the series did not recover.
+    """
+
+    nights: Nights
+    alarms: pd.DataFrame
+    missing_machines: pd.DataFrame
+    missing_cells: pd.DataFrame
+    problems: tuple[str, ...]
+
+
+def history(
+    store: Path | str, window: int = WINDOW, until: date | None = None, acknowledged: Path | None = None
+) -> History:
+    """Returns what the last `window` nights of the store say, up to `until` or its newest night.
+
+    `acknowledged` is a CSV with `ACKNOWLEDGED_COLUMNS` (by default STORE/acknowledged.csv, where there is one).
+    Raises ResultsError for a store without runs, and for a file of acknowledgements that is none.
+    """
+    nights = read_nights(store, window, until)
+    if acknowledged is None and "://" not in str(store) and (Path(store) / ACKNOWLEDGED).is_file():
+        acknowledged = Path(store) / ACKNOWLEDGED
+    known = {} if acknowledged is None else read_acknowledged(acknowledged)
+    found = _grouped(_acknowledged(_alarms(nights), known))
+    return History(nights, found, missing_machines(nights), missing_cells(store, nights), nights.problems)
+
+
+def read_acknowledged(path: Path) -> dict[str, str]:
+    """Returns who acknowledged which alarm, and why, by its id. Raises ResultsError with the line for a wrong one."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if tuple(reader.fieldnames or ()) != ACKNOWLEDGED_COLUMNS:
+                raise ResultsError(
+                    f"{path}: its columns are {reader.fieldnames}; expected {', '.join(ACKNOWLEDGED_COLUMNS)}"
+                )
+            found = {}
+            for row in reader:
+                if not all(row[name] for name in ACKNOWLEDGED_COLUMNS) or len(row["alarm_id"].split("-")) != 3:
+                    raise ResultsError(
+                        f"{path}, line {reader.line_num}: expected an alarm's id, a day, a name and a note"
+                    )
+                found[row["alarm_id"]] = f"{row['day']} {restore(row['by'])}: {restore(row['note'])}"
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ResultsError(f"cannot read the acknowledgements in {path}: {error}") from error
+    return found
+
+
+def _alarms(nights: Nights) -> pd.DataFrame:
+    """Returns a line per alarm of any metric, without what `_acknowledged` and `_grouped` add."""
+    found = []
+    for metric in METRICS:
+        names, x = nights.matrix(metric)
+        found += [(metric, names[alarm.series], alarm) for alarm in alarms(x)]
+    runs = _runs(nights, {name for _, name, _ in found})
+    lines: list[dict[str, Any]] = []
+    for metric, name, alarm in found:
+        cell, began, raised = nights.series.loc[name], nights.nights[alarm.began], nights.nights[alarm.raised]
+        before = max((night for night in runs[name] if night < began), default=None)
+        lines.append(
+            {
+                "alarm_id": f"{name}-{metric}-{began:%Y%m%d}",
+                "direction": alarm.direction,
+                "is_new": raised == nights.nights[-1],
+                "recovered": alarm.recovered,
+                "ratio": alarm.ratio,
+                "began": began,
+                "raised": raised,
+                "kind": alarm.kind,
+                "p_value": alarm.p_value,
+                "metric": metric,
+                "series": name,
+                "machine": cell["machine"],
+                **{column: cell[column] for column in CELL_COLUMNS},
+                "run_before": None if before is None else runs[name][before][0],
+                "run_after": runs[name][began][0],
+                "same_software": before is not None and runs[name][before][1] == runs[name][began][1],
+            }
+        )
+    return pd.DataFrame(lines, columns=[*ALARM_COLUMNS, "recovered", "same_software"])
+
+
+def _runs(nights: Nights, names: set[str]) -> dict[str, dict[date, tuple[str, str]]]:
+    """Returns the last run of each night and its software, by series."""
+    rows = nights.rows[nights.rows["series"].isin(names)].sort_values("run_id")
+    found: dict[str, dict[date, tuple[str, str]]] = {}
+    for name, night, run, software in zip(
+        *(rows[c] for c in ("series", "night", "run_id", "software_id")), strict=True
+    ):
+        found.setdefault(name, {})[night.date()] = str(run), str(software)
+    return found
+
+
+def _acknowledged(found: pd.DataFrame, known: dict[str, str]) -> pd.DataFrame:
+    """Returns the alarms with who acknowledged them, and whether they are open."""
+    notes = []
+    for alarm_id in found["alarm_id"]:
+        series, metric, day = alarm_id.split("-")
+        said = [
+            note
+            for other, note in known.items()
+            if other.split("-")[:2] == [series, metric] and abs(_days(day, other.split("-")[2])) <= NEAR
+        ]
+        notes.append(said[0] if said else None)
+    found = found.assign(acknowledged=pd.Series(notes, index=found.index, dtype=object))
+    slower = found["direction"].eq("slower")
+    return found.assign(is_open=slower & found["acknowledged"].isna() & ~found["recovered"].astype(bool))
+
+
+def _days(one: str, other: str) -> int:
+    return (date.fromisoformat(one) - date.fromisoformat(other)).days
+
+
+def _grouped(found: pd.DataFrame) -> pd.DataFrame:
+    """Returns the alarms with their group and its cause.
+
+    Alarms of a machine in a night (and those beside it) are one group where its control moved as well, or several
+    backends did; else those of one backend are. The cause is what is known of it, not what is likely.
+    """
+    groups, causes = pd.Series("", index=found.index), pd.Series("", index=found.index)
+    for machine, of_machine in found.sort_values("began", kind="stable").groupby("machine", sort=True):
+        for near in _by_night(of_machine):
+            day = near["began"].min()
+            control = near[near["workload"].str.startswith(CONTROL_PREFIX)]
+            same = near[near["direction"].isin(control["direction"])]
+            many = near["backend"].nunique() > 1 and len(near) >= SHARED
+            for backend, of_backend in near.groupby("backend", sort=True):
+                whole = many or of_backend.index.isin(same.index).any()
+                groups[of_backend.index] = f"{machine} {day}" + ("" if whole else f" {backend}")
+                causes[of_backend.index] = _cause(of_backend, not same.empty)
+    shown = ~found["workload"].astype("string").str.startswith(CONTROL_PREFIX).fillna(False).astype(bool)
+    return found.assign(group=groups, cause=causes)[shown].drop(columns=["recovered", "same_software"])
+
+
+def _by_night(found: pd.DataFrame) -> list[pd.DataFrame]:
+    """Returns the alarms of a machine, in order, apart where more than `TOGETHER` nights lie between them."""
+    gaps = found["began"].map(date.toordinal).diff().fillna(0) > TOGETHER
+    return [part for _, part in found.groupby(gaps.cumsum())]
+
+
+def _cause(alarms_of_one: pd.DataFrame, control_moved: bool) -> str:
+    if control_moved:
+        return "the machine: its control moved as well"
+    if not alarms_of_one["same_software"].all():
+        return "software changed between the two runs"
+    return "unknown: same machine, same software"
+
+
+def missing_machines(nights: Nights) -> pd.DataFrame:
+    """Returns a line per machine: when it ran last, how many nights it missed since its first, and if it is away."""
+    found = []
+    for machine, ran in nights.machines().groupby("machine", sort=True, observed=True):
+        days = {night.date() for night in ran["night"]}
+        first, last = min(days), max(days)
+        missed = [night for night in nights.nights if night >= first and night not in days]
+        found.append(
+            {
+                "machine": str(machine),
+                "is_away": last < nights.nights[-1],
+                "last_night": last,
+                "nights": len(days),
+                "missed": len(missed),
+                "missed_nights": ", ".join(f"{night:%Y-%m-%d}" for night in missed[-10:]),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
+    """Returns the cells that had a number in a machine's run before its newest, and have none in that, with the reason.
+
+    A cell that is not in the newest run at all was renamed, or left out: `not in the run`.
+    """
+    found: list[dict[str, Any]] = []
+    for machine, ran in nights.machines().groupby("machine", sort=True, observed=True):
+        runs = sorted(ran["run_id"])[-2:]
+        if len(runs) < 2:
+            continue
+        rows = rows_of_runs(store, runs)
+        rows = rows[rows["variant"].isna()]
+        keys = [name for name in CELL_COLUMNS if name != "variant"]
+        texts = rows[keys].astype("string").fillna("").agg(" ".join, axis=1).str.replace(r" +", " ", regex=True)
+        before, now = (rows[rows["run_id"] == run].assign(cell=texts) for run in runs)
+        had = before[before["status"].eq("ok").fillna(False)]
+        has = dict(zip(now["cell"], zip(now["status"], now["reason"], strict=True), strict=True))
+        for cell in had["cell"]:
+            status, reason = has.get(cell, ("not in the run", "renamed, or left out"))
+            if status != "ok":
+                found.append(
+                    {"machine": str(machine), "run_id": runs[1], "cell": cell, "status": status, "reason": reason}
+                )
+    return pd.DataFrame(found, columns=["machine", "run_id", "cell", "status", "reason"])
