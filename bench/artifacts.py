@@ -64,12 +64,13 @@ def make_parameters(workload: Workload, phase: str, folder: Path, inputs: Mappin
 
 
 def make_batches(workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Made:
-    """Writes `batches.safetensors`; returns the workload's digest."""
+    """Writes `batches.safetensors`; returns the workload's digests."""
     batches = data.make_batches(workload)
     flat = {f"{i}.{name}": array for i, batch in enumerate(batches) for name, array in batch.items()}
     save_file(flat, folder / "batches.safetensors")
     parameters = map_arrays(inputs["parameters"] / "parameters.safetensors")
-    return {"workload_digest": data.digest(workload, parameters, batches)}
+    digests = data.digest(workload, parameters, batches), data.model_digest(workload, parameters)
+    return dict(zip(("workload_digest", "model_digest"), digests, strict=True))
 
 
 def make_expected(workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Made:

@@ -88,7 +88,7 @@ class Suite:
             entries = self.entries(cell, workload, adapter)
         except ArtifactError as error:
             return to_launch(cell, known, error.outcome)
-        known["workload_digest"] = entries["batches"].made["workload_digest"]
+        known |= {name: entries["batches"].made[name] for name in ("workload_digest", "model_digest")}
         known["artifacts_s"] = sum(entry.seconds for entry in entries.values())
         found = to_launch(cell, known, self._launch(cell, adapter, entries))
         if found.columns["reason_code"] == "device_lost":

@@ -36,8 +36,8 @@ PRIOR_RUNS = 8
 
 MATCHED = ("workload", "size", "phase", "backend", "device_index", "precision", "batch", "sequence", "threads")
 """What two rows must have in common, in this order."""
-ACROSS = ("backend", "device_index", "precision", "threads")
-"""What they may differ in where that is asked for."""
+ACROSS = ("backend", "device_index", "precision", "threads", "batch")
+"""What they may differ in where that is asked for. Of two batch sizes the throughput is compared, sample by sample."""
 METRICS = ("latency_p50_s", "throughput_samples_per_s")
 VERDICTS = ("faster", "slower", "same", "unclear", "not comparable")
 COLUMNS = (
@@ -79,7 +79,8 @@ def compare(
     `before` and `after` are in SI units; `ratio` is how many times as fast `after` is, with its 99 % interval.
     `verdict` is one of `VERDICTS`, and `reason` says why rows are not comparable: their `workload_digest` or
     `method_version` differs, one has no number or is not there. Throughput of a serial step is its latency again, and
-    is left out. `across` names columns of `ACROSS` in which the sides may differ; `spread` is the standard deviation
+    is left out. `across` names columns of `ACROSS` in which the sides may differ (where that is the batch, it is the
+    `model_digest` that must be equal, and throughput alone that is compared); `spread` is the standard deviation
     of ln v from run to run that is assumed (by default 1 %, and 5 % where a number is degraded).
     Raises ValueError for an unknown column, a metric that is neither time nor rate, or a spread that is not positive.
     """
@@ -90,6 +91,10 @@ def compare(
             raise ValueError(f"{metric} is neither a time nor a rate of a row, so nothing is so many times as fast")
     if spread is not None and not 0 < spread < 1:
         raise ValueError(f"spread is {spread}; expected a share between 0 and 1, such as 0.02")
+    if "batch" in across:
+        metrics = [metric for metric in metrics if is_rate(metric)]
+        if not metrics:
+            raise ValueError("across batch sizes only rates per sample compare; expected a metric per second")
     keys = [name for name in MATCHED if name not in across]
     sides = [_by_cell(side, keys) for side in (before, after)]
     lines: list[dict[str, object]] = []
@@ -183,8 +188,9 @@ def _why_not(rows: Sequence[pd.DataFrame | None], good: Sequence[pd.DataFrame | 
         if several:
             return f"{name}: several {' and '.join(several)} ({_said(verified, several[0])}); expected one on each side"
     both = pd.concat([side for side in good if side is not None])
-    for name, words in (("workload_digest", "other work"), ("method_version", "measured by another method")):
-        if both[name].nunique(dropna=False) > 1:
+    digest = "model_digest" if "batch" in across else "workload_digest"
+    for name, words in ((digest, "other work"), ("method_version", "measured by another method")):
+        if both[name].nunique(dropna=False) > 1 or (name == "model_digest" and both[name].isna().any()):
             return f"{words}: {name} {' and '.join(sorted(both[name].fillna('none').unique()))}"
     return ""
 

@@ -146,6 +146,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("published_bandwidth_utilisation", "1", "throughput_bytes_per_s of the published bandwidth."),
     _number("times_bound", "1", "What was reached, relative to the highest peak known: over 1.1 is `suspicious`."),
     _text("workload_digest", "Digest of parameters, inputs, sizes and hyperparameters."),
+    _text("model_digest", "The same without the batch and its inputs: samples of any batch cost the same arithmetic."),
     _text("optimizer", "The update rule with its hyperparameters."),
     _text("operators_reason", "Why there is no time by operator, where it was asked for."),
     _text("requested", "JSON: what was asked for (device, precision, threads)."),

@@ -7,6 +7,7 @@ has a generator of its own, seeded by its name, so that adding a tensor changes 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -55,8 +56,22 @@ def digest(workload: Workload, parameters: Arrays, batches: list[dict[str, NDArr
 
     Two rows may be compared only where it is equal.
     """
-    running = hashlib.sha256(workload.canonical().encode())
-    for arrays in (parameters, *batches):
+    return _digest(workload.canonical(), parameters, *batches)
+
+
+def model_digest(workload: Workload, parameters: Arrays) -> str:
+    """Returns 16 hex digits over the same without the batch: equal where samples cost the same arithmetic.
+
+    Two rows of different batch sizes may be compared, sample by sample, only where it is equal.
+    """
+    described = workload.description()
+    kept = {name: value for name, value in described.items() if name not in ("batch", "inputs", "n_batches")}
+    return _digest(json.dumps(kept, sort_keys=True, separators=(",", ":")), parameters)
+
+
+def _digest(text: str, *named: Arrays) -> str:
+    running = hashlib.sha256(text.encode())
+    for arrays in named:
         for name in sorted(arrays):
             running.update(name.encode())
             running.update(np.ascontiguousarray(arrays[name]).data)
