@@ -142,7 +142,7 @@ def _read_fresh(folders: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]
         problems += forgiven
     frame = to_frame(rows)
     frame["series"] = pd.Series([series_of(row) for row in rows], dtype="string")
-    frame["night"] = pd.to_datetime(frame["started_utc"].str.slice(0, 10)).astype("datetime64[us]")
+    frame["night"] = pd.to_datetime(frame["run_id"].str.slice(0, 8), format="%Y%m%d").astype("datetime64[us]")
     return frame, tuple(problems)
 
 

@@ -29,6 +29,8 @@ CSV_NAME = "results.csv"
 PACKED = "packed"
 SERIES_COLUMNS = ("machine", "machine_id", *CELL_COLUMNS, "workload_digest", "method_version")
 """What makes a series: other hardware, other work or another method is another one; new software is a mark in it."""
+NIGHT = "CAST(strptime(substr(run_id, 1, 8), '%Y%m%d') AS DATE)"
+"""The UTC day on which a run began, as its id says."""
 FILES_AT_ONCE = 500
 MEMORY = "1GiB"
 TYPES = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
@@ -128,7 +130,7 @@ def _write(connection: DuckDBPyConnection, folder: Path, runs: Sequence[str]) ->
     temporary, final = folder / f".{name}.tmp", folder / f"{runs[0][:15]}-{name}.parquet"
     try:
         connection.execute(
-            f"COPY (SELECT {series_sql()} AS series, CAST(substr(started_utc, 1, 10) AS DATE) AS night, * FROM packing"
+            f"COPY (SELECT {series_sql()} AS series, {NIGHT} AS night, * FROM packing"
             f" ORDER BY series, night) TO '{_quoted(temporary)}' (FORMAT parquet, COMPRESSION zstd)"
         )
         temporary.replace(final)
@@ -230,7 +232,6 @@ def _suspects_sql(names: Sequence[str]) -> str:
         "run_id IS DISTINCT FROM parse_filename(parse_dirpath(filename))",
     ]
     wrong += [f"{name} IS NULL" for name in ("workload", "phase", "backend", "status")]
-    wrong += ["started_utc IS NULL", "try_cast(substr(started_utc, 1, 10) AS DATE) IS NULL"]
     for name in names:
         wrong += _wrong_sql(name)
     numbers = [name for name in MEASURED if name in names]

@@ -1,0 +1,226 @@
+"""Two sides: a ratio only between equal work, an interval that knows how many runs it has, a verdict in words."""
+
+import math
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from results.__main__ import main
+from results.compare import ALIKE, LEAST, Value, compare, ratio_of, sides_of, student, value_of
+from results.table import to_frame
+from tests.fakes.rows import idle_row, row_of
+from tests.fakes.runs import FIRST, rows_of_run, write_run
+
+BEFORE = [
+    row_of(),
+    row_of(backend="jax_cpu"),
+    row_of(backend="openvino_cpu"),
+    row_of("refused", backend="onnxruntime_cpu"),
+    idle_row(),
+]
+
+
+def only(frame):
+    (line,) = frame.to_dict("records")
+    return line
+
+
+def compared(before, after, **options):
+    return compare(to_frame(before), to_frame(after), **options)
+
+
+def test_a_ratio_is_how_many_times_as_fast_whatever_the_metric():
+    found = compared([row_of()], [row_of(latency_p50_s=0.5e-3, throughput_samples_per_s=8000.0)])
+    assert found["metric"].tolist() == ["latency_p50_s", "throughput_samples_per_s"]
+    assert found["ratio"].tolist() == pytest.approx([2, 2])
+    assert found["verdict"].tolist() == ["faster", "faster"]
+    assert found["before"].tolist() == pytest.approx([1e-3, 4000])
+    back = compared([row_of(latency_p50_s=0.5e-3)], [row_of()], metrics=["latency_p50_s"])
+    assert only(back)["ratio"] == pytest.approx(0.5)
+    assert only(back)["verdict"] == "slower"
+
+
+def test_the_throughput_of_a_serial_step_is_its_latency_again():
+    serial = row_of(throughput_mode="serial")
+    assert compared([serial], [serial])["metric"].tolist() == ["latency_p50_s"]
+    assert len(compared([serial], [row_of(throughput_mode="queued")])) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"workload_digest": "d2"}, "other work: workload_digest d1 and d2"),
+        ({"method_version": "3"}, "measured by another method: method_version 3 and none"),
+        ({"verification": "not applicable"}, "not there after"),
+    ],
+)
+def test_what_is_not_the_same_work_has_no_ratio(changes, reason):
+    line = only(compared([row_of()], [row_of(**changes)]))
+    assert (line["verdict"], line["reason"]) == ("not comparable", reason)
+    assert pd.isna(line["ratio"])
+
+
+def test_a_cell_without_a_number_says_why():
+    line = only(compared([row_of()], [row_of("refused", reason="does not wait")]))
+    assert (line["verdict"], line["reason"]) == ("not comparable", "after: refused: does not wait")
+    line = only(compared([], [row_of()]))
+    assert line["reason"] == "not there before"
+
+
+@pytest.mark.parametrize("name", ["threads", "precision", "backend"])
+def test_rows_that_differ_are_compared_only_when_that_is_asked_for(name):
+    other = {"threads": 1, "precision": "bf16", "backend": "jax_cpu"}[name]
+    sides = [row_of()], [row_of(**{name: other})]
+    assert set(compared(*sides)["verdict"]) == {"not comparable"}
+    asked = compared(*sides, across=[name])
+    assert asked["ratio"].tolist() == pytest.approx([1, 1])
+    assert asked[name].tolist() == [f"{row_of()[name]} → {other}"] * 2
+
+
+def test_batches_compare_sample_by_sample_where_the_model_is_the_same():
+    before = [row_of(model_digest="m", workload_digest="a")]
+    after = row_of(model_digest="m", workload_digest="b", batch=8, latency_p50_s=2e-3, throughput_samples_per_s=4400.0)
+    found = only(compared(before, [after], across=["batch"]))
+    assert (found["metric"], found["batch"]) == ("throughput_samples_per_s", "4 → 8")
+    assert found["ratio"] == pytest.approx(1.1)
+    other = only(compared(before, [{**after, "model_digest": "n"}], across=["batch"]))
+    assert other["reason"] == "other work: model_digest m and n"
+    unknown = only(compared([row_of()], [row_of(batch=8)], across=["batch"]))
+    assert unknown["verdict"] == "not comparable"
+    with pytest.raises(ValueError, match="only rates"):
+        compared(before, [after], across=["batch"], metrics=["latency_p50_s"])
+
+
+def test_several_rows_on_one_side_of_what_is_asked_across_are_refused():
+    found = only(compared([row_of(), row_of(threads=1)], [row_of(threads=4)], across=["threads"]))
+    assert found["reason"] == "before: several threads (1, 2); expected one on each side"
+
+
+def test_what_cannot_be_asked_for():
+    for options, message in (
+        ({"across": ["workload"]}, "cannot compare across workload"),
+        ({"metrics": ["batch"]}, "neither a time nor a rate"),
+        ({"spread": 0.0}, "between 0 and 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compared([row_of()], [row_of()], **options)
+
+
+def test_null_and_the_sides_of_an_ab_enter_no_comparison():
+    assert compared([idle_row()], [idle_row()]).empty
+    assert compared([row_of(variant="A: base")], [row_of(variant="A: base")]).empty
+
+
+def test_students_quantile_is_that_of_scipy():
+    for freedom in (8, 16, 20, 40, 200):
+        assert student(0.99, freedom) == pytest.approx(stats.t.ppf(0.995, freedom), rel=3e-4)
+
+
+def runs_of(logs, quality="valid"):
+    rows = [
+        row_of(run_id=f"20261123T1259{number:02d}Z-machine-1a2b", latency_p50_s=math.exp(x), quality=quality)
+        for number, x in enumerate(logs)
+    ]
+    return to_frame(rows)
+
+
+def test_one_run_is_as_uncertain_as_is_assumed_and_many_as_they_vary():
+    one = value_of(runs_of([0.0]), "latency_p50_s")
+    assert one == Value(0.0, pytest.approx(0.01), 1)
+    assert value_of(runs_of([0.0], "degraded"), "latency_p50_s").error == pytest.approx(0.05)
+    assert value_of(runs_of([0.0]), "latency_p50_s", 0.02).error == pytest.approx(0.02)
+    noisy = value_of(runs_of([-0.2, 0.0, 0.2]), "latency_p50_s")
+    assert noisy.error == pytest.approx(math.sqrt((8 * 1e-4 + 0.08) / 10 * 1.571 / 3), rel=1e-3)
+
+
+def test_the_interval_of_a_launch_widens_that_of_its_run():
+    wide = row_of(latency_ci_low_s=0.9e-3, latency_ci_high_s=1.1e-3)
+    assert value_of(to_frame([wide]), "latency_p50_s").error > 5 * value_of(to_frame([row_of()]), "latency_p50_s").error
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "verdict"),
+    [
+        (0.0, 0.005, "same"),
+        (0.015, 0.001, "same"),
+        (0.0, 0.05, "unclear"),
+        (0.1, 0.01, "faster"),
+        (-0.1, 0.01, "slower"),
+    ],
+)
+def test_verdicts(difference, error, verdict):
+    found = ratio_of(Value(0.0, error, 1), Value(-difference, error, 1), rate=False)
+    assert found["verdict"] == verdict
+    assert found["ratio_low"] < found["ratio"] < found["ratio_high"]
+    assert (LEAST, ALIKE) == (0.02, 0.05)
+
+
+def test_of_runs_that_do_not_differ_hardly_any_is_called_different():
+    generator = np.random.default_rng(1)
+    for n, most in ((1, 0.02), (5, 0.02)):
+        called = 0
+        for _ in range(1000):
+            a, b = (_side(generator.normal(0, 0.01, n)) for _ in range(2))
+            called += ratio_of(a, b, rate=False)["verdict"] in ("faster", "slower")
+        assert called / 1000 <= most
+
+
+def _side(logs):
+    x = float(np.median(logs))
+    variance = (8 * 1e-4 + float(((logs - x) ** 2).sum())) / (8 + len(logs) - 1)
+    return Value(x, math.sqrt(variance * (1 if len(logs) < 3 else 1.571) / len(logs)), len(logs))
+
+
+def test_sides_by_a_column():
+    frame = to_frame([row_of(), row_of(machine="other", machine_id="x")])
+    baseline, sides = sides_of(frame, "machine", "other")
+    assert (baseline, list(sides)) == ("other", ["other", "machine"])
+    for by, name, message in (
+        ("machine", "third", "no row has machine 'third'"),
+        ("threads", None, "nothing to compare"),
+        ("colour", None, "no column"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sides_of(frame, by, name)
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    write_run(tmp_path, "alpha", FIRST, {"torch_cpu": 1e-3, "jax_cpu": 1e-3, "openvino_cpu": 2e-3})
+    write_run(tmp_path, "alpha", FIRST + timedelta(1), {"torch_cpu": 1.2e-3, "jax_cpu": 0.9e-3, "openvino_cpu": None})
+    return sorted(map(str, tmp_path.iterdir()))
+
+
+def test_the_command_says_it_in_words_and_in_files(two_runs, tmp_path, capsys):
+    out = tmp_path / "out.csv"
+    assert main(["compare", *two_runs, "--csv", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "1 faster, 1 slower, 1 not comparable" in text
+    assert "after: refused: disturbed" in text
+    assert "Geometric mean" in text
+    frame = pd.read_csv(out)
+    assert frame["verdict"].tolist() == ["faster", "not comparable", "slower"]
+    assert main(["compare", *two_runs, "--fail-on", "slower"]) == 1
+    assert main(["compare", *two_runs, "--fail-on", "unclear"]) == 0
+    assert main(["compare", *two_runs, "--fail-on", "worse"]) == 2
+    assert main(["compare", two_runs[0]]) == 2
+
+
+def test_machines_of_one_folder_by_name(tmp_path, capsys):
+    write_run(tmp_path, "alpha", FIRST, {"torch_cpu": 1e-3})
+    write_run(tmp_path, "beta", FIRST, {"torch_cpu": 0.5e-3}, number=1)
+    assert main(["compare", "--runs", str(tmp_path), "--by", "machine", "--baseline", "beta"]) == 0
+    assert "alpha against beta: 1 slower" in capsys.readouterr().out
+
+
+def test_rows_of_many_runs_count_as_many():
+    sides = [
+        [row for day in range(4) for row in rows_of_run("alpha", FIRST + timedelta(day), {"torch_cpu": seconds})]
+        for seconds in (1e-3, 1.03e-3)
+    ]
+    line = only(compared(*sides))
+    assert (line["n_before"], line["n_after"], line["verdict"]) == (4, 4, "slower")
+    assert only(compared(sides[0][:1], sides[1][:1]))["verdict"] == "unclear"

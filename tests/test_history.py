@@ -1,0 +1,129 @@
+"""Nights in a row: what changed is alarmed once, grouped by cause; what is missing is said and never replaced."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from results.__main__ import main
+from results.files import ResultsError
+from results.history import history, read_acknowledged
+from tests.fakes.runs import FIRST, write_run
+
+BACKENDS = ("torch_cpu", "jax_cpu", "openvino_cpu", "onnxruntime_cpu")
+NIGHTS = 30
+
+
+def write_nights(store, machine, slower_from=None, by=1.2, backends=(), nights=NIGHTS, away=(), software="s1", seed=0):
+    """Writes a run per night: 0.5 % of noise, and `backends` slower by that much from a night on."""
+    generator = np.random.default_rng(seed)
+    for number in range(nights):
+        noise = np.exp(generator.normal(0, 0.005, len(BACKENDS)))
+        slow = slower_from is not None and number >= slower_from
+        times = {
+            name: 1e-3 * float(factor) * (by if slow and name in backends else 1)
+            for name, factor in zip(BACKENDS, noise, strict=True)
+        }
+        if number not in away:
+            software_id = software if slow else "s1"
+            write_run(store, machine, FIRST + timedelta(number), times, software_id=software_id)
+
+
+def test_nothing_planted_nothing_alarmed(tmp_path):
+    write_nights(tmp_path, "alpha")
+    found = history(tmp_path)
+    assert found.alarms[found.alarms["is_open"].astype(bool)].empty
+    assert not found.missing_machines["is_away"].any()
+    assert found.missing_cells.empty
+
+
+def test_a_step_is_alarmed_with_its_night_size_and_cause(tmp_path):
+    write_nights(tmp_path, "alpha", 20, backends=("jax_cpu",), software="s2")
+    found = history(tmp_path)
+    (alarm,) = found.alarms.to_dict("records")
+    assert (alarm["backend"], alarm["direction"], alarm["metric"]) == ("jax_cpu", "slower", "latency")
+    assert alarm["began"] == FIRST + timedelta(20)
+    assert alarm["ratio"] == pytest.approx(1.2, rel=0.02)
+    assert alarm["cause"] == "software changed between the two runs"
+    assert alarm["group"] == f"alpha {FIRST + timedelta(20)} jax_cpu"
+    assert alarm["is_open"]
+    assert not alarm["is_new"]
+
+
+def test_it_is_new_on_the_night_on_which_it_is_confirmed_and_on_no_other(tmp_path):
+    write_nights(tmp_path, "alpha", 20, backends=("jax_cpu",))
+    new = [
+        number
+        for number in range(18, NIGHTS)
+        if history(tmp_path, until=FIRST + timedelta(number)).alarms["is_new"].any()
+    ]
+    assert len(new) == 1
+    assert 20 <= new[0] <= 22
+
+
+def test_alarms_of_several_backends_are_one_group(tmp_path):
+    write_nights(tmp_path, "alpha", 20, backends=BACKENDS[:3])
+    found = history(tmp_path).alarms
+    assert len(found) == 3
+    assert found["group"].nunique() == 1
+
+
+def test_an_acknowledged_alarm_is_not_open(tmp_path, capsys):
+    write_nights(tmp_path, "alpha", 20, backends=("jax_cpu",))
+    (alarm,) = history(tmp_path).alarms.to_dict("records")
+    assert main(["history", str(tmp_path), "--fail-on", "open"]) == 1
+    (tmp_path / "acknowledged.csv").write_text(f"alarm_id,day,by,note\n{alarm['alarm_id']},2026-10-01,me,wanted\n")
+    (after,) = history(tmp_path).alarms.to_dict("records")
+    assert after["acknowledged"] == "2026-10-01 me: wanted"
+    assert not after["is_open"]
+    assert main(["history", str(tmp_path), "--fail-on", "open"]) == 0
+    assert "2026-10-01" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["id,why\nx,y\n", "alarm_id,day,by,note\nnonsense,2026-10-01,me,why\n"])
+def test_a_file_of_acknowledgements_that_is_none(tmp_path, content):
+    path = tmp_path / "acknowledged.csv"
+    path.write_text(content)
+    with pytest.raises(ResultsError, match=r"acknowledged.csv"):
+        read_acknowledged(path)
+
+
+def test_a_machine_that_is_away_is_said_and_old_data_do_not_stand_in(tmp_path, capsys):
+    write_nights(tmp_path, "alpha")
+    write_nights(tmp_path, "beta", nights=NIGHTS - 2, away=(5,), seed=1)
+    found = history(tmp_path)
+    beta = found.missing_machines.set_index("machine").loc["beta"]
+    assert beta["is_away"]
+    assert (beta["last_night"], beta["missed"]) == (FIRST + timedelta(NIGHTS - 3), 3)
+    names, x = found.nights.matrix("latency")
+    of_beta = [names.index(name) for name in found.nights.series.index[found.nights.series["machine"] == "beta"]]
+    assert np.isnan(x[of_beta, -2:]).all()
+    assert main(["history", str(tmp_path)]) == 0
+    assert "beta did not run in the newest night" in capsys.readouterr().out
+
+
+def test_a_cell_that_lost_its_number_or_its_name_is_said(tmp_path):
+    write_run(tmp_path, "alpha", FIRST, dict.fromkeys(BACKENDS, 1e-3))
+    write_run(tmp_path, "alpha", FIRST + timedelta(1), {"torch_cpu": 1e-3, "jax_cpu": None})
+    cells = history(tmp_path).missing_cells
+    assert cells["status"].tolist() == ["refused", "not in the run", "not in the run"]
+
+
+def test_a_wrong_run_is_left_out_and_the_rest_is_reported(tmp_path, capsys):
+    write_nights(tmp_path, "alpha", 20, backends=("jax_cpu",))
+    (tmp_path / "20260905T030001Z-alpha-ffff").mkdir()
+    (tmp_path / "20260905T030001Z-alpha-ffff" / "results.csv").write_text("<script>,=1+1\n")
+    assert main(["history", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "20260905T030001Z-alpha-ffff" in said.err
+    assert "jax_cpu" in said.out
+
+
+def test_the_rows_of_a_series_and_wrong_options(tmp_path, capsys):
+    write_nights(tmp_path, "alpha", nights=3)
+    (name, *_) = history(tmp_path).nights.series.index
+    assert main(["history", str(tmp_path), "--series", name]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert main(["history", str(tmp_path), "--series", "absent"]) == 2
+    assert main(["history", str(tmp_path), "--window", "1"]) == 2
+    assert main(["history", str(tmp_path / "absent")]) == 2

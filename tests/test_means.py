@@ -1,0 +1,43 @@
+"""Geometric means: over what both sides have, with the rest by name."""
+
+import pytest
+
+from results.compare import compare
+from results.means import geometric_mean, means_of_comparison, means_of_ratios
+from results.table import to_frame
+from tests.fakes.rows import idle_row, row_of
+
+
+def test_the_mean_of_2_and_a_half_is_1():
+    mean, low, high = geometric_mean([2.0, 0.5])
+    assert mean == pytest.approx(1)
+    assert low == pytest.approx(0.5)
+    assert high == pytest.approx(2)
+    assert geometric_mean([3.0]) == (pytest.approx(3), None, None)
+    with pytest.raises(ValueError, match="at least one"):
+        geometric_mean([])
+
+
+def test_the_interval_is_the_same_each_time():
+    values = [1.1, 0.9, 1.3, 1.0]
+    assert geometric_mean(values) == geometric_mean(values)
+
+
+def test_only_cells_of_both_sides_count_and_the_others_are_named():
+    rows = [row_of(), row_of(workload="gpt2", workload_digest="g"), row_of(workload="bert_base", workload_digest="b")]
+    rows += [row_of(backend="jax_cpu", latency_p50_s=0.5e-3), idle_row()]
+    rows += [row_of(backend="jax_cpu", workload="gpt2", workload_digest="g", latency_p50_s=2e-3)]
+    rows += [row_of("crashed", backend="jax_cpu", workload="bert_base")]
+    (line,) = means_of_ratios(to_frame(rows), "latency_p50_s", "torch_cpu").to_dict("records")
+    assert (line["label"], line["phase"], line["cells"], line["missing"]) == ("jax_cpu", "infer", 2, 1)
+    assert line["ratio"] == pytest.approx(1)
+    assert line["missing_cells"] == "bert_base tiny batch 4"
+
+
+def test_means_of_a_comparison():
+    before = [row_of(), row_of(backend="jax_cpu"), row_of(backend="openvino_cpu")]
+    after = [row_of(latency_p50_s=0.5e-3), row_of(backend="jax_cpu", latency_p50_s=2e-3)]
+    compared = compare(to_frame(before), to_frame(after), metrics=["latency_p50_s"])
+    (line,) = means_of_comparison(compared).to_dict("records")
+    assert line["ratio"] == pytest.approx(1)
+    assert (line["cells"], line["missing_cells"]) == (2, "mlp tiny openvino_cpu batch 4")
