@@ -8,6 +8,7 @@ import pandas as pd
 from results.human import in_time_unit, prefixed, rate, ratio, time_unit
 from results.layout import GAP, Cell, hanging, side_by_side
 from results.limits import BYTE_LIMITS, FLOP_LIMITS
+from results.means import means_of_ratios
 from results.row import COLUMN, STATUSES
 from results.table import (
     POSITION,
@@ -56,6 +57,7 @@ def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[s
     blocks = [
         _heading(frame, everything, width),
         *(_table(frame, rows, metric, chosen, width) for metric in metrics),
+        _means(frame, metrics, chosen, width),
         _limits(everything, width),
         _without_number(everything, width),
         _legend(rows, chosen, no_ratios, width),
@@ -72,6 +74,32 @@ def is_control(rows: pd.DataFrame) -> "pd.Series[bool]":
 def is_limit(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Returns, for each row, whether it measures what bounds the chip."""
     return rows["workload"].isin((*FLOP_LIMITS, *BYTE_LIMITS))
+
+
+def _means(frame: pd.DataFrame, metrics: Sequence[str], baseline: str | None, width: int) -> str:
+    """Returns the geometric means of the ratios, by phase; empty where no backend has two cells with one."""
+    speeds = [metric for metric in metrics if is_speed(metric)] if baseline else []
+    found = [means_of_ratios(frame, metric, baseline) for metric in speeds]
+    lines = [line for means in found for line in means[means["cells"] > 1].to_dict("records")]
+    if not lines:
+        return ""
+    left = sorted({(line["phase"], line["metric"]) for line in lines})
+    cells = {(line["label"], line["phase"], line["metric"]): line for line in lines}
+    labels = sorted({line["label"] for line in lines})
+    columns = {
+        label: [
+            Cell(ratio(line["ratio"]), f"of {line['cells']}")
+            if (line := cells.get((label, *place)))
+            else Cell(word="-")
+            for place in left
+        ]
+        for label in labels
+    }
+    named = [[phase, TITLES.get(metric, metric).lower()] for phase, metric in left]
+    missing = sorted({f"{line['label']} {line['phase']}: {line['missing_cells']}" for line in lines if line["missing"]})
+    title = f"Geometric mean of the ratios to {baseline}, over the cells that both have"
+    notes = [_wrapped([f"Without: {'; '.join(missing)}."], width)] if missing else []
+    return "\n".join([_wrapped([title], width), side_by_side(("phase", "metric"), named, columns, width), *notes])
 
 
 def _limits(rows: pd.DataFrame, width: int) -> str:
