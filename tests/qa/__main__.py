@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "same", "others", "ab", "peaks")
+QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "detect", "same", "others", "ab", "peaks")
 """`same` runs the suite twice, or reads the two runs named behind it; it and those behind it are asked by name only."""
 
 
