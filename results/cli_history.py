@@ -102,7 +102,8 @@ def render_history(found: History, store: str, columns: int) -> str:
         "New regressions": alarms[alarms["is_open"] & alarms["is_new"]],
         "Open regressions": alarms[alarms["is_open"] & ~alarms["is_new"].astype(bool)],
         "Acknowledged": alarms[alarms["acknowledged"].notna()],
-        "Faster than before": alarms[alarms["direction"] == "faster"],
+        "Faster than before": alarms[(alarms["direction"] == "faster") & alarms["is_confirmed"].astype(bool)],
+        "Not confirmed": alarms[~alarms["is_confirmed"].astype(bool)],
     }
     blocks = [heading]
     for title, kind in kinds.items():

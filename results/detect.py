@@ -68,13 +68,13 @@ def changes(x: Floats, until: int | None = None) -> list[Change]:
     night = x.shape[1] - 1 if until is None else until
     if not 0 <= night < x.shape[1]:
         raise IndexError(f"night {night} of {x.shape[1]}; expected 0 to {x.shape[1] - 1}")
-    new = _standing(x, night, np.arange(len(x)))
+    new = standing(x, night, np.arange(len(x)))
     for earlier in range(night - 1, -1, -1):
         open_ = sorted({change.series for change in new if change.began < earlier + LEAST_NIGHTS})
         if not open_:
             break
-        said = _by_series(_standing(x, earlier, np.array(open_)))
-        new = [one for one in new if not any(_same(one, other) for other in said.get(one.series, ()))]
+        said = _by_series(standing(x, earlier, np.array(open_)))
+        new = [one for one in new if not any(same_change(one, other) for other in said.get(one.series, ()))]
     return new
 
 
@@ -84,8 +84,8 @@ def replay(x: Floats) -> list[Change]:
     found: list[Change] = []
     said: dict[int, list[Change]] = {}
     for night in range(x.shape[1]):
-        standing = _standing(x, night, np.arange(len(x)))
-        found += [one for one in standing if not any(_same(one, other) for other in said.get(one.series, ()))]
+        standing = standing(x, night, np.arange(len(x)))
+        found += [one for one in standing if not any(same_change(one, other) for other in said.get(one.series, ()))]
         for series, more in _by_series(standing).items():
             said.setdefault(series, []).extend(more)
     return found
@@ -116,12 +116,12 @@ def _by_series(found: Sequence[Change]) -> dict[int, list[Change]]:
     return grouped
 
 
-def _same(one: Change, other: Change) -> bool:
+def same_change(one: Change, other: Change) -> bool:
     """Returns whether two changes of a series are one: change points cannot be nearer to each other than that."""
     return one.direction == other.direction and abs(one.began - other.began) < LEAST_NIGHTS
 
 
-def _standing(x: Floats, night: int, series: Integers) -> list[Change]:
+def standing(x: Floats, night: int, series: Integers) -> list[Change]:
     """Returns what the nights up to `night` say of these series, whether or not it was said before."""
     first = max(0, night + 1 - WINDOW)
     series = series[~np.isnan(x[series, night])]
@@ -141,7 +141,7 @@ def _standing(x: Floats, night: int, series: Integers) -> list[Change]:
         shifts[row] = change(row, levels.start[row], levels.step[row], "shift", p)
     steps = [change(row, -2, step, "step", p) for row, step, p in _steps(values, levels)]
     of_series = {one.series: one for one in shifts.values()}
-    new = [one for one in steps if one.series not in of_series or not _same(one, of_series[one.series])]
+    new = [one for one in steps if one.series not in of_series or not same_change(one, of_series[one.series])]
     return [*shifts.values(), *new]
 
 

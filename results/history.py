@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from results.detect import alarms
 from results.files import ResultsError
 from results.nights import METRICS, WINDOW, Nights, read_nights, rows_of_runs
 from results.render import CONTROL_PREFIX
 from results.row import CELL_COLUMNS
+from results.standing import standing_changes
 from results.text import restore
 
 ACKNOWLEDGED = "acknowledged.csv"
@@ -28,6 +28,7 @@ SHARED = 3
 ALARM_COLUMNS = (
     "alarm_id",
     "direction",
+    "is_confirmed",
     "is_new",
     "is_open",
     "acknowledged",
@@ -51,8 +52,9 @@ ALARM_COLUMNS = (
 class History:
     """The nights of a store, its alarms (a line each, `ALARM_COLUMNS`), and the machines and cells that are missing.
 
-    `ratio` of an alarm is the time after over the time before: 1.05 is 5 % slower. `is_new`: it could be raised in the
-    newest night and not before. `is_open`: it is slower, nobody acknowledged it, and the series did not recover.
+    `ratio` of an alarm is the time after over the time before: 1.05 is 5 % slower. `is_confirmed`: it is believed among
+    all series looked at. `is_new`: so in the newest night for the first time. `is_open`: it is slower, confirmed and not
+    acknowledged; where a series recovered, its last change is the recovery, and the alarm is gone.
     """
 
     nights: Nights
@@ -104,23 +106,23 @@ def _alarms(nights: Nights) -> pd.DataFrame:
     found = []
     for metric in METRICS:
         names, x = nights.matrix(metric)
-        found += [(metric, names[alarm.series], alarm) for alarm in alarms(x)]
+        found += [(metric, names[one.change.series], one) for one in standing_changes(x)]
     runs = _runs(nights, {name for _, name, _ in found})
     lines: list[dict[str, Any]] = []
-    for metric, name, alarm in found:
-        cell, began, raised = nights.series.loc[name], nights.nights[alarm.began], nights.nights[alarm.raised]
+    for metric, name, one in found:
+        alarm, cell, began = one.change, nights.series.loc[name], nights.nights[one.change.began]
         before = max((night for night in runs[name] if night < began), default=None)
         lines.append(
             {
                 "alarm_id": f"{name}-{metric}-{began:%Y%m%d}",
                 "direction": alarm.direction,
-                "is_new": raised == nights.nights[-1],
-                "recovered": alarm.recovered,
+                "is_confirmed": one.raised is not None,
+                "is_new": one.raised == len(nights.nights) - 1,
                 "ratio": alarm.ratio,
                 "began": began,
-                "raised": raised,
+                "raised": None if one.raised is None else nights.nights[one.raised],
                 "kind": alarm.kind,
-                "p_value": alarm.p_value,
+                "p_value": alarm.p,
                 "metric": metric,
                 "series": name,
                 "machine": cell["machine"],
@@ -130,7 +132,7 @@ def _alarms(nights: Nights) -> pd.DataFrame:
                 "same_software": before is not None and runs[name][before][1] == runs[name][began][1],
             }
         )
-    return pd.DataFrame(lines, columns=[*ALARM_COLUMNS, "recovered", "same_software"])
+    return pd.DataFrame(lines, columns=[*ALARM_COLUMNS, "same_software"])
 
 
 def _runs(nights: Nights, names: set[str]) -> dict[str, dict[date, tuple[str, str]]]:
@@ -156,8 +158,8 @@ def _acknowledged(found: pd.DataFrame, known: dict[str, str]) -> pd.DataFrame:
         ]
         notes.append(said[0] if said else None)
     found = found.assign(acknowledged=pd.Series(notes, index=found.index, dtype=object))
-    slower = found["direction"].eq("slower")
-    return found.assign(is_open=slower & found["acknowledged"].isna() & ~found["recovered"].astype(bool))
+    slower = found["direction"].eq("slower") & found["is_confirmed"].astype(bool)
+    return found.assign(is_open=slower & found["acknowledged"].isna())
 
 
 def _days(one: str, other: str) -> int:
@@ -182,7 +184,7 @@ def _grouped(found: pd.DataFrame) -> pd.DataFrame:
                 groups[of_backend.index] = f"{machine} {day}" + ("" if whole else f" {backend}")
                 causes[of_backend.index] = _cause(of_backend, not same.empty)
     shown = ~found["workload"].astype("string").str.startswith(CONTROL_PREFIX).fillna(False).astype(bool)
-    return found.assign(group=groups, cause=causes)[shown].drop(columns=["recovered", "same_software"])
+    return found.assign(group=groups, cause=causes)[shown].drop(columns="same_software")
 
 
 def _by_night(found: pd.DataFrame) -> list[pd.DataFrame]:

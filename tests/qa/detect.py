@@ -144,7 +144,10 @@ def asked(history: History) -> tuple[dict[str, float], str]:
     first = {one.series: one.raised for one in reversed(late)}
     nights = np.array(list(first.values())) - STEP_AT + 1
     more = f"nights until then: median {np.median(nights):.0f}, 95 % {np.quantile(nights, 0.95):.0f}; "
-    return scores, more + f"in {WATCHED} nights {len(first) / len(x):.1%}, with {len(late) / len(first):.2f} alarms each"
+    return (
+        scores,
+        more + f"in {WATCHED} nights {len(first) / len(x):.1%}, with {len(late) / len(first):.2f} alarms each",
+    )
 
 
 def found_without_the_screen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
