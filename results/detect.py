@@ -84,9 +84,9 @@ def replay(x: Floats) -> list[Change]:
     found: list[Change] = []
     said: dict[int, list[Change]] = {}
     for night in range(x.shape[1]):
-        standing = standing(x, night, np.arange(len(x)))
-        found += [one for one in standing if not any(same_change(one, other) for other in said.get(one.series, ()))]
-        for series, more in _by_series(standing).items():
+        tonight = standing(x, night, np.arange(len(x)))
+        found += [one for one in tonight if not any(same_change(one, other) for other in said.get(one.series, ()))]
+        for series, more in _by_series(tonight).items():
             said.setdefault(series, []).extend(more)
     return found
 

@@ -53,8 +53,8 @@ class History:
     """The nights of a store, its alarms (a line each, `ALARM_COLUMNS`), and the machines and cells that are missing.
 
     `ratio` of an alarm is the time after over the time before: 1.05 is 5 % slower. `is_confirmed`: it is believed among
-    all series looked at. `is_new`: so in the newest night for the first time. `is_open`: it is slower, confirmed and not
-    acknowledged; where a series recovered, its last change is the recovery, and the alarm is gone.
+    all series looked at. `is_new`: so in the newest night for the first time. `is_open`: it is slower, confirmed and
+    not acknowledged; where a series recovered, its last change is the recovery, and the alarm is gone.
     """
 
     nights: Nights

@@ -1,4 +1,4 @@
-"""Which changes stand tonight, since when it could be said, and which of them to believe when many series are looked at.
+"""Which changes stand tonight, since when it could be said, and which to believe when many series are looked at.
 
 Each series is judged on its own last valid night, so that the alarm of a machine that is away tonight does not vanish
 with it.

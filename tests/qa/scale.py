@@ -58,7 +58,7 @@ def write_large(store: Path, rows: int) -> None:
         connection.execute(
             f"""COPY (SELECT {series_sql()} AS series, {NIGHT} AS night, * EXCLUDE (series, night) FROM (
                 SELECT r.* REPLACE (
-                    strftime(DATE '2025-01-01' + CAST(n AS INTEGER), '%Y%m%d') || 'T030000Z-m' || m || '-0000' AS run_id,
+                    strftime(DATE '2025-01-01' + CAST(n AS INTEGER), '%Y%m%dT030000Z-m') || m || '-0000' AS run_id,
                     'm' || m AS machine, 'id-m' || m AS machine_id,
                     r.latency_p50_s * (1 + 0.01 * (random() - 0.5)) AS latency_p50_s)
                 FROM read_parquet('{store}/one/{PACKED}/*.parquet') r, range({start}, {min(start + 50, nights)}) t(n),
@@ -86,7 +86,7 @@ def main(ingest: int = INGEST_ROWS, large: int = STORE_ROWS) -> int:
         seconds = perf_counter() - start
         size = sum(path.stat().st_size for path in (store / PACKED).iterdir())
         print(
-            f"{done.rows:,} rows of {done.runs:,} runs were packed in {seconds:.1f} s, {size / done.rows:.0f} bytes a row"
+            f"{done.rows:,} rows of {done.runs:,} runs were packed in {seconds:.1f} s, {size / done.rows:.0f} bytes each"
         )
         good &= done.rows == ingest and not done.problems and seconds <= INGEST_S * ingest / INGEST_ROWS
     with tempfile.TemporaryDirectory() as folder:
