@@ -29,8 +29,13 @@ _PUBLIC = {
     "Request": "backends.base",
     "Step": "backends.base",
     "Workload": "workloads.workload",
+    "compare": "results.compare",
+    "comparison": "results.table",
+    "history": "results.history",
     "initial_state": "workloads.workload",
     "load": "results.table",
+    "means_of_ratios": "results.means",
+    "ratios": "results.table",
     "train_step": "workloads.workload",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given by __getattr__
@@ -46,7 +51,12 @@ if TYPE_CHECKING:
     from backends.base import Request as Request
     from backends.base import Step as Step
     from bench.conformance import AdapterConformance as AdapterConformance
+    from results.compare import compare as compare
+    from results.history import history as history
+    from results.means import means_of_ratios as means_of_ratios
+    from results.table import comparison as comparison
     from results.table import load as load
+    from results.table import ratios as ratios
     from workloads.ops import Ops as Ops
     from workloads.workload import Workload as Workload
     from workloads.workload import initial_state as initial_state
