@@ -28,8 +28,8 @@ ONLY = {
 """What an option can change, where that is not all."""
 KEPT = "env.MALLOC_MMAP_MAX_=0,env.MALLOC_TRIM_THRESHOLD_=17179869184,env.MALLOC_TOP_PAD_=1073741824"
 AROUND = {
-    "torch_cpu": (KEPT, "env.GLIBC_TUNABLES=glibc.malloc.hugetlb=1"),
-    "jax_cpu": (KEPT, "env.GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "env.XLA_FLAGS=--xla_cpu_prefer_vector_width=512"),
+    "torch_cpu": (KEPT,),
+    "jax_cpu": (KEPT, "env.XLA_FLAGS=--xla_cpu_prefer_vector_width=512"),
 }
 """What is around a runtime rather than in it: glibc's allocator (mallopt(3)), the compiler's flags."""
 
