@@ -13,7 +13,7 @@ import platform
 
 MEMORY = ("kept", "returned") if platform.libc_ver()[0] == "glibc" else ("returned",)
 """Values of the option `memory`: where there is no mallopt, freed memory goes as the C library likes."""
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 """Parameters of mallopt, as <malloc.h> numbers them."""
 
 
@@ -22,7 +22,8 @@ def set_memory(choice: str) -> None:
     if choice == "returned":
         return
     library = ctypes.CDLL(None)
-    # -1: the end of the heap is never given back; 0 blocks are mapped by themselves.
-    for parameter, value in ((_TRIM_THRESHOLD, -1), (_MMAP_MAX, 0)):
+    # The end of the heap is never given back; no block is mapped by itself; and one heap, since those of other threads
+    # hold no block of 64 MiB.
+    for parameter, value in ((_TRIM_THRESHOLD, -1), (_MMAP_MAX, 0), (_ARENA_MAX, 1)):
         if library.mallopt(parameter, value) != 1:
             raise RuntimeError(f"mallopt({parameter}, {value}) failed; measure with memory=returned")
