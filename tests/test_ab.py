@@ -192,8 +192,8 @@ def suite():
 
 
 def test_half_as_slow_again_is_found(suite):
-    found = trial(suite, "500", 8)
-    assert (found.n, found.verdict) == (8, "B slower")
+    found = trial(suite, "500", 12)
+    assert (found.n, found.verdict) == (12, "B slower")
     assert 1.2 < found.ratio < 1.9
 
 
