@@ -122,6 +122,11 @@ class JaxOps(Ops):
         return jnp.sqrt(x)
 
 
+def ops_of(request: Request) -> JaxOps:
+    """Returns the operations with the options of the request that are theirs."""
+    return JaxOps(**{name: request.options[name] for name in ("conv_1x1", "conv_layout") if name in request.options})
+
+
 def value_and_grad(
     f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
 ) -> tuple[tuple[Array, Parameters], Parameters]:
@@ -159,7 +164,7 @@ class JaxStep(Step):
         self.device = device
         self.compiled = 0
         jax.monitoring.register_event_duration_secs_listener(self._heard)
-        self.ops: Ops = JaxOps(**request.options)
+        self.ops: Ops = ops_of(request)
         workload = request.workload
         parameters = {name: jax.device_put(np.array(p), device) for name, p in request.parameters.items()}
         self.on_host = [{name: narrowed(a) for name, a in batch.items()} for batch in request.batches]

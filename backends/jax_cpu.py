@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu, xla_is_out_of_memory
 from backends.base import Adapter, Options, Probe, Request, Step
 
@@ -14,7 +15,7 @@ class JaxCpu(Adapter):
     device_kind = "cpu"
     serial_phases = ("train",)
     distributions = ("jax", "jaxlib")
-    options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
+    options: ClassVar[Options] = {"conv_1x1": ("matmul", "conv"), "conv_layout": ("nchw", "nhwc"), "memory": MEMORY}
 
     def probe(self) -> Probe:
         return probe_cpu("jax", self.distributions, "jax")
@@ -29,6 +30,7 @@ class JaxCpu(Adapter):
     def prepare(self, request: Request) -> Step:
         from backends._jax import JaxStep, device_at
 
+        set_memory(request.options.get("memory", "returned"))
         return JaxStep(request, device_at("cpu", request.device_index))
 
     def is_out_of_memory(self, error: BaseException) -> bool:

@@ -8,6 +8,7 @@ import sysconfig
 from pathlib import Path
 from typing import ClassVar
 
+from backends._memory import set_memory
 from backends.base import Options, Probe, Request, Step
 from backends.torch_cpu import TorchCpu
 
@@ -22,7 +23,11 @@ class TorchCompileCpu(TorchCpu):
     """Compiled by Inductor to C++; every call waits, so that steps cannot overlap."""
 
     presets = ("full",)
-    options: ClassVar[Options] = {**TorchCpu.options, "freezing": ("off", "on")}
+    options: ClassVar[Options] = {
+        **TorchCpu.options,
+        "memory_format": ("contiguous", "channels_last"),  # Inductor lays convolutions out itself
+        "freezing": ("off", "on"),
+    }
 
     def probe(self) -> Probe:
         found = super().probe()
@@ -48,4 +53,5 @@ class TorchCompileCpu(TorchCpu):
 
         from backends._torch_compile import CompiledStep
 
+        set_memory(request.options.get("memory", "returned"))
         return CompiledStep(request, torch.device("cpu"))

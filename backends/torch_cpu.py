@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Step
 
@@ -14,7 +15,7 @@ class TorchCpu(Adapter):
     device_kind = "cpu"
     serial_phases = ("infer", "train")
     distributions = ("torch",)
-    options: ClassVar[Options] = {"memory_format": ("contiguous", "channels_last")}
+    options: ClassVar[Options] = {"memory_format": ("channels_last", "contiguous"), "memory": MEMORY}
 
     def probe(self) -> Probe:
         return probe_cpu("torch", self.distributions, "torch")
@@ -32,6 +33,7 @@ class TorchCpu(Adapter):
 
         from backends._torch import TorchStep
 
+        set_memory(request.options.get("memory", "returned"))
         return TorchStep(request, torch.device("cpu"))
 
     def is_out_of_memory(self, error: BaseException) -> bool:

@@ -34,6 +34,8 @@ CLEARED_PREFIXES = (
     "TRITON_",
     "LIBTPU_INIT_",
     "NEURON_CC_",
+    "MALLOC_",
+    "GLIBC_TUNABLES",
 )
 """Variables that change what a framework does; a child gets ours, or none."""
 

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 import backends
+from backends._memory import set_memory
 from backends.base import Request
 from bench import artifacts
 from bench.cache import Cache, default_root
@@ -40,15 +41,22 @@ WARM_UP = 2
 
 
 def bare_torch(request: Request) -> Callable[[int], None]:
-    """A training loop as in any tutorial, over the same functions."""
+    """A training loop as in any tutorial, over the same functions, with the adapter's layout and allocator."""
     import torch
 
     from backends._torch import TorchOps
 
+    last = request.options.get("memory_format") == "channels_last"
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        made = torch.from_numpy(array.copy())
+        return made.to(memory_format=torch.channels_last) if last and made.dim() == 4 else made
+
+    set_memory(request.options.get("memory", "returned"))
     workload, ops = request.workload, TorchOps()
-    tensors = {name: torch.from_numpy(p.copy()) for name, p in request.parameters.items()}
+    tensors = {name: tensor(p) for name, p in request.parameters.items()}
     buffers = {spec.name: tensors.pop(spec.name) for spec in workload.buffers}
-    batches = [{name: torch.from_numpy(a.copy()) for name, a in batch.items()} for batch in request.batches]
+    batches = [{name: tensor(a) for name, a in batch.items()} for batch in request.batches]
     if request.phase == "infer":
 
         @torch.inference_mode()
@@ -77,9 +85,10 @@ def bare_jax(request: Request) -> Callable[[int], None]:
     """`jax.jit` with donation, and a wait."""
     import jax
 
-    from backends._jax import JaxOps, narrowed, value_and_grad
+    from backends._jax import narrowed, ops_of, value_and_grad
 
-    workload, ops = request.workload, JaxOps()
+    set_memory(request.options.get("memory", "returned"))
+    workload, ops = request.workload, ops_of(request)
     tensors = {name: jax.numpy.array(p) for name, p in request.parameters.items()}
     batches = [{name: jax.numpy.array(narrowed(a)) for name, a in batch.items()} for batch in request.batches]
     if request.phase == "infer":
@@ -195,7 +204,8 @@ def measure(workload_name: str, phase: str, backend: str, pairs: int) -> None:
     parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
     batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
     graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
-    request = Request(workload, phase, "fp32", threads, 0, parameters, batches, graph)
+    options = adapter.chosen_options({})
+    request = Request(workload, phase, "fp32", threads, 0, parameters, batches, graph, options)
     step = adapter.prepare(request)
     step.compile()
     bare = BARE[backend](request)

@@ -100,8 +100,8 @@ def test_each_cell_has_two_sides_and_nothing_else_runs():
 
 
 def test_sides_that_no_backend_takes_both_are_refused():
-    with pytest.raises(PlanError, match=r"takes both sides, A: spinning=off and B: memory_format=channels_last"):
-        selected("spinning=off", "memory_format=channels_last", backends="onnxruntime_cpu,torch_cpu")
+    with pytest.raises(PlanError, match=r"takes both sides, A: spinning=off and B: memory_format=contiguous"):
+        selected("spinning=off", "memory_format=contiguous", backends="onnxruntime_cpu,torch_cpu")
 
 
 def test_the_harness_alone_is_not_compared():
@@ -138,7 +138,7 @@ def cases():
 
 
 READ_BACK = {
-    "memory_format=channels_last": ("memory_format", "channels_last"),
+    "memory_format=contiguous": ("memory_format", "contiguous"),
     "graph_level=extended": ("compile_mode", "graph optimisation ORT_ENABLE_EXTENDED"),
     "graph_level=basic": ("compile_mode", "graph optimisation ORT_ENABLE_BASIC"),
     "spinning=off": ("spinning", "0"),
@@ -181,7 +181,7 @@ def test_inductor_says_whether_it_froze_the_weights(tmp_path):
 def test_an_option_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"torch_cpu has no option 'spinning'; it has: memory_format"):
         backends.get("torch_cpu").chosen_options({"spinning": "off"})
-    assert backends.get("torch_cpu").chosen_options({}) == {"memory_format": "contiguous"}
+    assert backends.get("torch_cpu").chosen_options({})["memory_format"] == "channels_last"
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +192,8 @@ def suite():
 
 
 def test_half_as_slow_again_is_found(suite):
-    found = trial(suite, "500", 8)
-    assert (found.n, found.verdict) == (8, "B slower")
+    found = trial(suite, "500", 12)
+    assert (found.n, found.verdict) == (12, "B slower")
     assert 1.2 < found.ratio < 1.9
 
 
