@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.files import ResultsError
-from results.read import read_rows
-from results.store import SERIES_COLUMNS, connect, packed_files, run_folders, series_of
+from results.store import SERIES_COLUMNS, connect, packed_files, read_folder, run_folders, series_of
 from results.table import to_frame
 
 WINDOW = 90
@@ -134,7 +133,7 @@ def _read_fresh(folders: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]
     rows, problems = [], []
     for folder in folders:
         try:
-            found, forgiven = read_rows(folder)
+            found, forgiven = read_folder(folder)
         except ResultsError as error:
             problems.append(f"left out: {error}")
             continue
@@ -180,7 +179,7 @@ def rows_of_runs(store: Path | str, runs: Sequence[str]) -> pd.DataFrame:
     if left and "://" not in str(store):
         for folder in run_folders(Path(store)):
             if folder.name in left:
-                found += read_rows(folder)[0]
+                found += read_folder(folder)[0]
     return to_frame(found)
 
 

@@ -35,7 +35,7 @@ def standing_changes(x: Floats, rate: float = 0.01) -> list[Standing]:
     for night in np.unique(last[with_any]):
         found += standing(x, int(night), with_any[last[with_any] == night])
     believed = benjamini_hochberg([one.p for one in found], len(with_any), rate)
-    most = max((one.p for one, good in zip(found, believed, strict=True) if good), default=-1.0)
+    most = sum(believed) / max(1, len(with_any)) * rate  # where the procedure drew its line
     return [Standing(one, _raised(x, one, most) if good else None) for one, good in zip(found, believed, strict=True)]
 
 

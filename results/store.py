@@ -14,12 +14,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from results.csvfile import header_of, read_csv
 from results.files import ResultsError
 from results.journal import JOURNAL_NAME, RUN_ID
-from results.row import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, ROW_FORMAT, SIGNED, VOCABULARIES
+from results.row import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, ROW_FORMAT, SIGNED, VOCABULARIES, Row
 from results.run import read_run
 
 if TYPE_CHECKING:
@@ -60,6 +60,22 @@ def run_folders(store: Path) -> tuple[Path, ...]:
             found.setdefault(here.name, here)
             folders.clear()
     return tuple(found[name] for name in sorted(found))
+
+
+def read_folder(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows of a run's journal, or of its CSV where only that was kept, and what was forgiven.
+
+    Raises ResultsError with the file and the line where they cannot be read.
+    """
+    if (folder / JOURNAL_NAME).is_file():
+        run = read_run(folder)
+        return run.rows, run.problems
+    rows = read_csv(folder / CSV_NAME)
+    if wrong := {str(row["run_id"]) for row in rows} - {folder.name}:
+        raise ResultsError(
+            f"{folder / CSV_NAME}: rows of {', '.join(sorted(wrong))}; expected those of its folder's run"
+        )
+    return rows, ()
 
 
 def connect() -> DuckDBPyConnection:
@@ -104,7 +120,7 @@ def pack(store: Path) -> Packed:
             problems += _read_batch(connection, headed.names, batch)
     for folder in new:
         if not (folder / CSV_NAME).is_file():
-            problems += _read_journal(connection, folder)
+            problems += _read_slowly(connection, folder)
     (rows, runs) = connection.execute("SELECT count(*), count(DISTINCT run_id) FROM packing").fetchall()[0]
     if rows:
         _write(connection, Path(store) / PACKED, [folder.name for folder in new])
@@ -174,7 +190,7 @@ def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Seq
         suspects = {name for (name,) in connection.execute(_suspects_sql(names)).fetchall()}
     except duckdb.Error:
         if len(files) == 1:
-            return _read_slowly(connection, files[0])
+            return _read_slowly(connection, files[0].parent)
         half = len(files) // 2
         return _read_batch(connection, names, files[:half]) + _read_batch(connection, names, files[half:])
     connection.execute("CREATE OR REPLACE TEMP TABLE suspects (filename VARCHAR)")
@@ -185,31 +201,20 @@ def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Seq
     connection.execute(
         f"INSERT INTO packing ({targets}) SELECT {values} FROM texts ANTI JOIN suspects USING (filename)"
     )
-    return [problem for name in sorted(suspects) for problem in _read_slowly(connection, Path(name))]
+    return [problem for name in sorted(suspects) for problem in _read_slowly(connection, Path(name).parent)]
 
 
-def _read_slowly(connection: DuckDBPyConnection, path: Path) -> list[str]:
-    """Adds the rows of a file that may be wrong, as `read_csv` sees it; returns why not, with its line."""
+def _read_slowly(connection: DuckDBPyConnection, folder: Path) -> list[str]:
+    """Adds the rows of a run that may be wrong, or has a journal only; returns why not, with its line."""
     try:
-        rows = read_csv(path)
-        if wrong := {str(row["run_id"]) for row in rows} - {path.parent.name}:
-            raise ResultsError(f"{path}: it has rows of {', '.join(sorted(wrong))}; expected those of its folder's run")
+        rows, problems = read_folder(folder)
     except ResultsError as error:
         return [f"left out: {error}"]
     _insert(connection, rows)
-    return []
+    return list(problems)
 
 
-def _read_journal(connection: DuckDBPyConnection, folder: Path) -> list[str]:
-    try:
-        run = read_run(folder)
-    except ResultsError as error:
-        return [f"left out: {error}"]
-    _insert(connection, run.rows)
-    return list(run.problems)
-
-
-def _insert(connection: DuckDBPyConnection, rows: Sequence[dict[str, Any]]) -> None:
+def _insert(connection: DuckDBPyConnection, rows: Sequence[Row]) -> None:
     marks = ", ".join("?" for _ in COLUMNS)
     if rows:
         connection.executemany(f"INSERT INTO packing VALUES ({marks})", [list(row.values()) for row in rows])
