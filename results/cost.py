@@ -193,5 +193,3 @@ def _least(rows: Sequence[dict[str, Any]], column: str) -> dict[str, Any] | None
     """Returns the row with the lowest number; of equals the first by label, of none None."""
     known = [row for row in rows if row[column] is not None]
     return min(known, key=lambda row: (row[column], row["backend"]), default=None)
-
-

@@ -1,5 +1,6 @@
 """Cumulative cost over days of serving: the training as a step at day 0, the serving as a line, where they meet."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from results.phases_text import step_words
 from results.roofline import COLOURS
 from results.table import to_rows
 
+SOURCE_WIDTH = 150
+"""Characters of the small print in a line."""
 MARGIN = 1.25
 """Days shown, relative to the latest break-even."""
 
@@ -48,11 +51,12 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
         axes.set_axisbelow(True)
         axes.legend(loc="upper left", fontsize=9)
         cited = dict.fromkeys(
-            f"{row['price']}, ${row['usd_per_hour']:.4g} per hour of one device: {row['price_source']}, "
+            f"{row['price']}, {row['usd_per_hour']:.4g} USD per hour of one device: {row['price_source']}, "
             f"read {row['price_retrieved']} ({row['price_confidence']})"
             for row in rows
         )
-        axes.text(0, -0.12, "\n".join(cited), transform=axes.transAxes, fontsize=7, color="#333333", va="top")
+        lines = [part for line in cited for part in textwrap.wrap(line, SOURCE_WIDTH)]
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="#333333", parse_math=False)
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, dpi=110, metadata=metadata)
         pyplot.close(figure)

@@ -8,21 +8,9 @@ import pandas as pd
 from results.cost import ASSUMPTIONS, WHOLE_MACHINES, Demand
 from results.human import significant
 from results.money import Sources, dollars
-from results.phases_text import NOTHING, by_step, gaps, mark, or_dash, step_words, wrapped
+from results.phases_text import NOTHING, by_step, gaps, mark, marks, or_dash, step_words, wrapped
 from results.table import to_rows
 from results.terminal import columns_text
-
-HEADER = (
-    "backend",
-    "training, h",
-    "training, USD",
-    "devices needed",
-    "devices paid",
-    "serving, USD a day",
-    "USD a million queries",
-    "serving costs more on day",
-    "price of a device",
-)
 
 
 def costs_text(
@@ -36,10 +24,11 @@ def costs_text(
     assumed = [*ASSUMPTIONS, WHOLE_MACHINES] if whole_machines else ASSUMPTIONS
     parts = [
         wrapped([demand_words(demand)], width),
-        *(_block(group, sources, width) for group in by_step(rows)),
+        *(_block(group, whole_machines, sources, width) for group in by_step(rows)),
         wrapped([_mix_words(row, sources) for row in to_rows(mix)], width),
         wrapped(sources.lines(), width),
         gaps(rows, "reason", width),
+        marks(rows, width),
         wrapped(["Assumed:", *(f"- {line}" for line in assumed)], width),
     ]
     return "\n\n".join(filter(None, parts))
@@ -53,22 +42,19 @@ def demand_words(demand: Demand) -> str:
     )
 
 
-def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
-    lines = [
-        [
-            row["backend"],
-            or_dash(row["train_hours"], significant) + mark(row, "train"),
-            or_dash(row["train_usd"], dollars),
-            or_dash(row["devices_needed"], significant) + mark(row, "infer"),
-            or_dash(row["devices_paid"], significant),
-            or_dash(row["serving_usd_per_day"], dollars),
-            or_dash(row["usd_per_million_queries"], dollars),
-            _day(row),
-            sources.price(row),
-        ]
-        for row in rows
-    ]
-    return f"{step_words(rows[0])}\n{columns_text(HEADER, lines, 1, width)}"
+def _block(rows: Sequence[dict[str, Any]], whole_machines: bool, sources: Sources, width: int) -> str:
+    """Returns the table of one step; what is paid for is a column of its own where it is not what is needed."""
+    header = ["backend", "train,\nh", "train,\nUSD", "devices\nneeded", *(["devices\npaid"] if whole_machines else [])]
+    header += ["serve,\nUSD a day", "USD a\nmillion\nqueries", "serving\ncosts\nmore on\nday", "price of a device"]
+    lines = []
+    for row in rows:
+        line = [row["backend"], or_dash(row["train_hours"], significant) + mark(row, "train")]
+        line.append(or_dash(row["train_usd"], dollars))
+        line.append(or_dash(row["devices_needed"], significant) + mark(row, "infer"))
+        line += [or_dash(row["devices_paid"], significant)] if whole_machines else []
+        line += [or_dash(row[name], dollars) for name in ("serving_usd_per_day", "usd_per_million_queries")]
+        lines.append([*line, _day(row), sources.price(row)])
+    return f"{step_words(rows[0])}\n{columns_text(header, lines, 1, width)}"
 
 
 def _mix_words(row: Mapping[str, Any], sources: Sources) -> str:

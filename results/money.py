@@ -16,7 +16,9 @@ class Sources:
         """Returns the day and the source's number of the row's price; `of` precedes the names of its columns."""
         name, day, usd = row[f"{of}price"], row[f"{of}price_retrieved"], row[f"{of}usd_per_hour"]
         cited = f"{row[f'{of}price_source']}, read {day} ({row[f'{of}price_confidence']})"
-        number = self._numbers.setdefault(f"{name}, {dollars(usd)} per hour of one device: {cited}", len(self._numbers) + 1)
+        number = self._numbers.setdefault(
+            f"{name}, {dollars(usd)} per hour of one device: {cited}", len(self._numbers) + 1
+        )
         return f"{day} [{number}]"
 
     def price(self, row: Mapping[str, Any], of: str = "") -> str:

@@ -16,8 +16,8 @@ from results.terminal import columns_text
 
 NOTHING = "No verified step of a workload in these rows."
 LEGEND = (
-    "Of one sample, energy (J) where it is known, USD of a million. Ratios are training / inference: 3.00x takes three "
-    "times as much. Times are with the device kept full, energy is with one step in flight. On one device the ratio in "
+    "Time and joules are of one sample, USD of a million. Ratios are training / inference: 3.00x takes three times as "
+    "much. Times are with the device kept full, energy is with one step in flight. On one device the ratio in "
     "money is that in time; between devices see who is cheapest."
 )
 
@@ -34,6 +34,7 @@ def phases_text(compared: pd.DataFrame, width: int = 120) -> str:
         wrapped([LEGEND], width),
         wrapped(sources.lines(), width),
         gaps(rows, "no_price", width),
+        marks(rows, width),
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -63,6 +64,15 @@ def gaps(rows: Sequence[Mapping[str, Any]], column: str, width: int) -> str:
     return wrapped(["Without a number:", *lines] if lines else [], width)
 
 
+def marks(rows: Sequence[Mapping[str, Any]], width: int) -> str:
+    """Returns what the mark of `mark` means, nothing where no number has it."""
+    if not any(mark(row, phase) for row in rows for phase in PHASES):
+        return ""
+    return wrapped(
+        [f"{DEGRADED} degraded: disturbed while it was measured; python -m results table says by what."], width
+    )
+
+
 def mark(row: Mapping[str, Any], phase: str) -> str:
     """Returns the mark of a phase's numbers that were disturbed."""
     return DEGRADED if row[f"{phase}_quality"] == "degraded" else ""
@@ -81,8 +91,8 @@ def wrapped(lines: Sequence[str], width: int) -> str:
 def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
     """Returns the table of one step; the columns of energy only where some is known."""
     has_energy = any(row[f"{phase}_j_per_sample"] is not None for row in rows for phase in PHASES)
-    header = ["backend", *PHASES, "ratio"]
-    header += ["train, J", "infer, J", "ratio, J"] if has_energy else []
+    header = ["backend", "train,\ntime", "infer,\ntime", "ratio,\ntime"]
+    header += ["train,\nJ", "infer,\nJ", "ratio,\nJ"] if has_energy else []
     lines = []
     for row in rows:
         line = [row["backend"]]
@@ -93,7 +103,7 @@ def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
             line.append(or_dash(row["energy_ratio"], ratio))
         line += [or_dash(row[f"{phase}_usd_per_million_samples"], dollars) for phase in PHASES]
         lines.append([*line, or_dash(row["money_ratio"], ratio), sources.price(row)])
-    table = columns_text([*header, "train, USD", "infer, USD", "ratio, USD", "price"], lines, 1, width)
+    table = columns_text([*header, "train,\nUSD", "infer,\nUSD", "ratio,\nUSD", "price"], lines, 1, width)
     return f"{step_words(rows[0])}\n{table}"
 
 

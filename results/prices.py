@@ -4,10 +4,10 @@
 `owned`: a machine on premises by purchase price, lifetime, power, price of electricity, `utilisation` (the share of its
 lifetime in which it works) and `overhead` (what the site draws for each joule of the machine: its PUE).
 
-`devices` share the price of a row: the GPUs of the instance, or 1. A row is for a `device` (a regular expression for the
-whole of the name, as in `peaks.csv`), for a `machine` by its name, or for both. The price of a CPU is that of its whole
-machine: name the machine, for a processor's name does not say how much of it was rented. What no row is for has no
-price: never another chip's.
+`devices` share the price of a row: the GPUs of the instance, or 1. A row is for a `device` (a regular expression for
+the whole of the name, as in `peaks.csv`), for a `machine` by its name, or for both. The price of a CPU is that of its
+whole machine: name the machine, for a processor's name does not say how much of it was rented. What no row is for has
+no price: never another chip's.
 """
 
 import csv

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 def columns_text(header: Sequence[str], lines: Sequence[Sequence[str]], left: int, width: int) -> str:
     """Returns the lines under their header, the first `left` columns to the left, the others to the right.
 
-    A cell that does not fit is wrapped, never cut. Colours and rules are there on a terminal only (NO_COLOR obeyed).
+    A cell that does not fit is wrapped, and only the first column never is. Colours and rules are there on a terminal
+    only (NO_COLOR is obeyed).
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -17,7 +18,8 @@ def columns_text(header: Sequence[str], lines: Sequence[Sequence[str]], left: in
     is_terminal = sys.stdout.isatty()
     table = Table(box=SIMPLE_HEAD if is_terminal else None, pad_edge=False, padding=(0, 1), header_style="bold")
     for number, title in enumerate(header):
-        table.add_column(title, justify="left" if number < left else "right", overflow="fold")
+        is_name = number < left
+        table.add_column(title, justify="left" if is_name else "right", overflow="fold", no_wrap=number == 0)
     for line in lines:
         table.add_row(*line)
     # Markup and emoji are off: a label such as `torch_cpu[A: threads=1]` is text, and no style.

@@ -74,7 +74,7 @@ def test_a_row_for_both_is_for_that_device_in_that_machine():
 
 @pytest.mark.parametrize("name", ["name", "kind", "devices", "source", "retrieved", "confidence", "region"])
 def test_a_price_without_evidence_is_refused(tmp_path, name):
-    with pytest.raises(ResultsError, match=f"prices.csv, line 3: {name} is empty"):
+    with pytest.raises(ResultsError, match=rf"prices\.csv, line 3: {name} is empty"):
         read(tmp_path, OWNED, {**CLOUD, name: ""})
 
 
@@ -106,13 +106,13 @@ def test_a_price_without_evidence_is_refused(tmp_path, name):
     ],
 )
 def test_what_cannot_be_a_price_is_refused(tmp_path, row, complaint):
-    with pytest.raises(ResultsError, match="prices.csv, line 2") as caught:
+    with pytest.raises(ResultsError, match=r"prices\.csv, line 2") as caught:
         read(tmp_path, row)
     assert complaint in str(caught.value)
 
 
 def test_a_table_of_another_form_is_refused(tmp_path):
-    with pytest.raises(ResultsError, match="CLOUD c2 here Chip 9000 is there twice".replace("CLOUD", "Cloud")):
+    with pytest.raises(ResultsError, match="Cloud c2 here Chip 9000 is there twice"):
         read(tmp_path, CLOUD, {**CLOUD, "usd_per_hour": "9"})
     with pytest.raises(ResultsError, match="its columns are"):
         read_prices(table(tmp_path / "other.csv", header=("name", "usd")))
@@ -158,7 +158,7 @@ def test_a_price_can_be_given_by_hand():
     ],
 )
 def test_a_price_by_hand_needs_its_day_and_source(text, day, source, complaint):
-    with pytest.raises(ValueError, match="price|devices") as caught:
+    with pytest.raises(ValueError, match=r"price|devices|MACHINE") as caught:
         given_price(text, day, source)
     assert complaint in str(caught.value)
 
