@@ -30,6 +30,12 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
     rows = [row for row in to_rows(costed) if row["breakeven_days"] is not None]
     if not rows:
         raise ResultsError("no backend has the cost of both training and serving: nothing to draw; the table says why")
+    # Machines have different numbers of threads; beside each other they say how many.
+    several = len({row["threads"] for row in rows}) > 1
+    rows = [
+        row | {"threads": None, "backend": f"{row['backend']}, threads {row['threads']}"} if several else row
+        for row in rows
+    ]
     steps = {tuple(row[name] for name in STEP) for row in rows}
     if len(steps) > 1:
         found = "; ".join(sorted({step_words(row) for row in rows}))

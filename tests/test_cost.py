@@ -231,6 +231,15 @@ def test_several_steps_are_not_drawn_into_one(tmp_path):
         plot_costs(costed, DEMAND, tmp_path / "costs.svg")
 
 
+def test_machines_of_other_numbers_of_threads_are_drawn_beside_each_other(tmp_path):
+    there = {"machine": "other", "machine_id": "ba9876543210", "threads": 16}
+    costed = costs(to_frame([*pair(), *pair(20.0, 90.0, **there)]), DEMAND, [price(), price("other")])
+    plot_costs(costed, DEMAND, tmp_path / "costs.svg")
+    drawn = (tmp_path / "costs.svg").read_text()
+    assert "torch_cpu@machine, threads 2" in drawn
+    assert "torch_cpu@other, threads 16" in drawn
+
+
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ResultsError, match=r"pip install -e '\.\[plot\]'"):
