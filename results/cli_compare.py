@@ -92,7 +92,7 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     from results.compare import MATCHED, VERDICTS
     from results.human import in_time_unit, rate, ratio, time_unit
     from results.means import means_of_comparison
-    from results.terminal import counted, table
+    from results.terminal import columns_text, counted
 
     known = compared[compared["ratio"].notna()]
     texts = known[list(MATCHED)].astype("string").fillna("")
@@ -110,7 +110,9 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     header = [*varying, "metric", "before", "after", "after is", "99 % interval", "verdict", "runs"]
     counts = compared["verdict"].value_counts()
     said = counted({word: int(counts.get(word, 0)) for word in VERDICTS})
-    blocks = [table(f"{title}: {said}", header, lines, width, right=numbers)] if lines else [f"{title}: {said}"]
+    left = [name not in numbers for name in header]
+    heading = f"{title}: {said}"
+    blocks = [columns_text(header, lines, left, width, heading) if lines else heading]
     blocks += _not_comparable(compared, width)
     for mean in means_of_comparison(compared).to_dict("records"):
         if mean["cells"] > 1:

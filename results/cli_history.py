@@ -68,7 +68,7 @@ def _history(options: argparse.Namespace) -> str:
 def _series(options: argparse.Namespace) -> str:
     from results.human import in_time_unit, rate, time_unit
     from results.nights import series_rows
-    from results.terminal import table
+    from results.terminal import columns_text
 
     rows = series_rows(options.store, options.series)
     write_outputs(rows, options)
@@ -87,7 +87,8 @@ def _series(options: argparse.Namespace) -> str:
             ]
         )
     header = ["night", "run", "latency", "throughput", "status", "quality", "software"]
-    return table(f"Series {options.series}", header, lines, width(), right=("latency", "throughput"))
+    left = [name not in ("latency", "throughput") for name in header]
+    return columns_text(header, lines, left, width(), f"Series {options.series}")
 
 
 def render_history(found: History, store: str, columns: int) -> str:
@@ -113,7 +114,7 @@ def render_history(found: History, store: str, columns: int) -> str:
 
 def _alarms(title: str, found: pd.DataFrame, columns: int) -> str:
     """Returns a table of alarms, group after group."""
-    from results.terminal import share, table
+    from results.terminal import columns_text, share
 
     lines = []
     for group, alarms in found.groupby("group", sort=True):
@@ -123,12 +124,12 @@ def _alarms(title: str, found: pd.DataFrame, columns: int) -> str:
             lines.append([*first, what, share(row["ratio"]), str(row["began"]), row["alarm_id"]])
     header = ["since", "cause", "what", "time", "began", "alarm"]
     counts = f"{len(found)} in {found['group'].nunique()} groups that share a cause"
-    return table(f"{title}: {counts}", header, lines, columns, right=("time",))
+    return columns_text(header, lines, [name != "time" for name in header], columns, f"{title}: {counts}")
 
 
 def _missing(found: History, columns: int) -> list[str]:
     """Returns what is missing: machines that were away tonight, nights, cells."""
-    from results.terminal import table
+    from results.terminal import columns_text
 
     machines = found.missing_machines.to_dict("records")
     said = [
@@ -145,4 +146,4 @@ def _missing(found: History, columns: int) -> list[str]:
     names = ["machine", "cell", "status", "reason"]
     lines = [[str(value) for value in row] for row in cells[names].to_numpy().tolist()]
     title = f"Cells that had a number in the run before: {len(cells)}"
-    return ["\n".join(said)] * bool(said) + [table(title, names, lines, columns)] * bool(lines)
+    return ["\n".join(said)] * bool(said) + [columns_text(names, lines, len(names), columns, title)] * bool(lines)

@@ -41,8 +41,7 @@ def published(device: str, precision: str) -> Peak | None:
     """
     given = os.environ.get("SAMESTEP_PEAKS")
     path = Path(given) if given else FILE
-    # Rows name their device with a count in front, or its driver behind: `4 × TPU v5e`, `NVIDIA H200 (driver 580.65)`.
-    name = re.sub(r"^\d+ × | \(.*\)$", "", device)
+    name = bare_name(device)
     found = [
         peak
         for peak in read_peaks(path)
@@ -51,6 +50,11 @@ def published(device: str, precision: str) -> Peak | None:
     if len(found) > 1:
         raise ResultsError(f"{path}: {name!r} is {' and '.join(peak.chip for peak in found)}; expected one match")
     return found[0] if found else None
+
+
+def bare_name(device: str) -> str:
+    """Returns the device of a row without its count or driver: `4 × TPU v5e`, `NVIDIA H200 (driver 580.65)`."""
+    return re.sub(r"^\d+ × | \(.*\)$", "", device)
 
 
 @cache

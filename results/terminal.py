@@ -1,4 +1,4 @@
-"""Tables for a terminal, by rich: colours where a person looks, plain text in a file or a pipe."""
+"""Tables for a terminal, drawn by rich: colours where a person looks, plain aligned text in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -11,41 +11,33 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-STYLES = {"faster": "green", "slower": "bold red", "unclear": "yellow", "not comparable": "dim", "same": ""}
-"""How a word is set off, by how it begins."""
+STYLES = {"faster": "green", "slower": "bold red", "unclear": "yellow"}
+"""How a verdict is set off."""
 
 
-def table(
-    title: str, header: Sequence[str], lines: Sequence[Sequence[str]], width: int, right: Sequence[str] = ()
+def columns_text(
+    header: Sequence[str], lines: Sequence[Sequence[str]], left: int | Sequence[bool], width: int, title: str = ""
 ) -> str:
-    """Returns a table with its title; the columns named in `right` are set to the right, long ones are wrapped.
+    """Returns the lines under their header, and that under the title: the first `left` columns to the left.
 
-    Cells are text: nothing in them is taken for markup.
+    `left` may say so for each column; the others are set to the right. A cell that does not fit is wrapped, and only
+    the first column never is. Nothing in a cell is taken for markup. Colours and rules are there on a terminal only
+    (NO_COLOR is obeyed).
     """
-    made = Table(
-        box=SIMPLE_HEAD, title=Text(title, style="bold"), title_justify="left", pad_edge=False, show_edge=False
-    )
-    for name in header:
-        is_number = name in right
-        made.add_column(
-            Text(name), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold", ratio=None
-        )
+    is_terminal = sys.stdout.isatty()
+    sides = [number < left for number in range(len(header))] if isinstance(left, int) else left
+    table = Table(box=SIMPLE_HEAD if is_terminal else None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for number, (name, is_left) in enumerate(zip(header, sides, strict=True)):
+        justify = "left" if is_left else "right"
+        table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=number == 0)  # type: ignore[arg-type]
     for line in lines:
-        made.add_row(*(Text(cell, style=_style(cell)) for cell in line))
-    return rendered(made, width)
-
-
-def rendered(what: Table | Text, width: int) -> str:
-    """Returns what rich makes of it, in colour where stdout is a terminal that has any."""
-    told = io.StringIO()
-    terminal = sys.stdout.isatty()
-    console = Console(file=told, width=width, force_terminal=terminal, highlight=False, legacy_windows=False)
-    console.print(what)
-    return "\n".join(line.rstrip() for line in told.getvalue().splitlines())
-
-
-def _style(cell: str) -> str:
-    return next((style for word, style in STYLES.items() if cell == word or cell.startswith(f"{word}:")), "")
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in line))
+    console = Console(file=io.StringIO(), width=width, force_terminal=is_terminal, highlight=False)
+    with console.capture() as captured:
+        if title:
+            console.print(Text(title, style="bold"))
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())
 
 
 def share(value: float) -> str:

@@ -1,0 +1,195 @@
+"""The cost of training a model once and of serving it every day, and the day on which serving has cost more.
+
+What is counted is the time of measured steps by the price of the device: see `ASSUMPTIONS`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from results.phases import SECONDS_PER_HOUR, STEP, frame_of, phases
+from results.prices import Price
+from results.table import to_rows
+
+HOURS_PER_DAY = 24.0
+SECONDS_PER_DAY = HOURS_PER_DAY * SECONDS_PER_HOUR
+UNITS = ("samples", "tokens")
+
+ASSUMPTIONS = (
+    "The rate is the measured throughput of one device with this batch, and stays so for as long as it takes.",
+    "Several devices do several times as much: no loss in scaling, nothing for waiting or failures.",
+    "A device that is paid for works all the time (training; serving by the fraction of a device that it takes).",
+    "Nothing for storage, network, preparing data, experiments before the training, evaluation, staff or taxes.",
+    "A sample is one inference step's share, a token one that is read: generated tokens cost more than that.",
+    "Days count from the first day of serving, equally many queries every day; prices stay as they are.",
+)
+WHOLE_MACHINES = (
+    "Serving pays for whole machines around the clock, and an owned machine for its full power all the time."
+)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is asked for: `train` units in all, and each day `queries_per_day` of `per_query` units.
+
+    A unit is a sample or a token: `train_unit`, `query_unit`. Raises ValueError for what cannot be asked for.
+    """
+
+    train: float
+    train_unit: str
+    queries_per_day: float
+    per_query: float
+    query_unit: str
+
+    def __post_init__(self) -> None:
+        for name in ("train", "queries_per_day", "per_query"):
+            value = getattr(self, name)
+            if not 1e-30 < value < 1e30:
+                raise ValueError(f"{name} is {value!r}; expected a number over 0, at most 1e30")
+        for name in ("train_unit", "query_unit"):
+            if getattr(self, name) not in UNITS:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(UNITS)}")
+
+
+_KEPT = (*STEP, "machine", "machine_id", "backend", "device")
+_PRICED = ("usd_per_hour", "price", "price_source", "price_retrieved", "price_confidence")
+_NUMBERS = (
+    "train_hours",
+    "train_usd",
+    "usd_per_million_queries",
+    "devices_needed",
+    "devices_paid",
+    "serving_usd_per_day",
+    "breakeven_days",
+)
+_MIXED = ("workload", "size", "sequence")
+
+
+def costs(
+    frame: pd.DataFrame, demand: Demand, prices: Sequence[Price] | None = None, *, whole_machines: bool = False
+) -> pd.DataFrame:
+    """Returns what the demand costs on each backend: a row per row of `results.phases.phases`.
+
+    train_hours                 of one device, by `train_usd` USD
+    usd_per_million_queries     USD; `devices_needed` for the load, a fraction
+    devices_paid                the same fraction, or with `whole_machines` all devices of as many whole machines
+    serving_usd_per_day         USD for the `devices_paid`
+    breakeven_days              days of serving that cost as much as the training
+    breakeven_day               the day at whose end serving has cost more, from 1
+
+    NA where it is not known; `reason` says why.
+    """
+    compared = phases(frame, prices)
+    found = [_cost(row, demand, whole_machines) for row in to_rows(compared)]
+    columns = {
+        **{name: compared[name].dtype for name in (*_KEPT, *_PRICED)},
+        **dict.fromkeys(_NUMBERS, "Float64"),
+        "breakeven_day": "Int64",
+        **dict.fromkeys(("train_quality", "infer_quality", "reason"), "string"),
+    }
+    return frame_of(found, columns)
+
+
+def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
+    """Returns, per workload, size and sequence, the cheapest training and the cheapest serving, each where it is.
+
+    `costed` is what `costs` returns. A row has `train_on`, `serve_on` (labels), the precision, batch and price of each,
+    their USD and the break-even of the two together. No row where one of the two is unknown everywhere.
+    """
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in to_rows(costed):
+        groups.setdefault(tuple(row[name] for name in _MIXED), []).append(row)
+    found = []
+    for key, rows in groups.items():
+        train = _least(rows, "train_usd")
+        serve = _least(rows, "serving_usd_per_day")
+        if train is None or serve is None:
+            continue
+        of_each = {
+            f"{of}_{name}": row[column]
+            for of, row in (("train", train), ("serve", serve))
+            for name, column in _OF_EACH.items()
+        }
+        numbers = {name: train[name] for name in ("train_hours", "train_usd")}
+        numbers |= {name: serve[name] for name in ("usd_per_million_queries", "devices_needed", "devices_paid")}
+        numbers["serving_usd_per_day"] = serve["serving_usd_per_day"]
+        days = train["train_usd"] / serve["serving_usd_per_day"]
+        found.append({**dict(zip(_MIXED, key, strict=True)), **of_each, **numbers, **_breakeven(days)})
+    columns = {
+        **{name: costed[name].dtype for name in _MIXED},
+        **{f"{of}_{name}": costed[column].dtype for of in ("train", "serve") for name, column in _OF_EACH.items()},
+        **dict.fromkeys(_NUMBERS, "Float64"),
+        "breakeven_day": "Int64",
+    }
+    return frame_of(found, columns)
+
+
+_OF_EACH = {
+    "on": "backend",
+    "precision": "precision",
+    "batch": "batch",
+    "threads": "threads",
+    "price": "price",
+    "usd_per_hour": "usd_per_hour",
+    "price_source": "price_source",
+    "price_retrieved": "price_retrieved",
+    "price_confidence": "price_confidence",
+}
+
+
+def _cost(row: Mapping[Any, Any], demand: Demand, whole_machines: bool) -> dict[str, Any]:
+    """Returns the row of one backend. Its numbers are None where a rate or the price is unknown."""
+    found: dict[str, Any] = {name: row[name] for name in (*_KEPT, *_PRICED, "train_quality", "infer_quality")}
+    found |= dict.fromkeys((*_NUMBERS, "breakeven_day"))
+    train_s, query_s = _seconds(row, "train", demand.train_unit), _seconds(row, "infer", demand.query_unit)
+    reasons = [
+        _why_no_rate(row, phase, unit)
+        for phase, unit, seconds in (("train", demand.train_unit, train_s), ("infer", demand.query_unit, query_s))
+        if seconds is None
+    ]
+    found["reason"] = "; ".join([*reasons, *([row["no_price"]] if row["no_price"] else [])]) or None
+    usd_per_hour = row["usd_per_hour"]
+    if train_s is not None:
+        found["train_hours"] = demand.train * train_s / SECONDS_PER_HOUR
+        if usd_per_hour is not None:
+            found["train_usd"] = found["train_hours"] * usd_per_hour
+    if query_s is not None:
+        needed = demand.queries_per_day * demand.per_query * query_s / SECONDS_PER_DAY
+        found["devices_needed"] = needed
+        if usd_per_hour is not None:
+            of_machine = row["devices_per_price"]
+            paid = math.ceil(needed / of_machine) * of_machine if whole_machines else needed
+            hourly = row["held_usd_per_hour"] if whole_machines else usd_per_hour
+            found["devices_paid"], per_day = paid, paid * HOURS_PER_DAY * hourly
+            found["serving_usd_per_day"] = per_day
+            found["usd_per_million_queries"] = 1e6 * per_day / demand.queries_per_day
+            if found["train_usd"] is not None:
+                found |= _breakeven(found["train_usd"] / per_day)
+    return found
+
+
+def _seconds(row: Mapping[Any, Any], phase: str, unit: str) -> float | None:
+    seconds = row[f"{phase}_s_per_{unit.removesuffix('s')}"]
+    return None if seconds is None else float(seconds)
+
+
+def _why_no_rate(row: Mapping[Any, Any], phase: str, unit: str) -> str:
+    step = {"train": "training", "infer": "inference"}[phase]
+    if row[f"{phase}_s_per_sample"] is None:
+        return f"no verified {step} step with a throughput"
+    return f"no {unit} per second of its {step} step: samples of {row['workload']} have no {unit}; ask in samples"
+
+
+def _breakeven(days: float) -> dict[str, Any]:
+    # After exactly `days` both have cost the same: it is the day after that serving has cost more.
+    # A float counts whole days up to 2 ** 53, and nobody serves for so long.
+    return {"breakeven_days": days, "breakeven_day": math.floor(days) + 1 if days < 2**53 else None}
+
+
+def _least(rows: Sequence[dict[str, Any]], column: str) -> dict[str, Any] | None:
+    """Returns the row with the lowest number; of equals the first by label, of none None."""
+    known = [row for row in rows if row[column] is not None]
+    return min(known, key=lambda row: (row[column], row["backend"]), default=None)

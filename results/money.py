@@ -1,0 +1,37 @@
+"""Dollars as a person reads them: beside each the day of its price and the number of its source."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from results.human import prefixed, significant
+
+
+class Sources:
+    """The prices that a text names, numbered in the order of their first use."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def day(self, row: Mapping[str, Any], of: str = "") -> str:
+        """Returns the day and the source's number of the row's price; `of` precedes the names of its columns."""
+        name, day, usd = row[f"{of}price"], row[f"{of}price_retrieved"], row[f"{of}usd_per_hour"]
+        cited = f"{row[f'{of}price_source']}, read {day} ({row[f'{of}price_confidence']})"
+        number = self._numbers.setdefault(
+            f"{name}, {dollars(usd)} per hour of one device: {cited}", len(self._numbers) + 1
+        )
+        return f"{day} [{number}]"
+
+    def price(self, row: Mapping[str, Any], of: str = "") -> str:
+        """Returns the row's price per hour with its day and source, `unknown` where it has none."""
+        usd = row[f"{of}usd_per_hour"]
+        return "unknown" if usd is None else f"{dollars(usd)}/h {self.day(row, of)}"
+
+    def lines(self) -> list[str]:
+        """Returns the sources, each a line, under a heading; nothing where no price was named."""
+        listed = [f"[{number}] {text}" for text, number in self._numbers.items()]
+        return ["Prices:", *listed] if listed else []
+
+
+def dollars(value: float) -> str:
+    """Returns US dollars in three significant digits: `$0.0879`, `$12,300`, `$1.25 M`."""
+    return "$" + (significant(value) if value < 999_500 else prefixed(value, "").rstrip())

@@ -1,0 +1,262 @@
+"""Costs, worked by hand: of training once, of serving, the day on which serving has cost more, and the commands."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from results import __main__ as door
+from results.cost import Demand, cheapest_mix, costs
+from results.cost_plot import plot_costs
+from results.cost_text import costs_text
+from results.csvfile import write_csv
+from results.files import ResultsError
+from results.table import to_frame
+from tests.fakes.prices import price, table
+from tests.fakes.rows import row_of
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMAND = Demand(36_000, "samples", 1000, 2, "samples")
+README = {"torch_cpu": (146, 437), "jax_cpu": (159, 669), "onnxruntime_cpu": (157, 759), "openvino_cpu": (180, 798)}
+"""Tokens per second of gpt2 in training and inference, as the README's table has them (2026-11-26)."""
+
+
+def pair(train=10.0, infer=40.0, **changes):
+    """Returns the rows of a training and an inference step of so many samples per second."""
+    return [
+        row_of(phase=phase, throughput_samples_per_s=rate, **{"device": "CPU", **changes})
+        for phase, rate in (("train", train), ("infer", infer))
+    ]
+
+
+def gpt2(backend, train, infer):
+    of = {"workload": "gpt2", "size": "124m", "batch": 2, "sequence": 128, "backend": backend, "device": "AMD EPYC"}
+    return [
+        row_of(phase=phase, throughput_tokens_per_s=float(rate), throughput_samples_per_s=rate / 128, **of)
+        for phase, rate in (("train", train), ("infer", infer))
+    ]
+
+
+def only(rows, demand=DEMAND, prices=(), **how):
+    (found,) = costs(to_frame(rows), demand, prices, **how).to_dict("records")
+    return found
+
+
+def test_costs_by_hand():
+    row = only(pair(), prices=[price()])
+    # 36,000 samples at 10 per second take an hour, at 3.60 USD.
+    assert (row["train_hours"], row["train_usd"]) == (1.0, 3.6)
+    # 1000 queries of 2 samples at 40 per second take 50 s of a day, 50 / 86,400 of a device, at 0.001 USD per second.
+    assert row["devices_needed"] == pytest.approx(50 / 86_400)
+    assert row["devices_paid"] == row["devices_needed"]
+    assert row["serving_usd_per_day"] == pytest.approx(0.05)
+    assert row["usd_per_million_queries"] == pytest.approx(50.0)
+    # 72 days of serving cost as much as the training: 3.60 / 0.05.
+    assert row["breakeven_days"] == pytest.approx(72.0)
+    assert pd.isna(row["reason"])
+
+
+def test_the_day_is_the_first_on_which_serving_has_cost_more():
+    # 64 samples at 32 per second are 2 s of 1/1024 USD each; a query is a sample of 1/64 s
+    train = Demand(64 * 3, "samples", 32, 1, "samples")
+    row = only(pair(32.0, 16.0), train, [price(usd=3600 / 1024)])
+    assert (row["breakeven_days"], row["breakeven_day"]) == (3.0, 4)
+    row = only(pair(32.0, 16.0), Demand(64 * 3 - 1, "samples", 32, 1, "samples"), [price(usd=3600 / 1024)])
+    assert row["breakeven_day"] == 3
+
+
+def test_whole_machines_are_paid_for_around_the_clock():
+    shared = price(usd=2.0, held=1.5, devices=4)
+    row = only(pair(), prices=[shared], whole_machines=True)
+    assert (row["devices_paid"], row["serving_usd_per_day"]) == (4, 4 * 24 * 1.5)
+    assert row["usd_per_million_queries"] == pytest.approx(144_000)
+    assert row["train_usd"] == 2.0
+    # 8.64 million samples a day at 40 per second are 2.5 devices: 3 machines of one, one of 4
+    demand = Demand(36_000, "samples", 8_640_000, 1, "samples")
+    assert only(pair(), demand, [price()], whole_machines=True)["devices_paid"] == 3
+    assert only(pair(), demand, [shared], whole_machines=True)["devices_paid"] == 4
+    assert only(pair(), demand, [price()])["devices_paid"] == pytest.approx(2.5)
+
+
+def test_tokens_count_where_samples_have_them():
+    row = only(gpt2("torch_cpu", 100, 400), Demand(360_000, "tokens", 1000, 200, "tokens"), [price()])
+    assert (row["train_hours"], row["usd_per_million_queries"]) == (1.0, pytest.approx(500.0))
+    row = only(pair(), Demand(360_000, "tokens", 1000, 200, "tokens"), [price()])
+    assert pd.isna(row["train_usd"])
+    assert "no tokens per second of its training step: samples of mlp have no tokens; ask in samples" in row["reason"]
+
+
+def test_without_a_price_there_are_hours_and_no_dollars():
+    row = only(pair())
+    assert (row["train_hours"], row["devices_needed"]) == (1.0, pytest.approx(50 / 86_400))
+    assert all(pd.isna(row[name]) for name in ("train_usd", "serving_usd_per_day", "breakeven_day"))
+    assert row["reason"].startswith("no price is known of CPU, nor of machine machine: give --price machine=")
+
+
+def test_a_backend_of_one_phase_has_no_break_even():
+    row = only(pair()[1:], prices=[price()])
+    assert row["serving_usd_per_day"] == pytest.approx(0.05)
+    assert pd.isna(row["breakeven_days"])
+    assert row["reason"] == "no verified training step with a throughput"
+
+
+def test_the_cheapest_mix_trains_here_and_serves_there():
+    fast = row_of(phase="infer", backend="fast", throughput_samples_per_s=80.0, device="CPU")
+    rows = [*pair(10.0, 20.0), *pair(5.0, 40.0, backend="jax_cpu"), fast]
+    (row,) = cheapest_mix(costs(to_frame(rows), DEMAND, [price()])).to_dict("records")
+    assert (row["train_on"], row["serve_on"]) == ("torch_cpu", "fast")
+    assert (row["train_usd"], row["serving_usd_per_day"]) == (3.6, pytest.approx(0.025))
+    assert row["breakeven_days"] == pytest.approx(144.0)
+    assert cheapest_mix(costs(to_frame(rows), DEMAND, [])).empty
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_what_cannot_be_asked_for_is_refused(wrong, place):
+    given = [1.0, "samples", 1.0, 1.0, "samples"]
+    given[place] = wrong
+    with pytest.raises(ValueError, match="expected a number over 0"):
+        Demand(*given)
+
+
+def test_a_unit_is_a_sample_or_a_token():
+    with pytest.raises(ValueError, match="train_unit is 'images'; expected one of: samples, tokens"):
+        Demand(1, "images", 1, 1, "samples")
+
+
+def test_a_day_that_nobody_sees_is_no_integer():
+    row = only(pair(), Demand(1e29, "samples", 1e-29, 1e-29, "samples"), [price()])
+    assert row["breakeven_days"] > 2**53
+    assert pd.isna(row["breakeven_day"])
+
+
+def test_every_dollar_stands_beside_its_day_and_source():
+    costed = costs(to_frame([*pair(), *pair(backend="jax_cpu", machine="other")]), DEMAND, [price()])
+    text = costs_text(costed, cheapest_mix(costed), DEMAND, 160)
+    lines = text.splitlines()
+    sources = [line for line in lines if line.startswith("[")]
+    assert sources == ["[1] price of machine, $3.60 per hour of one device: made up, read 2026-11-26 (own)"]
+    assert all("2026-11-26" in line for line in lines if "$" in line), text
+    assert "- jax_cpu@other: no price is known" in text
+    assert "Train 36,000 samples; serve 1,000 queries a day of 2 samples each." in text
+    assert "no loss in scaling" in text
+    assert "around the clock" not in text
+    whole = costs_text(costed, cheapest_mix(costed), DEMAND, 160, whole_machines=True)
+    assert "around the clock" in whole
+    assert "degraded" not in text
+    rough = costs(to_frame(pair(quality="degraded")), DEMAND, [price()])
+    assert "~ degraded" in costs_text(rough, cheapest_mix(rough), DEMAND, 160)
+
+
+ASKED = ("--train-samples", "36000", "--queries-per-day", "1000", "--samples-per-query", "2")
+PRICED = ("--price", "machine=3.6", "--price-date", "2026-11-26", "--price-source", "our bill")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    write_csv([*pair(), *pair(8.0, 50.0, backend="jax_cpu")], tmp_path / "results.csv")
+    return tmp_path
+
+
+def output_of(capsys, *arguments):
+    status = door.main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def test_the_command_prints_draws_and_writes_the_same_bytes_each_time(run, capsys):
+    for name in ("a", "b"):
+        files = [f"--{form}={run / name}.{form}" for form in ("csv", "json", "markdown")]
+        plot = ("--plot", run / f"{name}.svg")
+        status, output, complaints = output_of(capsys, "cost", run / "results.csv", *ASKED, *PRICED, *files, *plot)
+        assert (status, complaints) == (0, "")
+    for form in ("csv", "json", "markdown", "svg"):
+        assert (run / f"a.{form}").read_bytes() == (run / f"b.{form}").read_bytes()
+    assert "Cheapest for mlp tiny: train on torch_cpu" in output
+    assert "serve on jax_cpu" in output
+    assert "our bill, read 2026-11-26 (own)" in output
+    assert "\x1b" not in output
+    record = json.loads((run / "a.json").read_text())[1]
+    assert (record["backend"], record["train_usd"], record["price_source"]) == ("torch_cpu", 3.6, "our bill")
+    drawn = (run / "a.svg").read_text()
+    # jax_cpu: 36,000 / 8 samples are 4500 s, 4.50 USD; 2000 / 50 are 40 s a day, 0.04 USD: 112.5 days
+    for words in ("torch_cpu", "jax_cpu", "day 113", "our bill, read 2026-11-26", "training, once"):
+        assert words in drawn, words
+
+
+def test_the_other_command_sets_the_phases_against_each_other(run, capsys):
+    status, output, _ = output_of(capsys, "phases", run / "results.csv", *PRICED, "--csv", run / "phases.csv")
+    assert status == 0
+    assert "4.00x" in output
+    assert "$3.60/h 2026-11-26 [1]" in output
+    assert "time_ratio" in (run / "phases.csv").read_text()
+
+
+def test_a_table_of_the_user_s_own_prices_the_machine(run, capsys, monkeypatch):
+    mine = {"name": "desk", "kind": "owned", "machine": "machine", "devices": "1", "source": "our invoice 17"}
+    mine |= {"purchase_usd": "8766", "lifetime_years": "4", "power_w": "500", "usd_per_kwh": "0.25"}
+    mine |= {"utilisation": "0.5", "overhead": "1.2", "retrieved": "2026-11-25", "confidence": "own"}
+    monkeypatch.setenv("SAMESTEP_PRICES", str(table(run / "mine.csv", mine)))
+    _, output, _ = output_of(capsys, "cost", run / "results.csv", *ASKED)
+    assert "[1] desk, $0.650 per hour of one device: our invoice 17, read 2026-11-25 (own)" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((*ASKED, "--price", "machine=3.6"), "no dollar without its date and source"),
+        ((*ASKED, "--price-date", "2026-11-26"), "are of --price, which was not given"),
+        ((*ASKED, *PRICED, "--price", "elsewhere=1"), "--price is of machine 'elsewhere'; known here: machine"),
+        ((*ASKED, *PRICED, "--price", "machine=1"), "--price gives 'machine' twice"),
+        ((*ASKED, "--workload", "gpt9"), "no row has workload 'gpt9'; known: mlp"),
+        ((*ASKED, "--batch", "5"), "no row has batch 5; known: 4"),
+        ((*ASKED[:-1], "0"), "per_query is 0.0; expected a number over 0"),
+        ((*ASKED, "--plot", "costs.svg"), "nothing to draw"),
+        ((*ASKED, *PRICED, "--plot", "costs.pdf"), "expected a name that ends in .svg or .png"),
+    ],
+)
+def test_what_is_wrong_is_said(run, capsys, monkeypatch, arguments, complaint):
+    monkeypatch.chdir(run)
+    status, output, complaints = output_of(capsys, "cost", run / "results.csv", *arguments)
+    assert (status, output) == (2, "")
+    assert complaint in complaints
+
+
+def test_several_steps_are_not_drawn_into_one(tmp_path):
+    costed = costs(to_frame([*pair(), *pair(batch=8)]), DEMAND, [price()])
+    with pytest.raises(ResultsError, match="expected one step, got mlp tiny fp32, batch 4, threads 2; mlp tiny"):
+        plot_costs(costed, DEMAND, tmp_path / "costs.svg")
+
+
+def test_machines_of_other_numbers_of_threads_are_drawn_beside_each_other(tmp_path):
+    there = {"machine": "other", "machine_id": "ba9876543210", "threads": 16}
+    costed = costs(to_frame([*pair(), *pair(20.0, 90.0, **there)]), DEMAND, [price(), price("other")])
+    plot_costs(costed, DEMAND, tmp_path / "costs.svg")
+    drawn = (tmp_path / "costs.svg").read_text()
+    assert "torch_cpu@machine, threads 2" in drawn
+    assert "torch_cpu@other, threads 16" in drawn
+
+
+def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ResultsError, match=r"pip install -e '\.\[plot\]'"):
+        plot_costs(costs(to_frame(pair()), DEMAND, [price()]), DEMAND, tmp_path / "costs.svg")
+
+
+def test_the_worked_example_is_what_the_command_prints(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "cost.md").read_text()
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    Path("prices.csv").write_text(next(text for kind, text in blocks if kind == "csv"))
+    monkeypatch.setenv("SAMESTEP_PRICES", "prices.csv")
+    write_csv([row for backend, rates in README.items() for row in gpt2(backend, *rates)], Path("results.csv"))
+    said = [text for kind, text in blocks if kind == "text"]
+    demand = ("--train-tokens", "1e8", "--queries-per-day", "10000", "--tokens-per-query", "500")
+    for command in (("phases",), ("cost", *demand)):
+        status, output, _ = output_of(capsys, *command, "results.csv", "--workload", "gpt2")
+        assert status == 0
+        assert output in said
