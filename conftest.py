@@ -322,7 +322,9 @@ def effort(config: pytest.Config) -> Effort:
     preset = plan.PRESETS[config.stash[SELECTION].preset]
     chosen = replace(preset.effort, operators=bool(config.getoption("--operators")))
     if config.getoption("--parts"):
-        chosen = replace(chosen, compile_parts=True)
+        chosen = replace(chosen, parts="all")
+    elif config.getoption("--ab"):
+        chosen = replace(chosen, parts="none")
     if config.getoption("benchmark_disable"):
         return replace(chosen, warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0, energy_s=0.0)
     max_time, min_rounds = config.getoption("benchmark_max_time"), config.getoption("benchmark_min_rounds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 METHOD_VERSION = 2
 """Changes with the estimator, so that a changed estimator is never mistaken for a changed machine."""
@@ -27,5 +28,5 @@ class Effort:
     operators: bool = False
     """Whether time by operator is asked for when all else is measured."""
     energy_s: float = 0.0
-    compile_parts: bool = False
-    """Whether a step whose parts are compiled apart is taken apart."""
+    parts: Literal["none", "ready", "all"] = "ready"
+    """Which steps are taken apart: those whose parts need not be compiled for it, all, or none."""

@@ -18,6 +18,7 @@ from bench.measure import Clock, quiet_collector
 ROUNDS, SECONDS = 3, 1.0
 """How often the whole step and then its parts are run, at least, and for how long."""
 NOT_COMPILED = "its parts are compiled apart, which takes about as long as the step: --preset full, or --parts"
+NOT_IN_AB = "an A/B holds whole steps against each other: --parts measures them too"
 
 
 def measure_parts(step: Step, clock: Clock, effort: Effort) -> tuple[dict[str, float], str]:
@@ -27,7 +28,9 @@ def measure_parts(step: Step, clock: Clock, effort: Effort) -> tuple[dict[str, f
     parts, and a compiler fuses across them, so that they add up to as much or more. The sum is of what a step does, so
     without the copy of its input.
     """
-    if step.parts_compile and not effort.compile_parts:
+    if effort.parts == "none":
+        return {}, NOT_IN_AB
+    if step.parts_compile and effort.parts != "all":
         return {}, NOT_COMPILED
     parts = step.parts()
     if isinstance(parts, str):

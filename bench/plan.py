@@ -38,7 +38,7 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset(
-        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0, compile_parts=True), {}
+        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0, parts="all"), {}
     ),
     "quick": Preset("published", Effort(warm_up_s=4.0, warm_up_steps=1, budget_s=3.0, min_rounds=3, energy_s=2.0), {}),
     "full": Preset(
@@ -51,7 +51,7 @@ PRESETS = {
             least_s=2.0,
             relative_half_width=0.005,
             energy_s=10.0,
-            compile_parts=True,
+            parts="all",
         ),
         {"mlp": ((1, None), (64, None), (256, None)), "gpt2": ((1, 128), (2, 128), (4, 128), (1, 512))},
         launches=3,

@@ -30,7 +30,7 @@ from tests.fakes.rows import idle_row, row_of
 from workloads.catalog import load
 
 EFFORT = Effort(0.0, 0, 0.0, 3)
-COMPILED = Effort(0.0, 0, 0.0, 3, compile_parts=True)
+COMPILED = Effort(0.0, 0, 0.0, 3, parts="all")
 GRAPHS = ("onnxruntime_cpu", "openvino_cpu")
 SECONDS = {"input_copy": 2.0, "forward": 3.0, "backward": 5.0, "optimizer": 1.0}
 
@@ -187,8 +187,10 @@ def configured(selection="quick", **options):
 
 
 def test_the_option_has_parts_compiled_in_any_preset_and_a_run_that_goes_on_has_its_own():
-    assert [conftest.effort(configured(preset)).compile_parts for preset in PRESETS] == [True, False, True]
-    assert conftest.effort(configured(**{"--parts": True})).compile_parts
+    assert [conftest.effort(configured(preset)).parts for preset in PRESETS] == ["all", "ready", "all"]
+    assert conftest.effort(configured(**{"--parts": True})).parts == "all"
+    assert conftest.effort(configured(**{"--ab": ("base", "base")})).parts == "none"
+    assert conftest.effort(configured(**{"--ab": ("base", "base"), "--parts": True})).parts == "all"
     with pytest.raises(PlanError, match="leave out --parts"):
         conftest.interrupted_run(configured(**{"--parts": True, "--resume": "a run"}))
 
