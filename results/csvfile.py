@@ -22,7 +22,7 @@ REQUIRED = ("row_format", "workload", "phase", "backend", "status")
 _A = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
 # Python alone would also take 1_000, Arabic digits and spaces around for numbers: no writer of ours makes them.
 _WRITTEN = {
-    "integer": re.compile(r"-?[0-9]+"),
+    "integer": re.compile(r"-?[0-9]{1,19}"),
     "number": re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"),
     "boolean": re.compile("true|false"),
 }

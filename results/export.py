@@ -60,8 +60,10 @@ def export_bencher(rows: Sequence[Row]) -> Exported:
 
 
 def exported(content: object, benchmarks: int, notes: Sequence[str]) -> Exported:
-    """Returns the content as JSON. Raises ValueError where it has no benchmark: an older file is not to be replaced,
-    nor an empty one published, as if it were the result of tonight.
+    """Returns the content as JSON.
+
+    Raises ValueError where it has no benchmark: an older file is not to be replaced, nor an empty one published, as if
+    it were the result of tonight.
     """
     if not benchmarks:
         raise ValueError(f"nothing to export, no row has a verified number: {'; '.join(notes) or 'there is no row'}")

@@ -388,7 +388,8 @@ def _checked_text(column: Column, value: object) -> str | None:
     if column.name == "reason":
         text = shortened(text, REASON_LIMIT)
     if text and column.name in NAMED and not NAME.fullmatch(text):
-        raise ValueError(f"{column.name} is {shortened(text, 120)!r}; expected a name: 100 at most of A-Z a-z 0-9 . _ : -")
+        given = shortened(text, 120)
+        raise ValueError(f"{column.name} is {given!r}; expected a name: 100 at most of A-Z a-z 0-9 . _ : -")
     if len(text) > TEXT_LIMIT:
         raise ValueError(f"{column.name} has {len(text)} characters; expected {TEXT_LIMIT} at most")
     known = VOCABULARIES.get(column.name)

@@ -14,6 +14,7 @@ from results.csvfile import write_csv
 from results.files import ResultsError
 from results.journal import Journal
 from results.pytest_json import FROM_SAMPLES, MOST_SAMPLES, export_pytest, samples_of
+from results.row import cell_of
 from results.run import read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
@@ -68,7 +69,7 @@ def test_statistics_are_those_of_pytest_benchmark_over_the_launches_that_count(t
         launch([7.0], phase="train"),
     ]
     run = run_of(tmp_path, launches)
-    assert samples_of(run)[(RUN_ID, *row_of_cell())] == SAMPLES_S
+    assert samples_of(run)[(RUN_ID, *cell_of(cell()))] == SAMPLES_S
     (benchmark,) = content_of(run.rows, [run])["benchmarks"]
     expected = Stats()
     for sample in SAMPLES_S:
@@ -76,10 +77,6 @@ def test_statistics_are_those_of_pytest_benchmark_over_the_launches_that_count(t
     assert benchmark["stats"] == {**expected.as_dict(), "data": SAMPLES_S, "iterations": 1}
     assert benchmark["stats"]["stddev"] == statistics.stdev(SAMPLES_S)
     assert "stats_unknown" not in benchmark["extra_info"]
-
-
-def row_of_cell():
-    return tuple(cell(variant=None)[name] for name in (*cell(), "variant"))
 
 
 def test_a_row_alone_says_which_statistics_are_not_known():
@@ -166,10 +163,10 @@ def test_pytest_benchmark_loads_and_compares_two_nights(tmp_path, capsys):
     table = compared(tmp_path, *files)
     assert "benchmark 'mlp infer': 2 tests" in table
     assert table.count(NAME) == 2
-    assert "1.2500" in table
+    assert "1,250.0000" in table
     between = compared(tmp_path, "--between=median,ops", *files)
     assert "1 tests, 2 sources" in between
-    assert "100.0%" in between
+    assert "+100.0%" in between
 
 
 def test_pytest_benchmark_compares_rows_of_a_csv(tmp_path):

@@ -26,16 +26,16 @@ def runs_in_a_spreadsheet(cell):
     Written without `results.text`, by what NFKC makes of the first character.
     """
     begun = cell.strip()[:1]
-    return cell[:1] in ("\t", "\r") or unicodedata.normalize("NFKC", begun)[:1] in ("=", "+", "-", "@") and begun != ""
+    return cell[:1] in ("\t", "\r") or unicodedata.normalize("NFKC", begun)[:1] in {"=", "+", "-", "@"}
 
 
 def of_duckdb(path, columns):
     """Returns the records as DuckDB reads them, with SQL types by name; skips where it is not installed."""
     duckdb = pytest.importorskip("duckdb", reason="the extra `history` is not installed")
-    types = ", ".join(f"$${name}$$: '{kind}'" for name, kind in columns.items())
+    types = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
     query = (
         f"SELECT * FROM read_csv($path, columns = {{{types}}}, header = true, auto_detect = false, delim = ',',"
-        " quote = '\"', escape = '\"', new_line = '\\r\\n', comment = '', strict_mode = true)"
+        " quote = '\"', escape = '\"', new_line = '\\r\\n', comment = '')"
     )
     with duckdb.connect() as connection:
         return [list(record) for record in connection.execute(query, {"path": str(path)}).fetchall()]
