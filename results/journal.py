@@ -220,3 +220,5 @@ def decode_line(line: bytes) -> tuple[int, str, dict[str, Any]]:
     except RecursionError as error:  # a checksum says nothing of who made it
         raise ValueError("it is nested more deeply than any journal's line") from error
     if not isinstance(body, dict):
+        raise ValueError(f"its body is a {type(body).__name__}; expected an object")
+    return seq, kind, body

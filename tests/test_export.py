@@ -168,7 +168,9 @@ def test_only_verified_numbers_go_out(export, reason):
 
 @pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
 def test_two_rows_of_one_name_are_an_error_that_says_which(export):
-    message = rf"two rows would be {NAME}.*: .*backend=torch_cpu.* of run {RUN_ID}, and .* of run {LATER_RUN_ID}; export"
+    message = (
+        rf"two rows would be {NAME}.*: .*backend=torch_cpu.* of run {RUN_ID}, and .* of run {LATER_RUN_ID}; export"
+    )
     with pytest.raises(ValueError, match=message):
         export([row_of(), row_of(run_id=LATER_RUN_ID)])
     with pytest.raises(ValueError, match=r"variant=A: x=# of run .*, and .*variant=A: x=% of run"):
@@ -195,7 +197,9 @@ def test_the_command_writes_the_file_and_says_what_is_not_in_it(tmp_path, capsys
     output = tmp_path / "out.json"
     status, said, complaints = output_of(capsys, tmp_path / "run.csv", "--format", form, "--output", output)
     assert (status, said) == (0, f"{output}: 2 benchmarks for {form}\n")
-    assert re.search(r"note: mlp/tiny/train/b4/fp32/t2/torch_cpu(@machine)? is left out: timeout: no device", complaints)
+    assert re.search(
+        r"note: mlp/tiny/train/b4/fp32/t2/torch_cpu(@machine)? is left out: timeout: no device", complaints
+    )
     assert len(reader(output.read_text(encoding="utf-8"))) == 2
     again = output.read_bytes()
     output_of(capsys, tmp_path / "run.csv", "--format", form, "--output", output)

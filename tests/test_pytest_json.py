@@ -109,7 +109,13 @@ def test_a_benchmark_has_the_cell_and_the_row(tmp_path):
 
 
 def test_the_machine_is_the_one_that_was_measured(tmp_path):
-    machine = {**HEADER["machine"], "cpu": "AMD EPYC", "architecture": "x86_64", "python": "3.11.7", "packages": {"a": "1"}}
+    machine = {
+        **HEADER["machine"],
+        "cpu": "AMD EPYC",
+        "architecture": "x86_64",
+        "python": "3.11.7",
+        "packages": {"a": "1"},
+    }
     run = run_of(tmp_path, [], header={**HEADER, "machine": machine})
     content = content_of(run.rows, [run])
     known = content["machine_info"]
@@ -172,7 +178,9 @@ def test_pytest_benchmark_loads_and_compares_two_nights(tmp_path, capsys):
 def test_pytest_benchmark_compares_rows_of_a_csv(tmp_path):
     write_csv([row_of(), row_of(backend="jax_cpu", latency_p50_s=2e-3)], tmp_path / "run.csv")
     output = tmp_path / "out.json"
-    assert door.main(["export", str(tmp_path / "run.csv"), "--format", "pytest-benchmark", "--output", str(output)]) == 0
+    assert (
+        door.main(["export", str(tmp_path / "run.csv"), "--format", "pytest-benchmark", "--output", str(output)]) == 0
+    )
     table = compared(tmp_path, output)
     assert "benchmark 'mlp infer': 2 tests" in table
     assert "jax_cpu" in table

@@ -24,7 +24,7 @@ from results.row import (
     make_row,
 )
 from results.text import one_line, protect, restore, shortened
-from tests.fakes.csv_readers import cells_of, of_duckdb, runs_in_a_spreadsheet
+from tests.fakes.csv_readers import EXACT, cells_of, of_duckdb, runs_in_a_spreadsheet
 from tests.fakes.rows import LATER_RUN_ID, RUN_ID, idle_row, row_of
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", "\xa0=1", "'=1", "''+1", "' -1", "=", '=HYPERLINK("x","y")']
@@ -115,7 +115,7 @@ def test_pandas_reads_what_was_written(tmp_path_factory, written):
         dtype={column.name: DTYPES[column.kind] for column in COLUMNS},
         keep_default_na=False,
         na_values=[""],
-        float_precision="round_trip",
+        **EXACT,
     )
     found = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
     words = {int: str, bool: lambda flag: str(flag).lower()}

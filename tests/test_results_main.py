@@ -128,4 +128,4 @@ def test_without_a_command_its_usage_is_said(capsys):
     with pytest.raises(SystemExit) as exited:
         door.main([])
     assert exited.value.code == 2
-    assert "the following arguments are required: {table," in capsys.readouterr().err
+    assert "the following arguments are required: COMMAND" in capsys.readouterr().err

@@ -96,7 +96,10 @@ BAD = {
     "of a newer format": (journal_of(("run", {**HEAD, "journal_format": 3})), "line 1: it is of journal format 3"),
     "of a newer row format": (row_with(row_format=2), "line 2: row_format is 2, expected 1"),
     "with a newer column": (row_with(colour="blue"), r"line 2: unknown columns \['colour'\]"),
-    "of another run": (journal_of(("run", {**HEAD, "run_id": LATER_RUN_ID}), PLAN), "line 1: it is of run .*; expected"),
+    "of another run": (
+        journal_of(("run", {**HEAD, "run_id": LATER_RUN_ID}), PLAN),
+        "line 1: it is of run .*; expected",
+    ),
     "a number for a body": (journal_of(("run", 5)), "line 1: its body is a int; expected an object"),
     "without a kind": (checked(b'"seq":0,"body":{}}'), "line 1: it lacks 'kind'"),
     "nested": (checked(b'"seq":0,"kind":"run","body":' + b"[" * 99_999 + b"]" * 99_999 + b"}"), "line 1: it is nested"),
@@ -124,7 +127,10 @@ BAD = {
         journal_of(("run", HEAD)) + checked(b'"seq":1,"kind":"row","body":{"latency_p50_s":NaN}}'),
         "line 2: latency_p50_s is nan; expected a finite number",
     ),
-    "the same row twice": (journal_of(("run", HEAD), ("row", row_of()), ("row", row_of())), "line 3: the cell has a row"),
+    "the same row twice": (
+        journal_of(("run", HEAD), ("row", row_of()), ("row", row_of())),
+        "line 3: the cell has a row",
+    ),
     "a line twice": (journal_of(("run", HEAD)) * 2, "line 2: its seq is 0, expected 1"),
     "more after the end": (journal_of(("run", HEAD), END, PLAN), "line 3: its kind is 'plan'; expected nothing but"),
 }

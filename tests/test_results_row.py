@@ -237,7 +237,11 @@ def test_what_somebody_typed_or_a_runtime_said_is_free_text():
 
 @pytest.mark.parametrize(
     ("name", "value", "most"),
-    [("verify_s", 1.1e9, "1e+09 s"), ("flops_per_s", 2e24, "1e+24 FLOP/s"), ("throughput_bytes_per_s", 2e24, "1e+24 byte/s")],
+    [
+        ("verify_s", 1.1e9, "1e+09 s"),
+        ("flops_per_s", 2e24, "1e+24 FLOP/s"),
+        ("throughput_bytes_per_s", 2e24, "1e+24 byte/s"),
+    ],
 )
 def test_a_number_beyond_what_can_be_is_refused(name, value, most):
     with pytest.raises(ValueError, match=re.escape(f"{name} is {value}; expected {most} at most")):
