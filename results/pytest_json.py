@@ -45,7 +45,7 @@ def export_pytest(rows: Sequence[Row], runs: Sequence[Run]) -> Exported:
     return exported(content, len(named), left_out)
 
 
-def samples_of(run: Run) -> dict[tuple[object, ...], Sequence[float]]:
+def samples_of(run: Run) -> Samples:
     """Returns the latency samples in seconds per step by run and cell, of the launches that count: ok and not invalid.
 
     Raises ResultsError where one is no time.

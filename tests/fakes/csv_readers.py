@@ -5,6 +5,7 @@ import io
 import re
 import unicodedata
 
+import pandas as pd
 import pytest
 
 EXACT = {} if int(pd.__version__.partition(".")[0]) >= 3 else {"float_precision": "round_trip"}
