@@ -131,7 +131,7 @@ def last_changes(x: Floats) -> LastChanges:
     return LastChanges(start, step, gain, noise)
 
 
-def kernel_change_points() -> Any:  # noqa: ANN401  (a class of ruptures, which has no types)
+def kernel_change_points() -> Any:
     """Returns ruptures' search. Raises ModuleNotFoundError where it is not installed."""
     try:
         from ruptures import KernelCPD

@@ -74,7 +74,9 @@ def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame
     if options.by is None:
         if options.before is None or options.after is None or options.runs or options.baseline:
             raise ValueError("expected BEFORE and AFTER, or --by COLUMN with --runs RUN…")
-        return {str(path): to_frame(rows_of([path])) for path in (options.before, options.after)}
+        paths = (options.before, options.after)
+        names = [path.name if options.before.name != options.after.name else str(path) for path in paths]
+        return {name: to_frame(rows_of([path])) for name, path in zip(names, paths, strict=True)}
     paths = [path for path in (options.before, options.after, *(options.runs or [])) if path is not None]
     _, sides = sides_of(to_frame(rows_of(paths)), options.by, options.baseline)
     found: dict[str, pd.DataFrame] = sides

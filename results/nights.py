@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.files import ResultsError
-from results.store import SERIES_COLUMNS, connect, packed_files, read_folder, run_folders, series_of
+from results.read import read_folder, run_folders
+from results.store import SERIES_COLUMNS, connect, packed_files, series_of
 from results.table import to_frame
 
 WINDOW = 90

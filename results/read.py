@@ -1,20 +1,23 @@
 """Rows from whatever holds them: run folders, journals, CSV files, results folders."""
 
+import os
 from pathlib import Path
 
 from results.csvfile import read_csv
 from results.files import ResultsError
-from results.journal import JOURNAL_NAME
+from results.journal import JOURNAL_NAME, RUN_ID
 from results.row import DERIVED, Row, cell_of, describe_cell
-from results.run import find_runs, read_run
+from results.run import Run, find_runs, read_run
+
+CSV_NAME = "results.csv"
 
 
 def read_rows(*paths: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Returns the rows that the paths hold, and what was forgiven on the way.
+    """Returns the rows that the paths hold, and what was forgiven or left out on the way.
 
-    A path is a run folder, a journal, a CSV of results or a results folder with runs in it. The same row given
+    A path is a run folder, a journal, a CSV of results or a folder with runs in it at any depth. The same row given
     twice (a run and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows
-    of one cell of one run differ.
+    of one cell of one run differ. In a results folder a run that cannot be read is left out.
     """
     rows: list[Row] = []
     of_cell: dict[tuple[object, ...], tuple[Row, Path]] = {}
@@ -37,9 +40,74 @@ def read_rows(*paths: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     return tuple(rows), tuple(problems)
 
 
+def read_runs(path: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """Returns the runs of a run folder, a journal or a results folder, and what was forgiven or left out.
+
+    A run that was named raises ResultsError where it cannot be read. In a results folder, which anybody may have
+    copied something into, such a run is left out, and so is one whose journal is that of another folder; where none
+    is left, that is an error too.
+    """
+    if path.is_file() or (path / JOURNAL_NAME).exists():
+        run = read_run(path)
+        return (run,), run.problems
+    runs: list[Run] = []
+    problems: list[str] = []
+    for folder in find_runs(path):
+        try:
+            run = read_run(folder)
+            if run.header["run_id"] != folder.name:
+                raise ResultsError(
+                    f"{folder / JOURNAL_NAME}, line 1: it is of run {run.header['run_id']}; expected {folder.name}"
+                )
+        except ResultsError as error:
+            problems.append(f"{error}; this run is left out")
+        else:
+            runs.append(run)
+            problems += run.problems
+    if not runs and problems:
+        raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
+    if not runs:
+        raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
+    return tuple(runs), tuple(problems)
+
+
 def _as_measured(row: Row) -> Row:
     """Returns the row without what is made when a run is read, by a table of peaks that may have grown since."""
     return {name: value for name, value in row.items() if name not in DERIVED}
+
+
+def run_folders(store: Path) -> tuple[Path, ...]:
+    """Returns the folders of all runs below the store, the oldest first; raises ResultsError where it is no folder.
+
+    A run that was copied to two places is there once: the first by path.
+    """
+    if not store.is_dir():
+        raise ResultsError(f"{store} is no folder; expected one with runs in it, at any depth")
+    found: dict[str, Path] = {}
+    for place, folders, files in os.walk(store):
+        folders.sort()
+        here = Path(place)
+        if RUN_ID.fullmatch(here.name) and not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
+            found.setdefault(here.name, here)
+            folders.clear()
+    return tuple(found[name] for name in sorted(found))
+
+
+def read_folder(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows of a run's journal, or of its CSV where only that was kept, and what was forgiven.
+
+    Raises ResultsError with the file and the line where they cannot be read.
+    """
+    problems: tuple[str, ...] = ()
+    if (folder / JOURNAL_NAME).is_file():
+        run = read_run(folder)
+        rows, problems = run.rows, run.problems
+    else:
+        rows = read_csv(folder / CSV_NAME)
+    if wrong := {str(row["run_id"]) for row in rows} - {folder.name}:
+        of_it = f"{folder / JOURNAL_NAME}, line 1" if (folder / JOURNAL_NAME).is_file() else folder / CSV_NAME
+        raise ResultsError(f"{of_it}: it is of run {', '.join(sorted(wrong))}; expected {folder.name}")
+    return rows, problems
 
 
 def _read(path: Path) -> tuple[list[Row], list[str]]:
@@ -47,10 +115,29 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
         raise ResultsError(f"{path} does not exist; expected a run's folder, a journal or a CSV of results")
     if path.is_file() and path.suffix == ".csv":
         return list(read_csv(path)), []
-    if path.is_file() or (path / JOURNAL_NAME).exists():
+    if path.is_file():
         run = read_run(path)
         return list(run.rows), list(run.problems)
-    runs = [read_run(folder) for folder in find_runs(path)]
-    if not runs:
+    if _is_run(path):
+        rows, forgiven = read_folder(path)
+        return list(rows), list(forgiven)
+    found: list[Row] = []
+    problems: list[str] = []
+    folders = run_folders(path)
+    for folder in folders:
+        try:
+            rows, forgiven = read_folder(folder)
+        except ResultsError as error:
+            problems.append(f"{error}; this run is left out")
+            continue
+        found += rows
+        problems += forgiven
+    if len(problems) >= len(folders) and not found:
+        if problems:
+            raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
         raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
-    return [row for run in runs for row in run.rows], [problem for run in runs for problem in run.problems]
+    return found, problems
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (JOURNAL_NAME, CSV_NAME))

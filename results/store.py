@@ -10,22 +10,19 @@ out, and said with file and line. A run whose CSV is missing is read from its jo
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results.csvfile import header_of, read_csv
+from results.csvfile import header_of
 from results.files import ResultsError
-from results.journal import JOURNAL_NAME, RUN_ID
+from results.read import CSV_NAME, read_folder, run_folders
 from results.row import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, ROW_FORMAT, SIGNED, VOCABULARIES, Row
-from results.run import read_run
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-CSV_NAME = "results.csv"
 PACKED = "packed"
 SERIES_COLUMNS = ("machine", "machine_id", *CELL_COLUMNS, "workload_digest", "method_version")
 """What makes a series: other hardware, other work or another method is another one; new software is a mark in it."""
@@ -43,39 +40,6 @@ class Packed:
     runs: int
     rows: int
     problems: tuple[str, ...]
-
-
-def run_folders(store: Path) -> tuple[Path, ...]:
-    """Returns the folders of all runs below the store, the oldest first; raises ResultsError where it is no folder.
-
-    A run that was copied to two places is there once: the first by path.
-    """
-    if not store.is_dir():
-        raise ResultsError(f"{store} is no folder; expected one with runs in it, at any depth")
-    found: dict[str, Path] = {}
-    for place, folders, files in os.walk(store):
-        folders.sort()
-        here = Path(place)
-        if RUN_ID.fullmatch(here.name) and not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
-            found.setdefault(here.name, here)
-            folders.clear()
-    return tuple(found[name] for name in sorted(found))
-
-
-def read_folder(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Returns the rows of a run's journal, or of its CSV where only that was kept, and what was forgiven.
-
-    Raises ResultsError with the file and the line where they cannot be read.
-    """
-    if (folder / JOURNAL_NAME).is_file():
-        run = read_run(folder)
-        return run.rows, run.problems
-    rows = read_csv(folder / CSV_NAME)
-    if wrong := {str(row["run_id"]) for row in rows} - {folder.name}:
-        raise ResultsError(
-            f"{folder / CSV_NAME}: rows of {', '.join(sorted(wrong))}; expected those of its folder's run"
-        )
-    return rows, ()
 
 
 def connect() -> DuckDBPyConnection:

@@ -2,7 +2,7 @@
 
     python -m tests.print_tuning [PAIRS [BACKEND…]]
 
-A run of `--ab` for each line; the runs stay under results/runs/tuning, and a line that is there already is not measured
+A run of `--ab` for each line; the runs stay under results/tuning, and a line that is there already is not measured
 again. On a machine that does nothing else.
 """
 
@@ -17,7 +17,7 @@ from results.pairs import SHARED, pairs_of
 from results.run import find_runs, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "results" / "runs" / "tuning"
+FOLDER = ROOT / "results" / "tuning"
 BACKENDS = ("torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu", "torch_compile_cpu")
 ONLY = {
     "memory_format": ("--workloads", "resnet50"),

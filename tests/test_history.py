@@ -123,7 +123,7 @@ def test_the_rows_of_a_series_and_wrong_options(tmp_path, capsys):
     write_nights(tmp_path, "alpha", nights=3)
     (name, *_) = history(tmp_path).nights.series.index
     assert main(["history", str(tmp_path), "--series", name]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert len(capsys.readouterr().out.splitlines()) == 5
     assert main(["history", str(tmp_path), "--series", "absent"]) == 2
     assert main(["history", str(tmp_path), "--window", "1"]) == 2
     assert main(["history", str(tmp_path / "absent")]) == 2

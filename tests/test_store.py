@@ -9,8 +9,9 @@ from results.__main__ import main
 from results.csvfile import read_csv
 from results.files import ResultsError
 from results.nights import read_nights, rows_of_runs, series_rows
+from results.read import run_folders
 from results.row import COLUMNS
-from results.store import pack, packed_files, run_folders, series_of
+from results.store import pack, packed_files, series_of
 from results.table import to_frame
 from tests.fakes.runs import FIRST, run_id_of, write_run
 
