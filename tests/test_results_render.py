@@ -62,6 +62,11 @@ gpt2      train        16  samples    3.93  1.00x   5.46  1.39x  23.4 M
 mlp       infer            samples  10,000  1.00x  4,000  0.40x  69.0 M
 mlp       train            samples   3,330  1.00x         wrong  23.0 M
 
+Geometric mean of the ratios to torch_cpu, over the cells that both have
+phase  metric          jax_cpu
+infer  latency     1.67x  of 2
+infer  throughput  0.75x  of 2
+
 Without a number:
   jax_cpu     wrong        mlp train    momentum of h.0.bias differs: error 0.01, tolerated 1e-05
   torch_cuda  unavailable  all 4 cells  no NVIDIA device: its driver's file nvidia0 is absent
