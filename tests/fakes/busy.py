@@ -1,4 +1,7 @@
-"""An adapter whose step is one NumPy product and a busy-wait of `planted` parts in a thousand of what that takes."""
+"""An adapter whose step is some work and a busy-wait of `planted` parts in a thousand of what that takes.
+
+`work` is `product`, one of NumPy's, as unsteady as the machine is; or `clock`, itself a busy-wait, of 3 ms.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIDE = 640
+CLOCK_S = 3e-3
 
 
 class BusyStep(NullStep):
@@ -25,13 +29,22 @@ class BusyStep(NullStep):
         self.square = np.full((SIDE, SIDE), 0.5, np.float32)
         self.product = np.empty_like(self.square)
         self.part = int(request.options["planted"]) / 1000
+        self.work = self._product if request.options["work"] == "product" else self._clock
         self.ones = np.ones((4, 5), np.float32)
 
-    def step(self, i: int) -> None:
+    def _product(self) -> None:
         import numpy as np
 
-        start = perf_counter()
         np.matmul(self.square, self.square, out=self.product)
+
+    def _clock(self) -> None:
+        end = perf_counter() + CLOCK_S
+        while perf_counter() < end:
+            pass
+
+    def step(self, i: int) -> None:
+        start = perf_counter()
+        self.work()
         now = perf_counter()
         end = now + self.part * (now - start)
         while now < end:
@@ -50,7 +63,7 @@ class Busy(Adapter):
     device_kind = "cpu"
     phases = ("infer",)
     serial_phases = ("infer",)
-    options: ClassVar[Options] = {"planted": ("0", "10", "20", "500")}
+    options: ClassVar[Options] = {"planted": ("0", "10", "20", "500"), "work": ("product", "clock")}
 
     def probe(self) -> Probe:
         return Probe("usable", "cpu")
