@@ -28,7 +28,9 @@ def add_commands(commands: Any) -> None:
         "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
     )
     parser.add_argument("--acknowledged", metavar="FILE", type=Path, help="default: acknowledged.csv in the store")
-    parser.add_argument("--machines", metavar="FILE", type=Path, help="expected ones; default: machines.txt in the store")
+    parser.add_argument(
+        "--machines", metavar="FILE", type=Path, help="expected ones; default: machines.txt in the store"
+    )
     parser.add_argument("--series", metavar="ID", help="in place of it all, every row of one series")
     parser.add_argument(
         "--fail-on", choices=FAIL_ON, help="exit status 1 if a regression was confirmed tonight, or is open"

@@ -247,8 +247,8 @@ def missing_machines(nights: Nights, expected: Sequence[str] = ()) -> pd.DataFra
                 "missed_nights": ", ".join(f"{night:%Y-%m-%d}" for night in missed[-10:]),
             }
         )
-    for machine in sorted(set(expected) - {str(line["machine"]) for line in found}):
-        found.append(dict(zip(MACHINE_COLUMNS, (machine, True, None, 0, 0, ""), strict=True)))
+    never = sorted(set(expected) - {str(line["machine"]) for line in found})
+    found += [dict(zip(MACHINE_COLUMNS, (machine, True, None, 0, 0, ""), strict=True)) for machine in never]
     return pd.DataFrame(found, columns=list(MACHINE_COLUMNS))
 
 
