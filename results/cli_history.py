@@ -28,6 +28,9 @@ def add_commands(commands: Any) -> None:
         "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
     )
     parser.add_argument("--acknowledged", metavar="FILE", type=Path, help="default: acknowledged.csv in the store")
+    parser.add_argument(
+        "--machines", metavar="FILE", type=Path, help="expected ones; default: machines.txt in the store"
+    )
     parser.add_argument("--series", metavar="ID", help="in place of it all, every row of one series")
     parser.add_argument(
         "--fail-on", choices=FAIL_ON, help="exit status 1 if a regression was confirmed tonight, or is open"
@@ -55,7 +58,7 @@ def _history(options: argparse.Namespace) -> str:
 
     from results.history import history
 
-    found = history(options.store, options.window, options.until, options.acknowledged)
+    found = history(options.store, options.window, options.until, options.acknowledged, options.machines)
     note(found.problems)
     write_outputs(found.alarms, options)
     text = render_history(found, str(options.store), width())
@@ -94,9 +97,9 @@ def _series(options: argparse.Namespace) -> str:
 def render_history(found: History, store: str, columns: int) -> str:
     """Returns the history for a terminal: new regressions, open ones, improvements, and what is missing."""
     nights, alarms = found.nights, found.alarms
-    runs = nights.rows["run_id"].nunique()
+    runs, machines = nights.rows["run_id"].nunique(), int((found.missing_machines["nights"] > 0).sum())
     heading = (
-        f"{store}: {runs} runs, {len(found.missing_machines)} machines, {len(nights.series)} series,"
+        f"{store}: {runs} runs, {machines} machines, {len(nights.series)} series,"
         f" nights {nights.nights[0]} to {nights.nights[-1]}"
     )
     kinds = {
@@ -133,7 +136,12 @@ def _missing(found: History, columns: int) -> list[str]:
 
     machines = found.missing_machines.to_dict("records")
     said = [
-        f"Missing: {row['machine']} did not run in the newest night; its last was {row['last_night']}"
+        f"Missing: {row['machine']} "
+        + (
+            f"did not run in the newest night; its last was {row['last_night']}"
+            if row["nights"]
+            else "is expected, and did not run in any of these nights"
+        )
         for row in machines
         if row["is_away"]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from results.files import ResultsError
+from results.machine import slug
 from results.nights import METRICS, WINDOW, Nights, read_nights, rows_of_runs
 from results.render import CONTROL_PREFIX
 from results.row import CELL_COLUMNS
@@ -19,6 +21,8 @@ from results.text import restore
 
 ACKNOWLEDGED = "acknowledged.csv"
 ACKNOWLEDGED_COLUMNS = ("alarm_id", "day", "by", "note")
+MACHINES = "machines.txt"
+MACHINE_COLUMNS = ("machine", "is_away", "last_night", "nights", "missed", "missed_nights")
 NEAR = 3
 """Nights by which the begin of a shift may be estimated anew, and still be the same alarm."""
 TOGETHER = 1
@@ -65,19 +69,43 @@ class History:
 
 
 def history(
-    store: Path | str, window: int = WINDOW, until: date | None = None, acknowledged: Path | None = None
+    store: Path | str,
+    window: int = WINDOW,
+    until: date | None = None,
+    acknowledged: Path | None = None,
+    machines: Path | None = None,
 ) -> History:
     """Returns what the last `window` nights of the store say, up to `until` or its newest night.
 
     `acknowledged` is a CSV with `ACKNOWLEDGED_COLUMNS` (by default STORE/acknowledged.csv, where there is one).
-    Raises ResultsError for a store without runs, and for a file of acknowledgements that is none.
+    `machines` names those that are expected, one a line (by default STORE/machines.txt, where there is one).
+    Raises ResultsError for a store without runs, and for a file of acknowledgements or of machines that is none.
     """
     nights = read_nights(store, window, until)
-    if acknowledged is None and "://" not in str(store) and (Path(store) / ACKNOWLEDGED).is_file():
-        acknowledged = Path(store) / ACKNOWLEDGED
+    acknowledged = acknowledged or _in_store(store, ACKNOWLEDGED)
+    machines = machines or _in_store(store, MACHINES)
     known = {} if acknowledged is None else read_acknowledged(acknowledged)
+    expected = () if machines is None else read_machines(machines)
     found = _grouped(_acknowledged(_alarms(nights), known))
-    return History(nights, found, missing_machines(nights), missing_cells(store, nights), nights.problems)
+    return History(nights, found, missing_machines(nights, expected), missing_cells(store, nights), nights.problems)
+
+
+def _in_store(store: Path | str, name: str) -> Path | None:
+    """Returns a file of the store, None where it has none."""
+    return Path(store) / name if "://" not in str(store) and (Path(store) / name).is_file() else None
+
+
+def read_machines(path: Path) -> tuple[str, ...]:
+    """Returns the names in the file, one a line, as runs have them; `#` begins a comment.
+
+    Raises ResultsError where it cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(f"cannot read the expected machines in {path}: {error}") from error
+    names = [line.partition("#")[0].strip() for line in lines]
+    return tuple(dict.fromkeys(slug(name) for name in names if name))
 
 
 def read_acknowledged(path: Path) -> dict[str, str]:
@@ -201,9 +229,12 @@ def _cause(alarms_of_one: pd.DataFrame, control_moved: bool) -> str:
     return "unknown: same machine, same software"
 
 
-def missing_machines(nights: Nights) -> pd.DataFrame:
-    """Returns a line per machine: when it ran last, how many nights it missed since its first, and if it is away."""
-    found = []
+def missing_machines(nights: Nights, expected: Sequence[str] = ()) -> pd.DataFrame:
+    """Returns a line per machine: when it ran last, how many nights it missed since its first, and if it is away.
+
+    One that is expected and did not run in any of the nights is away, and has no last night.
+    """
+    found: list[dict[str, Any]] = []
     for machine, ran in nights.machines().groupby("machine", sort=True, observed=True):
         days = {night.date() for night in ran["night"]}
         first, last = min(days), max(days)
@@ -218,7 +249,9 @@ def missing_machines(nights: Nights) -> pd.DataFrame:
                 "missed_nights": ", ".join(f"{night:%Y-%m-%d}" for night in missed[-10:]),
             }
         )
-    return pd.DataFrame(found)
+    never = sorted(set(expected) - {str(line["machine"]) for line in found})
+    found += [dict(zip(MACHINE_COLUMNS, (machine, True, None, 0, 0, ""), strict=True)) for machine in never]
+    return pd.DataFrame(found, columns=list(MACHINE_COLUMNS))
 
 
 def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
