@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
     if path.is_file():
         run = read_run(path)
         return list(run.rows), list(run.problems)
-    if _is_run(path):
+    if is_run(path):
         rows, forgiven = read_folder(path)
         return list(rows), list(forgiven)
     found: list[Row] = []
@@ -139,5 +139,6 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
     return found, problems
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Returns whether the folder is that of a run: it has a journal, or the CSV alone."""
     return any((folder / name).is_file() for name in (JOURNAL_NAME, CSV_NAME))

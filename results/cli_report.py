@@ -1,0 +1,88 @@
+"""python -m results report: all of it as one page, and as CSV files beside it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.cli import RUNS, note
+from results.files import ResultsError, write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.history import History
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the command to a parser's subparsers."""
+    parser = commands.add_parser("report", help="one HTML file of runs, or of a store and its nights")
+    parser.set_defaults(made_by=_report)
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        type=Path,
+        help=f"a store, for its newest night and its history; or runs and CSVs (default: {RUNS.name}/)",
+    )
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="where the page goes")
+    parser.add_argument("--baseline", metavar="NAME", help="the backend that ratios refer to (default: torch_cpu)")
+    parser.add_argument("--window", metavar="N", type=int, default=90, help="how many nights to look at (default: 90)")
+    parser.add_argument("--csv-dir", metavar="DIR", type=Path, help="also the rows, ratios, alarms and what is missing")
+
+
+def _report(options: argparse.Namespace) -> str:
+    from results.report import page
+
+    frame, found = _read(options.runs or [RUNS], options.window)
+    text = page(frame, found, options.baseline)
+    write_atomic(options.output, text)
+    files = _write_csvs(options.csv_dir, frame, found) if options.csv_dir is not None else []
+    beside = f" and {', '.join(files)} in {options.csv_dir}" if files else ""
+    return f"{len(frame)} rows, {len(text.encode()) / 1e6:.2f} MB: {options.output}{beside}"
+
+
+def _read(paths: list[Path], window: int) -> tuple[pd.DataFrame, History | None]:
+    """Returns the rows to report, and the nights where one store was named.
+
+    Of a store they are those of its newest night alone: older ones never stand in for a machine that was away.
+    """
+    from results.history import history
+    from results.nights import rows_of_runs
+    from results.read import is_run, read_rows
+    from results.table import to_frame
+
+    if len(paths) > 1 or paths[0].is_file() or is_run(paths[0]):
+        rows, problems = read_rows(*paths)
+        note(problems)
+        return to_frame(rows), None
+    found = history(paths[0], window)
+    note(found.problems)
+    ran = found.nights.machines()
+    tonight = ran.loc[ran["night"].dt.date == found.nights.nights[-1], "run_id"].tolist()
+    frame = rows_of_runs(paths[0], tonight)
+    if frame.empty:
+        raise ResultsError(f"{paths[0]} has no run in its newest night, {found.nights.nights[-1]}")
+    return frame, found
+
+
+def _write_csvs(folder: Path, frame: pd.DataFrame, found: History | None) -> list[str]:
+    from results.frames import to_csv
+    from results.means import means_of_ratios
+    from results.phases import phases
+    from results.table import default_baseline
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {"rows": frame, "phases": phases(frame)}
+    if (baseline := default_baseline(frame)) is not None:
+        made["means"] = means_of_ratios(frame, "latency_p50_s", baseline)
+    if found is not None:
+        made |= {
+            "alarms": found.alarms,
+            "missing-machines": found.missing_machines,
+            "missing-cells": found.missing_cells,
+        }
+    for name, table in made.items():
+        write_atomic(folder / f"{name}.csv", to_csv(table))
+    return [f"{name}.csv" for name in made]

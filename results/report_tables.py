@@ -1,0 +1,274 @@
+"""What the report shows of rows: failures, who is fastest, bars, training against inference, distributions, the rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from results import svg
+from results.human import in_time_unit, rate, ratio, time_unit
+from results.means import means_of_ratios
+from results.phases import phases
+from results.render import BY_URGENCY, DEGRADED, is_control
+from results.table import POSITION, default_baseline, idle_labels, is_verified
+
+Line = dict[str, Any]
+SAMPLES = "throughput_samples_per_s"
+EXPECTED_ABSENT = ("unavailable", "unsupported")
+OPEN_CHARTS = 40
+"""Machines with more cells than this are folded."""
+
+
+def numbered(placed_rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows in the order of the page, with `anchor`, their place in it, and `cell`, in words."""
+    rows = placed_rows.sort_values(["machine", *POSITION, "label"], kind="stable", na_position="first")
+    rows = rows.reset_index(drop=True)
+    anchors = pd.Series([f"r{number}" for number in range(len(rows))], dtype="string")
+    cells = pd.Series([in_words(row) for row in rows.to_dict("records")], dtype="string")
+    plain = rows["label"].str.replace(r"@.*$", "", regex=True)
+    return rows.assign(anchor=anchors, cell=cells, plain=plain, machine=rows["machine"].fillna("unknown"))
+
+
+def in_words(row: Line) -> str:
+    """Returns a cell without its backend, such as `gpt2 124m infer, batch 2 × 128`."""
+    shape = "" if pd.isna(row["batch"]) else f", batch {row['batch']}"
+    shape += "" if pd.isna(row["sequence"]) else f" × {row['sequence']}"
+    more = "" if row["precision"] == "fp32" or pd.isna(row["precision"]) else f", {row['precision']}"
+    return f"{row['workload']} {row['size']} {row['phase']}{shape}{more}"
+
+
+def failures(rows: pd.DataFrame) -> tuple[list[Line], list[Line]]:
+    """Returns cells without a number by status, backend and reason, the most urgent first; and those not expected."""
+    missing = rows[(rows["status"] != "ok").fillna(True)].fillna({"reason": ""})
+    groups: dict[tuple[str, str, str], list[Line]] = {}
+    for row in missing.to_dict("records"):
+        groups.setdefault((row["status"], row["label"], row["reason"]), []).append(row)
+    found = []
+    for (status, label, reason), members in sorted(groups.items(), key=lambda item: BY_URGENCY.index(item[0][0])):
+        cells = members[0]["cell"] if len(members) == 1 else f"{len(members)} cells"
+        kind = "warn" if status in ("known_failure", "not_run") else "bad"
+        anchor = members[0]["anchor"]
+        found.append(
+            {"status": status, "label": label, "reason": reason, "cells": cells, "kind": kind, "anchor": anchor}
+        )
+    absent = [line for line in found if line["status"] in EXPECTED_ABSENT]
+    return [line for line in found if line["status"] not in EXPECTED_ABSENT], absent
+
+
+def summary(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
+    """Returns, for each machine, the fastest of each workload and phase, by latency and by throughput."""
+    found = []
+    for machine, of_machine in work(rows).groupby("machine", sort=True):
+        lines = []
+        for _, of_cell in of_machine.groupby(["cell", "workload_digest"], sort=False):
+            first = of_cell.loc[of_cell["latency_p50_s"].idxmin()]
+            most = of_cell.loc[of_cell[SAMPLES].idxmax()] if of_cell[SAMPLES].notna().any() else None
+            base = of_cell.loc[of_cell["label"] == baseline, "latency_p50_s"]
+            lines.append(
+                {
+                    "workload": first["cell"].replace(f" {first['phase']}", "", 1),
+                    "phase": first["phase"],
+                    "latency_label": first["plain"],
+                    "latency": time(first["latency_p50_s"]) + mark(first),
+                    "latency_anchor": first["anchor"],
+                    "ratio": ratio(base.iloc[0] / first["latency_p50_s"]) if len(base) else "",
+                    "rate_label": "" if most is None else most["plain"],
+                    "rate": "" if most is None else rate(most[SAMPLES]) + mark(most),
+                    "rate_anchor": "" if most is None else most["anchor"],
+                }
+            )
+        found.append({"name": machine, "lines": lines})
+    return found
+
+
+def work(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the verified rows, without the control's."""
+    return rows[is_verified(rows) & ~is_control(rows)]
+
+
+def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
+    """Returns a line per backend, phase and metric, and what the axis of their dots is."""
+    if baseline is None:
+        return [], ""
+    found = pd.concat([means_of_ratios(frame, metric, baseline) for metric in ("latency_p50_s", SAMPLES)])
+    found = found[found["cells"] > 1]
+    if found.empty:
+        return [], ""
+    ends = [value for name in ("ratio", "ratio_low", "ratio_high") for value in found[name].dropna().tolist()]
+    least, most = svg.axis(ends)
+    lines = []
+    for line in found.to_dict("records"):
+        kind = "faster" if line["ratio_low"] > 1 else "slower" if line["ratio_high"] < 1 else ""
+        lines.append(
+            {
+                "label": line["label"],
+                "phase": line["phase"],
+                "metric": "throughput" if line["metric"] == SAMPLES else "latency",
+                "ratio": ratio(line["ratio"]),
+                "svg": svg.dot(line["ratio"], line["ratio_low"], line["ratio_high"], least, most, kind),
+                "cells": line["cells"],
+                "without": line["missing_cells"] or "",
+            }
+        )
+    return lines, axis_text(least, most)
+
+
+def comparisons(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
+    """Returns, for each machine, a chart per cell: a bar per backend, or the word in its place."""
+    found = []
+    shown = rows[~is_control(rows) & ~rows["label"].isin(idle_labels(rows))]
+    for machine, of_machine in shown.groupby("machine", sort=True):
+        charts = []
+        for cell, of_cell in of_machine.groupby("cell", sort=False):
+            times = of_cell.loc[is_verified(of_cell), ["latency_p50_s", "latency_ci_high_s"]]
+            if times.empty:
+                continue
+            unit, longest = time_unit(times["latency_p50_s"].tolist()), times.max().max()
+            base = of_cell[of_cell["label"] == baseline]
+            bars = [_bar(row, longest, unit, times["latency_p50_s"].min(), base) for row in of_cell.to_dict("records")]
+            charts.append({"title": cell, "bars": [one for one in bars if one]})
+        cells = sum(len(chart["bars"]) for chart in charts)
+        found.append({"name": machine, "charts": charts, "cells": cells})
+    total = sum(machine["cells"] for machine in found)
+    return [{**machine, "open": number == 0 and total <= 4 * OPEN_CHARTS} for number, machine in enumerate(found)]
+
+
+def _bar(row: Line, longest: float, unit: str, shortest: float, base: pd.DataFrame) -> Line | None:
+    """Returns a backend's bar; a word where it has no number, and nothing where it is not here."""
+    if row["status"] != "ok" or row["verification"] != "passed":
+        if row["status"] in EXPECTED_ABSENT:
+            return None
+        return {"label": row["plain"], "svg": "", "value": row["status"], "ratio": "", "anchor": row["anchor"]}
+    seconds, low, high = row["latency_p50_s"], row["latency_ci_low_s"], row["latency_ci_high_s"]
+    ends = (None, None) if pd.isna(low) or pd.isna(high) else (low / longest, high / longest)
+    kind = "best" if seconds == shortest else ""
+    kind += " fuzzy" if row["quality"] == "degraded" else ""
+    same = not base.empty and base["workload_digest"].iloc[0] == row["workload_digest"] and is_verified(base).iloc[0]
+    return {
+        "label": row["plain"],
+        "svg": svg.bar(seconds / longest, *ends, kind=kind),
+        "value": in_time_unit(seconds, unit) + mark(row),
+        "ratio": ratio(base["latency_p50_s"].iloc[0] / seconds) if same else "",
+        "anchor": row["anchor"],
+    }
+
+
+def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bool]:
+    """Returns a line per workload and backend, what the axis is, and whether any energy is known."""
+    compared = phases(frame, prices=[])
+    compared = compared[compared["time_ratio"].notna()]
+    if compared.empty:
+        return [], "", False
+    least, most = svg.axis(compared["time_ratio"].tolist())
+    several = compared["machine"].nunique() > 1
+    cell = ["workload", "size", "precision", "batch", "sequence", "workload_digest"]
+    fastest = compared.groupby(cell, dropna=False)[["train_s_per_sample", "infer_s_per_sample"]].transform("min")
+    lines = []
+    for row, best in zip(compared.to_dict("records"), fastest.to_dict("records"), strict=True):
+        train, infer = row["train_s_per_sample"], row["infer_s_per_sample"]
+        lines.append(
+            {
+                "workload": f"{row['workload']} {row['size']}, batch {row['batch']}",
+                "label": row["backend"] + (f", {row['machine']}" if several and "@" not in row["backend"] else ""),
+                "train": time(train),
+                "infer": time(infer),
+                "best_train": train == best["train_s_per_sample"],
+                "best_infer": infer == best["infer_s_per_sample"],
+                "ratio": ratio(row["time_ratio"]),
+                "svg": svg.dot(row["time_ratio"], None, None, least, most),
+                "energy": "" if pd.isna(row["energy_ratio"]) else ratio(row["energy_ratio"]),
+            }
+        )
+    return lines, axis_text(least, most), bool(compared["energy_ratio"].notna().any())
+
+
+def spreads(rows: pd.DataFrame) -> tuple[list[Line], str]:
+    """Returns, for each machine, each cell's latency from shortest to longest, and what the axis is."""
+    shown = work(rows)
+    shown = shown[shown["latency_min_s"].notna() & shown["latency_max_s"].notna()]
+    if shown.empty:
+        return [], ""
+    scale = svg.axis([0.8, 2.0])
+    found = []
+    for machine, of_machine in shown.groupby("machine", sort=True):
+        lines = [_spread(row, scale) for row in of_machine.to_dict("records")]
+        found.append({"name": machine, "lines": lines, "open": len(shown) <= OPEN_CHARTS})
+    return found, f"{ratio(scale[0])} to {ratio(scale[1])}"
+
+
+def _spread(row: Line, scale: tuple[float, float]) -> Line:
+    middle = row["latency_p50_s"]
+    low, high = row["latency_ci_low_s"], row["latency_p90_s"]
+    high = row["latency_ci_high_s"] if pd.isna(high) else high
+    ends = [
+        middle if pd.isna(value) else value for value in (row["latency_min_s"], low, middle, high, row["latency_max_s"])
+    ]
+    unit = time_unit([middle])
+    names = ("latency_min_s", "latency_p50_s", "latency_p90_s", "latency_p99_s", "latency_max_s")
+    values = ["" if pd.isna(row[name]) else in_time_unit(row[name], unit) for name in names]
+    return {
+        "what": f"{row['cell']}, {row['plain']}",
+        "anchor": row["anchor"],
+        "svg": svg.strip(*(value / middle for value in ends), scale=scale),
+        "values": [*values, "" if pd.isna(row["latency_n"]) else f"{row['latency_n']:,}"],
+    }
+
+
+def row_lines(rows: pd.DataFrame) -> list[Line]:
+    """Returns the rows as they are shown, each with the anchor that numbers link to."""
+    return [
+        {
+            "id": row["anchor"],
+            "machine": row["machine"],
+            "cell": row["cell"],
+            "label": row["plain"],
+            "status": row["status"],
+            "latency": "" if pd.isna(row["latency_p50_s"]) else time(row["latency_p50_s"]) + mark(row),
+            "rate": "" if pd.isna(row[SAMPLES]) else rate(row[SAMPLES]),
+            "error": "" if pd.isna(row["error_worst"]) else f"{row['error_worst']:.1e}",
+            "quality": " ".join(str(row[name]) for name in ("quality", "flags") if pd.notna(row[name])),
+            "run": "" if pd.isna(row["run_id"]) else row["run_id"],
+            "software": "" if pd.isna(row["software_id"]) else row["software_id"],
+            "digest": "" if pd.isna(row["workload_digest"]) else row["workload_digest"],
+            "versions": versions(row["library_versions"]),
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def versions(text: object) -> str:
+    """Returns `torch 2.13.0, onnx 1.20` of a row's JSON; nothing where it is none."""
+    if not isinstance(text, str):
+        return ""
+    try:
+        known = json.loads(text)
+    except ValueError:
+        return ""
+    return ", ".join(f"{name} {version}" for name, version in known.items()) if isinstance(known, dict) else ""
+
+
+def time(seconds: float) -> str:
+    """Returns a time in the unit in which it reads best."""
+    return in_time_unit(seconds, time_unit([seconds]))
+
+
+def mark(row: Any) -> str:
+    """Returns the mark of a disturbed number."""
+    return DEGRADED if row["quality"] == "degraded" else ""
+
+
+def axis_text(least: float, most: float) -> str:
+    """Returns what a logarithmic axis spans, in words."""
+    return f"{ratio(least)} to {ratio(most)}, log scale"
+
+
+def chosen_baseline(frame: pd.DataFrame, labels: Sequence[str], given: str | None) -> str | None:
+    """Returns the label that ratios refer to; raises ValueError for a given one that is not there."""
+    if given is None:
+        return default_baseline(frame)
+    if given not in labels:
+        raise ValueError(f"unknown baseline {given!r}; known: {', '.join(labels)}")
+    return given
