@@ -1,0 +1,117 @@
+"""A headless Chromium that opens a file and says what it ran into: through its own logs, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--metrics-recording-only",
+    "--no-pings",
+    "--enable-logging=stderr",
+    "--v=0",
+)
+
+
+def chromium() -> str | None:
+    """Returns the browser's command, None where none is installed."""
+    return next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of opening a page: its text, console errors, addresses that were asked for, and seconds in all."""
+
+    text: str
+    errors: list[str]
+    requests: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Browser:
+    """How the page is opened."""
+
+    scripts: bool = True
+    dark: bool = False
+    size: tuple[int, int] = (1280, 900)
+
+    def _command(self, folder: str) -> list[str]:
+        blink = [
+            "--blink-settings="
+            + ",".join(
+                [f"preferredColorScheme={0 if self.dark else 1}", *([] if self.scripts else ["scriptEnabled=false"])]
+            )
+        ]
+        command = chromium()
+        assert command is not None
+        return [
+            command,
+            *FLAGS,
+            *blink,
+            f"--user-data-dir={folder}/profile",
+            f"--window-size={self.size[0]},{self.size[1]}",
+        ]
+
+    def open(self, path: Path) -> Seen:
+        """Returns what was seen. The page is written out by the browser once it is loaded."""
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "net.json"
+            command = [
+                *self._command(folder),
+                f"--log-net-log={log}",
+                "--net-log-capture-mode=Default",
+                "--dump-dom",
+                path.as_uri(),
+            ]
+            start = perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+            seconds = perf_counter() - start
+            return Seen(done.stdout, re.findall(r"CONSOLE.*", done.stderr), _requests(log), seconds)
+
+    def picture(self, path: Path, to: Path) -> None:
+        """Writes a PNG of the page."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = [*self._command(folder), f"--screenshot={to}", "--hide-scrollbars", path.as_uri()]
+            subprocess.run(command, capture_output=True, timeout=120, check=True)
+
+
+def _requests(log: Path) -> list[str]:
+    """Returns the addresses of the network log that a page can have asked for."""
+    text = log.read_text(errors="replace")
+    try:
+        events = json.loads(text)["events"]
+    except ValueError:  # the browser ended before it closed the list
+        events = json.loads(text.rstrip().rstrip(",") + "]}")["events"]
+    found = {
+        event["params"]["url"] for event in events if isinstance(event.get("params"), dict) and "url" in event["params"]
+    }
+    # What the browser asks on its own account is none of the page's.
+    own = (
+        "https://www.google.com",
+        "https://clients",
+        "https://update",
+        "https://accounts",
+        "https://content-autofill",
+        "https://optimizationguide",
+        "https://safebrowsing",
+        "chrome",
+    )
+    return sorted(url for url in found if url.startswith(("http:", "https:")) and not url.startswith(own))

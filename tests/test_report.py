@@ -1,0 +1,194 @@
+"""The report: complete without JavaScript or network, failures first, every number linked to its row, nothing executed."""
+
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+
+import pytest
+
+from results import svg
+from results.__main__ import main
+from results.history import history
+from results.report import page
+from results.table import to_frame
+from tests.browser import Browser, chromium
+from tests.fakes.rows import idle_row, row_of
+from tests.fakes.runs import FIRST, write_run
+from tests.test_history import write_nights
+
+HOSTILE = "<script>alert(1)</script><img src=http://example.com/x onerror=alert(2)>"
+TIMES = {"latency_min_s": 0.9e-3, "latency_max_s": 2e-3, "latency_ci_low_s": 0.99e-3, "latency_ci_high_s": 1.01e-3}
+ROWS = [
+    row_of(**TIMES, latency_n=500, latency_p90_s=1.2e-3, software_id="s1", library_versions='{"torch": "2.13.0"}'),
+    row_of(backend="jax_cpu", latency_p50_s=0.5e-3, throughput_samples_per_s=9000.0, quality="degraded", flags="steal"),
+    row_of(phase="train", latency_p50_s=4e-3, throughput_samples_per_s=1000.0),
+    row_of(phase="train", backend="jax_cpu", latency_p50_s=5e-3, throughput_samples_per_s=800.0),
+    row_of("crashed", workload="gpt2", reason=HOSTILE),
+    row_of("unavailable", backend="torch_cuda"),
+    idle_row(),
+]
+
+
+class Page(HTMLParser):
+    """The elements of a page: ids, where links lead, and what would be fetched or run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.fetched, self.scripts = [], [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids += [given["id"]] if "id" in given else []
+        self.scripts += tag == "script" or any(name.startswith("on") for name in given)
+        if tag == "a":
+            self.links.append(given["href"])
+        for name in ("src", "srcset", "data", "xlink:href") + (("href",) if tag in ("link", "use", "image") else ()):
+            self.fetched += [given[name]] if name in given else []
+
+
+@pytest.fixture(scope="module")
+def of_rows():
+    return page(to_frame(ROWS))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    write_nights(folder, "alpha", 20, backends=("jax_cpu",), software="s2")
+    write_nights(folder, "beta", nights=27, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_store(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    assert main(["report", str(store), "--output", str(out / "report.html"), "--csv-dir", str(out / "csv")]) == 0
+    return out
+
+
+@pytest.mark.parametrize("which", ["of_rows", "of_store"])
+def test_nothing_is_run_or_fetched_and_every_link_leads_somewhere(which, request):
+    made = request.getfixturevalue(which)
+    text = made if isinstance(made, str) else (made / "report.html").read_text()
+    found = Page(text)
+    assert found.scripts == 0
+    assert [one for one in found.fetched if one != "data:,"] == []
+    assert not re.search(r"url\(|@import|https?://", text.partition("</style>")[0])
+    assert len(set(found.ids)) == len(found.ids)
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert len(found.links) > 10
+    assert "default-src 'none'" in text
+
+
+def test_what_is_in_a_name_or_a_reason_is_text(of_rows):
+    assert HOSTILE not in of_rows
+    assert "&lt;script&gt;alert(1)" in of_rows
+
+
+def test_failures_come_first_and_what_is_not_expected_here_is_folded(of_rows):
+    order = re.findall(r'<section id="(\w+)"', of_rows)
+    assert order == ["failures", "summary", "comparisons", "phases", "distributions", "rows"]
+    failures, _, folded = of_rows.partition("Not here, and not expected")
+    assert "crashed" in failures
+    assert "torch_cuda" not in failures.partition('id="failures"')[2]
+    assert "torch_cuda" in folded
+
+
+def test_the_numbers_are_those_of_the_rows(of_rows):
+    assert of_rows.count("2.00x") >= 2
+    assert "500 µs~" in of_rows
+    assert "torch 2.13.0" in of_rows
+    assert "Training against inference" in of_rows
+    assert re.search(r"<td>torch_cpu</td><td class=\"n good\">1.00 ms best</td>", of_rows)
+
+
+def test_it_is_the_same_each_time(of_rows, store, of_store, tmp_path):
+    assert page(to_frame(ROWS)) == of_rows
+    assert main(["report", str(store), "--output", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").read_bytes() == (of_store / "report.html").read_bytes()
+
+
+def test_a_store_shows_its_nights_its_alarm_and_who_is_away(of_store):
+    text = (of_store / "report.html").read_text()
+    assert "+20." in text.partition('id="summary"')[0] or "+19." in text.partition('id="summary"')[0]
+    assert "did not run in the newest night" in text
+    assert text.count('class="hist"') == 8
+    assert 'class="a"' in text
+    assert 'class="s"' in text
+    rows = text.partition('id="rows"')[2]
+    assert "alpha" in rows
+    assert "-beta-" not in rows  # away tonight: no old row stands in
+    assert sorted(path.name for path in (of_store / "csv").iterdir()) == [
+        "alarms.csv",
+        "means.csv",
+        "missing-cells.csv",
+        "missing-machines.csv",
+        "phases.csv",
+        "rows.csv",
+    ]
+
+
+def test_runs_without_a_store_and_what_cannot_be_reported(tmp_path, capsys):
+    run = write_run(tmp_path, "alpha", FIRST, {"torch_cpu": 1e-3, "jax_cpu": None})
+    assert main(["report", str(run), "--output", str(tmp_path / "a.html")]) == 0
+    assert main(["report", str(run), "--output", str(tmp_path / "a.html"), "--baseline", "nobody"]) == 2
+    assert "unknown baseline 'nobody'" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "absent"), "--output", str(tmp_path / "a.html")]) == 2
+    with pytest.raises(ValueError, match="no row"):
+        page(to_frame([]))
+
+
+def test_a_wrong_run_in_the_store_costs_itself(tmp_path, capsys):
+    write_nights(tmp_path, "alpha", nights=3)
+    bad = tmp_path / f"{FIRST + timedelta(2):%Y%m%d}T040000Z-alpha-ffff"
+    bad.mkdir()
+    (bad / "results.csv").write_text("row_format,workload\n1,<b>\n")
+    assert main(["report", str(tmp_path), "--output", str(tmp_path / "a.html")]) == 0
+    assert str(bad) in capsys.readouterr().err
+
+
+def test_drawings():
+    assert 'width="50.0"' in svg.bar(0.5)
+    assert "M40.0 2V10" in svg.bar(0.5, 0.4, 0.6)
+    low, high = svg.axis([0.5, 2.0])
+    assert low < 0.5 < 2.0 < high
+    assert "M50.0 6h0" in svg.dot(1.0, None, None, 0.5, 2.0)
+    drawn = svg.history(svg.Series([1.0, None, 1.0, 1.2, 1.0], hollow=(3,), marks=(2,), levels=((0, 4, 1.0),), alarm=4))
+    assert drawn.count("<path") == 7
+    assert svg.history(svg.Series([None, None])) == ""
+
+
+def test_a_history_without_alarms_has_none(tmp_path):
+    write_nights(tmp_path, "alpha", nights=12)
+    found = history(tmp_path)
+    assert "Nothing: every planned cell" in page(to_frame(ROWS[:1]), found)
+
+
+needs_chromium = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
+
+
+@needs_chromium
+@pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
+def test_a_browser_shows_it_without_error_or_request(of_store, scripts):
+    seen = Browser(scripts=scripts).open(of_store / "report.html")
+    assert seen.errors == []
+    assert seen.requests == []
+    assert "Who is fastest at what" in seen.text
+
+
+@needs_chromium
+def test_a_browser_would_say_of_a_request_and_of_an_error(of_store, tmp_path):
+    planted = tmp_path / "planted.html"
+    text = (of_store / "report.html").read_text()
+    without_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    bad = '<img src="http://127.0.0.1:9/x.png"><script>throw new Error("planted")</script></body>'
+    planted.write_text(without_policy.replace("</body>", bad))
+    seen = Browser().open(planted)
+    assert any("planted" in error for error in seen.errors)
+    assert any("127.0.0.1:9" in request for request in seen.requests)
+
+
+def test_the_test_of_the_page_sees_what_it_looks_for():
+    found = Page('<a href="#x"></a><img src="http://e/x"><script></script><p onclick="x()" id="y">')
+    assert (found.scripts, found.fetched, found.links, found.ids) == (2, ["http://e/x"], ["#x"], ["y"])
