@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -86,7 +86,7 @@ def history(
     machines = machines or _in_store(store, MACHINES)
     known = {} if acknowledged is None else read_acknowledged(acknowledged)
     expected = () if machines is None else read_machines(machines)
-    found = _grouped(_acknowledged(_alarms(nights), known))
+    found = alarms_of(nights, known)
     return History(nights, found, missing_machines(nights, expected), missing_cells(store, nights), nights.problems)
 
 
@@ -127,6 +127,11 @@ def read_acknowledged(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ResultsError(f"cannot read the acknowledgements in {path}: {error}") from error
     return found
+
+
+def alarms_of(nights: Nights, acknowledged: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Returns the alarms that stand on the last of the nights (`ALARM_COLUMNS`), with who acknowledged which."""
+    return _grouped(_acknowledged(_alarms(nights), acknowledged or {}))
 
 
 def _alarms(nights: Nights) -> pd.DataFrame:
@@ -174,7 +179,7 @@ def _runs(nights: Nights, names: set[str]) -> dict[str, dict[date, tuple[str, st
     return found
 
 
-def _acknowledged(found: pd.DataFrame, known: dict[str, str]) -> pd.DataFrame:
+def _acknowledged(found: pd.DataFrame, known: Mapping[str, str]) -> pd.DataFrame:
     """Returns the alarms with who acknowledged them, and whether they are open."""
     notes = []
     for alarm_id in found["alarm_id"]:

@@ -103,11 +103,11 @@ def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: in
         away = int(found.missing_machines["is_away"].sum())
         tiles.append({"value": alarms, "name": "open regressions", "kind": "bad" if alarms else "good"})
         tiles.append({"value": away, "name": "machines away", "kind": "bad" if away else ""})
-    versions = sorted(rows["samestep_version"].dropna().unique())
+    versions = ", ".join(sorted(rows["samestep_version"].dropna().unique())) or "of unknown version"
     return {
         "title": f"The same step on {', '.join(machines) if len(machines) < 4 else f'{len(machines)} machines'}",
-        "subtitle": f"Runs of {day}, by samestep {', '.join(versions) or 'of unknown version'}. Every number is a number "
-        "about the same computation, verified against a float64 reference before it was timed.",
+        "subtitle": f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "
+        "verified against a float64 reference before it was timed.",
         "tiles": tiles,
         "footer": f"{len(rows)} rows of {len(runs)} runs. What each column means: docs/reading-the-numbers.md; how a "
         "number is made: docs/measuring.md.",

@@ -1,4 +1,4 @@
-"""What the report shows of rows: failures, who is fastest, bars, training against inference, distributions, the rows."""
+"""What the report shows of rows: failures, the fastest, bars, training against inference, distributions, the rows."""
 
 from __future__ import annotations
 

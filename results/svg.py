@@ -38,7 +38,8 @@ def bar(share: float, low: float | None = None, high: float | None = None, kind:
         whisker = f'<path class="w" d="M{a} 2V10M{a} 6H{b}M{b} 2V10"/>'
     return (
         f'<svg class="bar {kind}" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="t" width="100" height="12"/><rect class="b" width="{100 * share:.1f}" height="12"/>{whisker}</svg>'
+        f'<rect class="t" width="100" height="12"/><rect class="b" width="{100 * share:.1f}" height="12"/>'
+        f"{whisker}</svg>"
     )
 
 
@@ -59,7 +60,8 @@ def strip(least: float, low: float, middle: float, high: float, most: float, sca
     a, b, c, d, e = (_log(x, *scale) for x in (least, low, middle, high, most))
     return (
         '<svg class="strip" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path class="w" d="M{a:.1f} 6H{e:.1f}"/><rect class="b" x="{b:.1f}" y="3" width="{max(d - b, 0.6):.1f}" height="6"/>'
+        f'<path class="w" d="M{a:.1f} 6H{e:.1f}"/>'
+        f'<rect class="b" x="{b:.1f}" y="3" width="{max(d - b, 0.6):.1f}" height="6"/>'
         f'<path class="m" d="M{c:.1f} 0V12"/></svg>'
     )
 
@@ -93,7 +95,8 @@ def history(series: Series) -> str:
         parts += [f'<path class="h" d="{rings}"/>', f'<path class="i" d="{rings}"/>']
     if points:
         parts.append(f'<path class="d" d="M{points[-1][0]} {points[-1][1]}h0"/>')
-    return f'<svg class="hist" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>'
+    opening = f'<svg class="hist" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
+    return opening + "".join(parts) + "</svg>"
 
 
 def _path(points: Sequence[tuple[int, int]]) -> str:

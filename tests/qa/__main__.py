@@ -6,12 +6,25 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "detect", "same", "others", "ab", "peaks")
+QUESTIONS = (
+    "truth",
+    "coverage",
+    "overhead",
+    "burner",
+    "kill",
+    "detect",
+    "page",
+    "scale",
+    "same",
+    "others",
+    "ab",
+    "peaks",
+)
 """`same` runs the suite twice, or reads the two runs named behind it; it and those behind it are asked by name only."""
 
 
 def main() -> int:
-    names = [word for word in sys.argv[1:] if not Path(word).is_dir()] or QUESTIONS[:-4]
+    names = [word for word in sys.argv[1:] if not Path(word).is_dir()] or QUESTIONS[:-5]
     for name in names:
         if name not in QUESTIONS:
             print(f"unknown question {name!r}; known: {', '.join(QUESTIONS)}", file=sys.stderr)

@@ -85,9 +85,7 @@ def main(ingest: int = INGEST_ROWS, large: int = STORE_ROWS) -> int:
         done = pack(store)
         seconds = perf_counter() - start
         size = sum(path.stat().st_size for path in (store / PACKED).iterdir())
-        print(
-            f"{done.rows:,} rows of {done.runs:,} runs were packed in {seconds:.1f} s, {size / done.rows:.0f} bytes each"
-        )
+        print(f"{done.rows:,} rows of {done.runs:,} runs packed in {seconds:.1f} s, {size / done.rows:.0f} bytes each")
         good &= done.rows == ingest and not done.problems and seconds <= INGEST_S * ingest / INGEST_ROWS
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder)
