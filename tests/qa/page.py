@@ -24,19 +24,18 @@ MOST_BYTES, MOST_S, TRIES = 5_000_000, 2.0, 5
 
 
 def made_up() -> tuple[pd.DataFrame, History]:
-    """Returns the rows of the newest night, and 90 nights of the same cells: 1 % of noise, some disturbed, some slower."""
+    """Returns the rows of the newest night, and 90 nights of the same cells, noisy, some disturbed, some slower."""
     generator = np.random.default_rng(1)
     nights = tuple(FIRST + timedelta(number) for number in range(NIGHTS))
     newest = [row for machine in range(MACHINES) for row in _rows(f"machine-{machine}", nights[-1])]
     frame = to_frame(newest)
+    kept = ["machine", "status", "verification", "latency_p50_s", "throughput_samples_per_s"]
     names = [series_of(row) for row in newest]
     factors = np.exp(generator.normal(0, 0.01, (len(newest), NIGHTS)))
     factors[::97, 60:] *= 1.1
     parts = []
     for number, night in enumerate(nights):
-        rows = frame[
-            ["machine", "software_id", "status", "verification", "latency_p50_s", "throughput_samples_per_s"]
-        ].copy()
+        rows = frame[kept].copy()
         rows["series"], rows["night"] = names, pd.Timestamp(night)
         rows["run_id"] = frame["run_id"].str.replace(f"{nights[-1]:%Y%m%d}", f"{night:%Y%m%d}")
         rows["software_id"] = f"s{number // 30}"
