@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -200,6 +201,22 @@ CELL_COLUMNS = (
 )
 """What identifies a cell within a run."""
 
+NAMED = (
+    "run_id",
+    "machine",
+    "machine_id",
+    "software_id",
+    "workload",
+    "size",
+    "phase",
+    "backend",
+    "precision_requested",
+)
+"""Text that becomes part of paths, labels, test ids and other tools' names. `variant` is what somebody typed, and
+`precision` what a runtime said: free text both."""
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,99}")
+"""What such text consists of: nothing that a shell, a spreadsheet, a web page or a file system would act on."""
+
 STATUSES = (
     "ok",
     "unavailable",
@@ -273,6 +290,10 @@ SIGNED = (
     "device_temperature_c",
 )
 """The numbers that may be negative."""
+MOST = {"s": 1e9} | dict.fromkeys(("1/s", "samples/s", "tokens/s", "FLOP/s", "byte/s"), 1e24)
+"""By unit, more than anything can measure: 30 years; a million times the fastest machine of 2026 (1e18 FLOP/s)."""
+LEAST_LATENCY_S = 1e-12
+"""Light goes 0.3 mm in that time: no step is faster, not even one of nothing."""
 VOCABULARIES: dict[str, tuple[str, ...]] = {
     "status": STATUSES,
     "stage": STAGES,
@@ -355,6 +376,8 @@ def _checked(column: Column, value: object) -> object:
     number = _integer_in(column, value) if column.kind == "integer" else _number_in(column, value)
     if number < 0 and column.name not in SIGNED:
         raise ValueError(f"{column.name} is {value!r}; expected 0 or more")
+    if number > MOST.get(column.unit, math.inf):
+        raise ValueError(f"{column.name} is {value!r}; expected {MOST[column.unit]:g} {column.unit} at most")
     return number
 
 
@@ -364,6 +387,9 @@ def _checked_text(column: Column, value: object) -> str | None:
     text = one_line(value)
     if column.name == "reason":
         text = shortened(text, REASON_LIMIT)
+    if text and column.name in NAMED and not NAME.fullmatch(text):
+        given = shortened(text, 120)
+        raise ValueError(f"{column.name} is {given!r}; expected a name: 100 at most of A-Z a-z 0-9 . _ : -")
     if len(text) > TEXT_LIMIT:
         raise ValueError(f"{column.name} has {len(text)} characters; expected {TEXT_LIMIT} at most")
     known = VOCABULARIES.get(column.name)
@@ -421,6 +447,8 @@ def _check_ok(row: Row) -> None:
     median = row["latency_p50_s"]
     if not isinstance(median, float) or median <= 0:
         raise ValueError(f"status is 'ok' and latency_p50_s is {median}; expected more than 0 s")
+    if median < LEAST_LATENCY_S:
+        raise ValueError(f"latency_p50_s is {median}; expected {LEAST_LATENCY_S:g} s or more")
     shortest, longest = row["latency_min_s"], row["latency_max_s"]
     if (isinstance(shortest, float) and shortest > median) or (isinstance(longest, float) and longest < median):
         raise ValueError(f"latency_p50_s is {median}, outside its own extremes {shortest} and {longest}")

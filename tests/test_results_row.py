@@ -1,15 +1,23 @@
 """A row holds what the schema allows, and nothing that a table would have to explain away."""
 
 import fractions
+import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
+import backends
+from backends.base import PHASES
+from results.journal import new_run_id
 from results.row import (
     CELL_COLUMNS,
     COLUMN,
     COLUMNS,
+    LEAST_LATENCY_S,
     MEASURED,
+    NAME,
+    NAMED,
     REASON_CODES,
     REASON_LIMIT,
     ROW_FORMAT,
@@ -19,6 +27,7 @@ from results.row import (
     make_row,
 )
 from tests.fakes.rows import CELL, row_of
+from workloads.catalog import CATALOG
 
 OK = {**CELL, "status": "ok", "verification": "passed", "latency_p50_s": 0.5}
 NOT_OK = {**CELL, "status": "timeout", "reason": "no answer for 60 s"}
@@ -206,3 +215,40 @@ def test_a_median_lies_between_its_extremes(extreme):
     assert make_row(**OK, latency_min_s=0.5, latency_max_s=0.5)["latency_p50_s"] == 0.5
     with pytest.raises(ValueError, match=r"latency_p50_s is 0\.5, outside its own extremes"):
         make_row(**OK, **extreme)
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("value", ["<script>", "=cmd|' /C calc'!A0", "a b", "../x", "-rf", "a/b", "naïve", "x" * 101])
+def test_a_name_is_one(name, value):
+    with pytest.raises(ValueError, match=rf"{name} is .*; expected a name: 100 at most of A-Z a-z 0-9 \. _ : -"):
+        make_row(**{**NOT_OK, name: value})
+
+
+def test_every_name_of_ours_is_one():
+    ours = {*backends.names(), *CATALOG, *PHASES, *(size for module in CATALOG.values() for size in module.SIZES)}
+    assert [name for name in ours if not NAME.fullmatch(name)] == []
+    assert NAME.fullmatch(new_run_id("A machine, " + "x" * 99, datetime.now(UTC)))
+
+
+def test_what_somebody_typed_or_a_runtime_said_is_free_text():
+    row = make_row(**{**NOT_OK, "variant": "B: env.X=<1>", "precision": "f32 with tf32 matmul", "device": "=1"})
+    assert (row["variant"], row["precision"], row["device"]) == ("B: env.X=<1>", "f32 with tf32 matmul", "=1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [
+        ("verify_s", 1.1e9, "1e+09 s"),
+        ("flops_per_s", 2e24, "1e+24 FLOP/s"),
+        ("throughput_bytes_per_s", 2e24, "1e+24 byte/s"),
+    ],
+)
+def test_a_number_beyond_what_can_be_is_refused(name, value, most):
+    with pytest.raises(ValueError, match=re.escape(f"{name} is {value}; expected {most} at most")):
+        make_row(**{**OK, name: value})
+
+
+def test_a_latency_of_less_than_light_needs_is_refused():
+    assert make_row(**{**OK, "latency_p50_s": LEAST_LATENCY_S})["latency_p50_s"] == LEAST_LATENCY_S
+    with pytest.raises(ValueError, match="latency_p50_s is 1e-13; expected 1e-12 s or more"):
+        make_row(**{**OK, "latency_p50_s": 1e-13})
