@@ -212,5 +212,13 @@ def decode_line(line: bytes) -> tuple[int, str, dict[str, Any]]:
         raise ValueError("it does not begin with the checksum of a journal's line")
     if int(found[1], 16) != binascii.crc32(found[2]):
         raise ValueError("its checksum does not match")
-    entry = json.loads(line)
-    return entry["seq"], entry["kind"], entry["body"]
+    try:
+        entry = json.loads(line)
+        seq, kind, body = entry["seq"], entry["kind"], entry["body"]
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from error
+    except RecursionError as error:  # a checksum says nothing of who made it
+        raise ValueError("it is nested more deeply than any journal's line") from error
+    if not isinstance(body, dict):
+        raise ValueError(f"its body is a {type(body).__name__}; expected an object")
+    return seq, kind, body

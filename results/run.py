@@ -17,7 +17,7 @@ from results.journal import (
     not_run_row,
 )
 from results.limits import with_limits
-from results.row import Row, cell_of, describe_cell, make_row
+from results.row import REASON_CODES, Row, cell_of, describe_cell, make_row
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ def read_run(path: Path) -> Run:
         else:
             problems.append(f"{journal}, line {len(lines) + 1}: torn, and left out; the run ended while writing it")
     if not lines:
-        raise JournalError(f"{journal}: no whole line; it is no journal, or its run ended before it began")
+        raise JournalError(f"{journal}, line 1: no whole line; it is no journal, or its run ended before it began")
     contents = _Contents()
     for number, line in enumerate(lines, start=1):
         try:
             seq, kind, body = decode_line(line)
             if seq != number - 1:
-                raise ValueError(f"its seq is {seq}, expected {number - 1}: a line was lost or is there twice")
+                raise ValueError(f"its seq is {seq!r}, expected {number - 1}: a line was lost or is there twice")
             contents.add(kind, body)
         except KeyError as error:
             raise JournalError(f"{journal}, line {number}: it lacks {error}") from error
@@ -130,15 +130,13 @@ class _Contents:
         if kind == "run":
             self._add_header(body)
         elif kind == "plan":
-            if self.planned is not None:
-                raise ValueError("it is a second plan; expected one")
-            self.planned = {cell_of(not_run_row(cell, "planned", "killed")): cell for cell in body["cells"]}
+            self._add_plan(body)
         elif kind == "launch":
-            self.launches.append(body)
+            self._add_launch(body)
         elif kind == "row":
             self._add_row(body)
         elif kind == "end":
-            self.end = {"reason_code": body["reason_code"], "reason": body["reason"]}
+            self._add_end(body)
         elif kind == "resume":
             self.end = None
         else:
@@ -148,41 +146,75 @@ class _Contents:
         written = body["journal_format"]
         if written not in READABLE_FORMATS:
             raise ValueError(
-                f"it is of journal format {written}, and this samestep reads {', '.join(map(str, READABLE_FORMATS))};"
+                f"it is of journal format {written!r}, and this samestep reads {', '.join(map(str, READABLE_FORMATS))};"
                 " update samestep, or read the results.csv beside it"
             )
         missing = [key for key in (*HEADER_KEYS, "run_id") if key not in body]
         if missing:
             raise ValueError(f"the header lacks {missing}")
+        for key in ("machine", "versions", "options"):
+            if not isinstance(body[key], dict):
+                raise ValueError(f"{key} is {body[key]!r}; expected an object")
+        # A row of the run is made once here: what no row could hold is the fault of the header and not of the plan.
+        make_row(**_of_run(body), workload="any", phase="infer", backend="any", status="not_run", reason="any")
         self.header = body
+
+    def _add_plan(self, body: dict[str, Any]) -> None:
+        if self.planned is not None:
+            raise ValueError("it is a second plan; expected one")
+        self.planned = {}
+        for cell in body["cells"]:
+            row = not_run_row({**_of_run(self.header), **cell}, "planned", "killed")
+            self._check_run(row)
+            self.planned[cell_of(row)] = cell
+
+    def _add_launch(self, body: dict[str, Any]) -> None:
+        if any(isinstance(part, list | dict) for part in cell_of(body)):
+            raise ValueError(f"a launch of {describe_cell(body)}; expected text and numbers")
+        self.launches.append(body)
 
     def _add_row(self, body: dict[str, Any]) -> None:
         row = make_row(**body)
-        if row["run_id"] != self.header["run_id"]:
-            raise ValueError(f"the row is of run {row['run_id']!r}; expected {self.header['run_id']!r}")
+        self._check_run(row)
         if self.planned is not None and cell_of(row) not in self.planned:
             raise ValueError(f"the row's cell was not planned: {describe_cell(row)}")
         if cell_of(row) in self.rows:
             raise ValueError(f"the cell has a row already: {describe_cell(row)}")
         self.rows[cell_of(row)] = row
 
+    def _check_run(self, row: Row) -> None:
+        if row["run_id"] != self.header["run_id"]:
+            raise ValueError(f"the row is of run {row['run_id']!r}; expected {self.header['run_id']!r}")
+
+    def _add_end(self, body: dict[str, Any]) -> None:
+        reason, reason_code = body["reason"], body["reason_code"]
+        if not isinstance(reason, str) or not isinstance(reason_code, str | None):
+            raise ValueError(f"reason is {reason!r} and reason_code {reason_code!r}; expected text")
+        if reason_code is not None and reason_code not in REASON_CODES:
+            raise ValueError(f"unknown reason_code {reason_code!r}; known: {', '.join(REASON_CODES)}")
+        self.end = {"reason_code": reason_code, "reason": reason}
+
     def not_run(self) -> tuple[Row, ...]:
         """Returns the rows of the planned cells that have none."""
         reason, reason_code = "the run was killed before it came to this cell", "killed"
         if self.end is not None:
             reason, reason_code = f"the run ended first: {self.end['reason']}", self.end["reason_code"]
-        machine = self.header["machine"]
-        of_run = {
-            "run_id": self.header["run_id"],
-            "machine": machine.get("name"),
-            "machine_id": machine.get("machine_id"),
-            "started_utc": self.header["started_utc"],
-        }
         return tuple(
-            not_run_row({**of_run, **cell}, reason, reason_code)
+            not_run_row({**_of_run(self.header), **cell}, reason, reason_code)
             for key, cell in (self.planned or {}).items()
             if key not in self.rows
         )
+
+
+def _of_run(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the columns that all rows of the run share."""
+    machine = header["machine"]
+    return {
+        "run_id": header["run_id"],
+        "machine": machine.get("name"),
+        "machine_id": machine.get("machine_id"),
+        "started_utc": header["started_utc"],
+    }
 
 
 def _is_whole(line: bytes) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from results import __main__ as door
+from results import cli
 from results.csvfile import read_csv, write_csv
 from results.journal import Journal
 from results.render import render
@@ -44,8 +45,8 @@ def test_a_run_is_rendered(runs, capsys):
 
 
 def test_the_newest_run_of_the_checkout_is_the_default(runs, capsys, monkeypatch):
-    assert door.RUNS == ROOT / "results" / "runs"
-    monkeypatch.setattr(door, "RUNS", runs)
+    assert cli.RUNS == ROOT / "results" / "runs"
+    monkeypatch.setattr(cli, "RUNS", runs)
     status, output, complaints = output_of(capsys)
     assert (status, complaints) == (0, "")
     assert output.splitlines()[0] == f"Run {LATER_RUN_ID} on machine: 2 cells, 1 ok, 1 not_run"
@@ -82,7 +83,7 @@ def test_a_torn_run_is_shown_with_a_note(runs, capsys):
         (["{runs}/empty"], "holds no run; expected journal.jsonl in it, or in folders of runs in it"),
         (["{runs}/foreign.txt"], "foreign.txt, line 1: it does not begin with the checksum of a journal's line"),
         (["{runs}/foreign.csv"], "foreign.csv, line 1: this is no CSV of samestep; expected a header with row_format"),
-        (["{runs}/binary"], "binary: no whole line; it is no journal, or its run ended before it began"),
+        (["{runs}/binary"], "binary, line 1: no whole line; it is no journal, or its run ended before it began"),
         (["{run}", "--baseline", "cuda"], "error: unknown baseline 'cuda'; known: jax_cpu, torch_cpu"),
         (["{run}", "--metric", "speed"], "error: unknown metric 'speed'; known: row_format, device_index"),
         (["{run}", "--csv", "{runs}/absent/a.csv"], "No such file or directory"),
@@ -101,7 +102,7 @@ def test_what_cannot_be_done_is_said_with_status_2(runs, capsys, arguments, comp
 
 
 def test_no_run_yet_is_said(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(door, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(cli, "RUNS", tmp_path / "runs")
     assert output_of(capsys) == (
         2,
         "",
@@ -127,4 +128,4 @@ def test_without_a_command_its_usage_is_said(capsys):
     with pytest.raises(SystemExit) as exited:
         door.main([])
     assert exited.value.code == 2
-    assert "the following arguments are required: {table," in capsys.readouterr().err
+    assert "the following arguments are required: COMMAND" in capsys.readouterr().err

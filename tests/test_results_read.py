@@ -1,11 +1,14 @@
 """Rows come from whatever holds them, each once."""
 
+import binascii
+import re
+
 import pytest
 
 from results.csvfile import write_csv
 from results.files import ResultsError
-from results.journal import Journal
-from results.read import read_rows
+from results.journal import Journal, encode_line
+from results.read import read_rows, read_runs
 from results.run import read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
@@ -64,11 +67,104 @@ def test_what_was_forgiven_is_said(runs):
     assert problems == (f"{journal}, line 5: torn, and left out; the run ended while writing it",)
 
 
-def test_a_broken_run_in_a_results_folder_is_an_error(runs):
+HEAD = {**HEADER, "journal_format": 2, "run_id": RUN_ID}
+PLAN = ("plan", {"cells": [cell(), cell(phase="train")]})
+END = ("end", {"reason_code": None, "reason": "done"})
+
+
+def journal_of(*lines):
+    """Returns the bytes of a journal of these (kind, body) lines, each with its checksum: anybody can make one."""
+    return b"".join(encode_line(seq, kind, body) for seq, (kind, body) in enumerate(lines))
+
+
+def checked(text):
+    """Returns a line with its checksum whose JSON is this, without its first brace."""
+    return b'{"crc":"%08x",%s\n' % (binascii.crc32(text), text)
+
+
+def row_with(**changes):
+    return journal_of(("run", HEAD), ("row", {**row_of(), **changes}))
+
+
+BAD = {
+    "empty": (b"", "line 1: no whole line"),
+    "truncated in its first line": (journal_of(("run", HEAD))[:-9], "line 1: no whole line"),
+    "truncated in the middle": (journal_of(("run", HEAD), PLAN).replace(b'"plan"', b'"pl', 1), "line 2: its checksum"),
+    "foreign text": (b"hello\nworld\n", "line 1: it does not begin with the checksum"),
+    "foreign bytes": (bytes(range(256)) * 9, "line 1: it does not begin with the checksum"),
+    "foreign JSON": (b'{"a": 1}\n', "line 1: it does not begin with the checksum"),
+    "of a newer format": (journal_of(("run", {**HEAD, "journal_format": 3})), "line 1: it is of journal format 3"),
+    "of a newer row format": (row_with(row_format=2), "line 2: row_format is 2, expected 1"),
+    "with a newer column": (row_with(colour="blue"), r"line 2: unknown columns \['colour'\]"),
+    "of another run": (
+        journal_of(("run", {**HEAD, "run_id": LATER_RUN_ID}), PLAN),
+        "line 1: it is of run .*; expected",
+    ),
+    "a number for a body": (journal_of(("run", 5)), "line 1: its body is a int; expected an object"),
+    "without a kind": (checked(b'"seq":0,"body":{}}'), "line 1: it lacks 'kind'"),
+    "nested": (checked(b'"seq":0,"kind":"run","body":' + b"[" * 99_999 + b"]" * 99_999 + b"}"), "line 1: it is nested"),
+    "a machine that is text": (journal_of(("run", {**HEAD, "machine": "vm"})), "line 1: machine is 'vm'; expected"),
+    "a machine of markup": (journal_of(("run", {**HEAD, "machine": {"name": "<b>"}})), "line 1: machine is '<b>'"),
+    "a run id of numbers": (journal_of(("run", {**HEAD, "run_id": 5})), "line 1: run_id is 5; expected a str"),
+    "a time of numbers": (journal_of(("run", {**HEAD, "started_utc": []})), r"line 1: started_utc is \[\]; expected"),
+    "a plan of another run": (
+        journal_of(("run", HEAD), ("plan", {"cells": [cell(run_id=LATER_RUN_ID)]})),
+        "line 2: the row is of run",
+    ),
+    "a plan of numbers": (journal_of(("run", HEAD), ("plan", {"cells": [1]})), "line 2: "),
+    "no plan": (journal_of(("run", HEAD), ("plan", {"cells": None})), "line 2: "),
+    "a launch of lists": (journal_of(("run", HEAD), ("launch", {"workload": [1]})), "line 2: a launch of workload"),
+    "an end of nothing": (journal_of(("run", HEAD), ("end", {})), "line 2: it lacks 'reason'"),
+    "an end of numbers": (journal_of(("run", HEAD), ("end", {"reason": 1, "reason_code": []})), "line 2: reason is 1"),
+    "an end of no code": (journal_of(("run", HEAD), ("end", {"reason": "x", "reason_code": "x"})), "line 2: unknown"),
+    "a script for a workload": (row_with(workload="<script>alert(1)</script>"), "line 2: workload is '<script>"),
+    "a command for a backend": (row_with(backend="=cmd|' /C calc'!A0"), 'line 2: backend is "=cmd'),
+    "a path for a size": (row_with(size="../../etc"), r"line 2: size is '\.\./"),
+    "a negative time": (row_with(latency_p50_s=-1.0), r"line 2: latency_p50_s is -1\.0; expected 0 or more"),
+    "an absurd time": (row_with(latency_p50_s=1e300), r"line 2: latency_p50_s is 1e\+300; expected"),
+    "no number": (row_with(latency_p50_s=12345.5).replace(b"12345.5", b"NaN"), "line 2: its checksum does not match"),
+    "no number, checked": (
+        journal_of(("run", HEAD)) + checked(b'"seq":1,"kind":"row","body":{"latency_p50_s":NaN}}'),
+        "line 2: latency_p50_s is nan; expected a finite number",
+    ),
+    "the same row twice": (
+        journal_of(("run", HEAD), ("row", row_of()), ("row", row_of())),
+        "line 3: the cell has a row",
+    ),
+    "a line twice": (journal_of(("run", HEAD)) * 2, "line 2: its seq is 0, expected 1"),
+    "more after the end": (journal_of(("run", HEAD), END, PLAN), "line 3: its kind is 'plan'; expected nothing but"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_run_is_left_out_of_its_folder_and_an_error_by_itself(runs, kind):
+    content, message = BAD[kind]
     journal = runs / RUN_ID / "journal.jsonl"
-    journal.write_bytes(journal.read_bytes().replace(b'"ok"', b'"no"'))
-    with pytest.raises(ResultsError, match=rf"{RUN_ID}.*line 3: its checksum does not match"):
+    journal.write_bytes(content)
+    rows, problems = read_rows(runs)
+    assert rows == read_rows(runs / LATER_RUN_ID)[0]
+    (problem,) = problems
+    assert problem.startswith(f"{journal}, {message.partition(': ')[0]}: ")
+    assert problem.endswith("; this run is left out")
+    assert re.search(message, problem)
+    assert "\n" not in problem
+    if kind != "of another run":  # by itself it is a run, whatever its folder is called
+        for named in (journal, journal.parent):
+            with pytest.raises(ResultsError, match=message):
+                read_rows(named)
+
+
+def test_a_folder_of_bad_runs_alone_is_an_error(runs):
+    for run_id in (RUN_ID, LATER_RUN_ID):
+        (runs / run_id / "journal.jsonl").write_text("hello\n")
+    with pytest.raises(ResultsError, match=rf"holds no run that can be read: .*{RUN_ID}.*, line 1: .*{LATER_RUN_ID}"):
         read_rows(runs)
+
+
+def test_the_runs_of_a_path_are_read_once_each(runs):
+    found, problems = read_runs(runs)
+    assert ([run.header["run_id"] for run in found], problems) == ([RUN_ID, LATER_RUN_ID], ())
+    assert read_runs(runs / RUN_ID)[0] == found[:1]
 
 
 def test_what_holds_no_results_is_an_error(tmp_path):
