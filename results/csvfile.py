@@ -1,25 +1,31 @@
 """Rows as CSV: the form that travels. What is read back equals what was written, and a spreadsheet runs nothing.
 
 RFC 4180 in UTF-8: lines end in CRLF, quotes only where needed, a header always, the columns of `results.row` in their
-order. Empty
-is null; a number is the shortest text that reads back as the same float; text that a spreadsheet would take for a
-formula has an apostrophe in front.
+order. Empty is null; a number is the shortest text that reads back as the same float; text that a spreadsheet would
+take for a formula has an apostrophe in front.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from results.files import ResultsError, write_atomic
-from results.row import COLUMN, Column, Row, make_row
-from results.text import LINE_END, protect, restore
+from results.row import COLUMN, Column, Row, cell_of, describe_cell, make_row
+from results.text import LINE_END, protect, restore, shortened
 
 REQUIRED = ("row_format", "workload", "phase", "backend", "status")
 """The columns without which a CSV is none of ours."""
 
 
 _A = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
+# Python alone would also take 1_000, Arabic digits and spaces around for numbers: no writer of ours makes them.
+_WRITTEN = {
+    "integer": re.compile(r"-?[0-9]{1,19}"),
+    "number": re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"),
+    "boolean": re.compile("true|false"),
+}
 
 
 def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
@@ -36,19 +42,27 @@ def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
 def read_csv(path: Path) -> tuple[Row, ...]:
     """Returns the rows of a file that `write_csv` wrote, now or before some column was added.
 
-    Raises ResultsError, with the file and the line, for anything else.
+    Raises ResultsError, with the file and the line, for anything else, and for a cell of a run that is there twice.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ResultsError(f"cannot read {path} as CSV in UTF-8: {error}") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Row] = []
+    line_of: dict[tuple[object, ...], int] = {}
     try:
-        header = next(reader, [])
-        columns = _columns(header)
-        return tuple(_row(columns, cells) for cells in reader)
+        columns = _columns(next(reader, []))
+        for cells in reader:
+            row = _row(columns, cells)
+            key = (row["run_id"], *cell_of(row))
+            # Rows of no run are of nobody knows how many.
+            if row["run_id"] is not None and line_of.setdefault(key, reader.line_num) != reader.line_num:
+                raise ValueError(f"the cell is there already, in line {line_of[key]}: {describe_cell(row)}")
+            rows.append(row)
     except (ValueError, TypeError, csv.Error) as error:
-        raise ResultsError(f"{path}, line {reader.line_num}: {error}") from error
+        raise ResultsError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
+    return tuple(rows)
 
 
 def _columns(header: list[str]) -> list[Column]:
@@ -81,13 +95,10 @@ def _cell(value: object) -> str:
 def _value(column: Column, cell: str) -> object:
     if cell == "":
         return None
-    try:
-        if column.kind == "integer":
-            return int(cell)
-        if column.kind == "number":
-            return float(cell)
-        if column.kind == "boolean":
-            return {"true": True, "false": False}[cell]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{column.name} is {cell!r}; expected {_A[column.kind]}") from error
-    return restore(cell)
+    if column.kind == "text":
+        return restore(cell)
+    if not _WRITTEN[column.kind].fullmatch(cell):
+        raise ValueError(f"{column.name} is {shortened(cell, 80)!r}; expected {_A[column.kind]}")
+    if column.kind == "boolean":
+        return cell == "true"
+    return int(cell) if column.kind == "integer" else float(cell)

@@ -52,8 +52,10 @@ def to_markdown(frame: pd.DataFrame) -> str:
     numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
     lines = ["| " + " | ".join(_escaped(str(name)) for name in frame.columns) + " |"]
     lines.append("| " + " | ".join("---:" if right else "---" for right in numeric) + " |")
-    for values in zip(*(_plain(frame[name]) for name in frame.columns), strict=True):
-        lines.append("| " + " | ".join(_escaped(_shown(value)) for value in values) + " |")
+    lines.extend(
+        "| " + " | ".join(_escaped(_shown(value)) for value in values) + " |"
+        for values in zip(*(_plain(frame[name]) for name in frame.columns), strict=True)
+    )
     return "\n".join(lines) + "\n"
 
 

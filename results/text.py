@@ -7,10 +7,14 @@ TEXT_LIMIT = 32_767
 LINE_END = "\r\n"
 """Of CSV (RFC 4180, section 2)."""
 
-# A spreadsheet takes a cell that begins like this for a formula (ASVS 1.2.10, CWE-1236). The leading apostrophes
-# are there so that `restore` can tell text that `protect` changed from text that began with an apostrophe itself.
-_FORMULA = re.compile(r"'*\s*[=+\-@\t\r]")
-_PROTECTED = re.compile(r"'+\s*[=+\-@\t\r]")
+FORMULA_SIGNS = "=+-@\t\r" + "＝＋－＠" + "﹦﹢﹣﹫⁼₌⁺₊﬩⩵⩶"
+"""What begins a formula in a spreadsheet (ASVS 1.2.10, CWE-1236). The full-width ones do in a Japanese Excel
+(OWASP/www-community issue 1088) and in Numbers, which normalises (adaltas/node-csv pull request 387); the last are what
+NFKC makes such a sign."""
+# The leading apostrophes are there so that `restore` can tell text that `protect` changed from text that began with
+# an apostrophe itself.
+_FORMULA = re.compile(rf"'*\s*[{re.escape(FORMULA_SIGNS)}]")
+_PROTECTED = re.compile(rf"'+\s*[{re.escape(FORMULA_SIGNS)}]")
 
 
 def one_line(text: str) -> str:

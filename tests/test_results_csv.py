@@ -3,24 +3,48 @@
 import csv
 import io
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.csvfile import read_csv, write_csv
 from results.files import ResultsError
-from results.row import COLUMN, COLUMNS, MEASURED, STATUSES, VOCABULARIES, make_row
+from results.row import (
+    COLUMN,
+    COLUMNS,
+    LEAST_LATENCY_S,
+    MEASURED,
+    MOST,
+    NAME,
+    NAMED,
+    STATUSES,
+    VOCABULARIES,
+    cell_of,
+    make_row,
+)
 from results.text import one_line, protect, restore, shortened
-from tests.fakes.rows import RUN_ID, idle_row, row_of
+from tests.fakes.csv_readers import EXACT, cells_of, of_duckdb, runs_in_a_spreadsheet
+from tests.fakes.rows import LATER_RUN_ID, RUN_ID, idle_row, row_of
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", "\xa0=1", "'=1", "''+1", "' -1", "=", '=HYPERLINK("x","y")']
+FORMULAS += ["＝1", "＋1", "－1", "＠SUM(A1)", " \u3000＝1", "﹦1", "⁺1"]
 HARMLESS = ["", "torch_cpu", "a=1", "'quoted'", "'", "' '=1", "1e-5", "(-1)", "ünï ✓", " ", "a  b "]
 
 # Text that a CSV could stumble on, and any other.
-texts = st.one_of(st.text("=+-@'\"\t\r\n, ab\x00é\u2028", max_size=12), st.text(st.characters(), max_size=12))
-numbers = st.floats(0, allow_nan=False, allow_infinity=False)
-integers = st.integers(0, 2**63 - 1)
-VALUES = {"text": texts, "number": numbers, "integer": integers, "boolean": st.booleans()}
+texts = st.one_of(st.text("=+-@＝＋－＠'\"\t\r\n, ab\x00é\u2028", max_size=12), st.text(st.characters(), max_size=12))
+names = st.from_regex(NAME, fullmatch=True)
+
+
+def values_of(column):
+    """Returns the strategy for what a row may hold in the column."""
+    if column.kind == "text":
+        return names if column.name in NAMED else texts
+    return {
+        "number": st.floats(0, MOST.get(column.unit), allow_nan=False, allow_infinity=False),
+        "integer": st.integers(0, 2**63 - 1),
+        "boolean": st.booleans(),
+    }[column.kind]
 
 
 @st.composite
@@ -28,22 +52,75 @@ def rows(draw):
     status = draw(st.sampled_from(STATUSES))
     free = [c for c in COLUMNS if c.name not in ("row_format", *VOCABULARIES, *MEASURED)]
     chosen = draw(st.lists(st.sampled_from(free), unique=True))
-    values = {column.name: draw(VALUES[column.kind]) for column in chosen}
-    values |= {name: "w" + draw(texts) for name in ("workload", "phase", "backend")}
+    values = {column.name: draw(values_of(column)) for column in chosen}
+    values |= {name: draw(names) for name in ("workload", "phase", "backend")}
     values |= {"status": status, "scale_worst": draw(st.floats(allow_nan=False, allow_infinity=False))}
     if status == "ok":
-        values |= {"verification": "passed", "latency_p50_s": draw(numbers.filter(bool)), "latency_n": draw(integers)}
+        median = draw(st.floats(LEAST_LATENCY_S, MOST["s"]))
+        values |= {"verification": "passed", "latency_p50_s": median, "latency_n": draw(values_of(COLUMN["latency_n"]))}
     else:
         values |= {"reason": "r" + draw(texts), "stage": draw(st.sampled_from(["verify", None]))}
     return make_row(**values)
 
 
-@given(st.lists(rows(), max_size=3))
+def of_different_cells(max_size):
+    return st.lists(rows(), max_size=max_size, unique_by=lambda row: (row["run_id"], *cell_of(row)))
+
+
+@given(of_different_cells(3))
 @settings(max_examples=60, deadline=None)
 def test_what_is_read_equals_what_was_written(tmp_path_factory, written):
     path = tmp_path_factory.getbasetemp() / "property.csv"
     write_csv(written, path)
     assert read_csv(path) == tuple(written)
+
+
+@given(of_different_cells(2))
+@settings(max_examples=30, deadline=None)
+def test_the_file_is_rfc_4180_and_no_spreadsheet_runs_it(tmp_path_factory, written):
+    path = tmp_path_factory.getbasetemp() / "grammar.csv"
+    write_csv(written, path)
+    header, *records = cells_of(path.read_bytes())
+    assert header == list(COLUMN)
+    assert len(records) == len(written)
+    text = [index for index, column in enumerate(COLUMNS) if column.kind == "text"]
+    assert [record[index] for record in records for index in text if runs_in_a_spreadsheet(record[index])] == []
+
+
+SQL = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+DTYPES = {"text": "str", "integer": "str", "number": "float64", "boolean": "str"}
+
+
+def plain(values):
+    """Returns the values as a row of ours has them: text as it was before it was protected."""
+    return [restore(value) if isinstance(value, str) else value for value in values]
+
+
+@given(of_different_cells(2))
+@settings(max_examples=20, deadline=None)
+def test_duckdb_reads_what_was_written(tmp_path_factory, written):
+    path = tmp_path_factory.getbasetemp() / "duckdb.csv"
+    write_csv(written, path)
+    found = of_duckdb(path, {column.name: SQL[column.kind] for column in COLUMNS})
+    assert [plain(record) for record in found] == [list(row.values()) for row in written]
+
+
+@given(of_different_cells(2))
+@settings(max_examples=20, deadline=None)
+def test_pandas_reads_what_was_written(tmp_path_factory, written):
+    path = tmp_path_factory.getbasetemp() / "pandas.csv"
+    write_csv(written, path)
+    frame = pd.read_csv(
+        path,
+        dtype={column.name: DTYPES[column.kind] for column in COLUMNS},
+        keep_default_na=False,
+        na_values=[""],
+        **EXACT,
+    )
+    found = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    words = {int: str, bool: lambda flag: str(flag).lower()}
+    expected = [[words.get(type(value), lambda same: same)(value) for value in row.values()] for row in written]
+    assert [plain(record) for record in found] == expected
 
 
 @given(texts)
@@ -80,10 +157,9 @@ def test_the_file_is_what_the_rules_say(tmp_path):
     row = row_of(device='a "b", c', reason="=cmd()\n", scale_worst=-0.1, error_worst=1e-300, peak_memory_bytes=2**62)
     write_csv([row], tmp_path / "results.csv")
     content = (tmp_path / "results.csv").read_bytes()
-    assert content.count(b"\n") == 2
-    assert content.endswith(b"\n")
-    assert b"\r" not in content
-    assert content.split(b"\n")[0].decode() == ",".join(column.name for column in COLUMNS)
+    assert content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r") == 2
+    assert content.endswith(b"\r\n")
+    assert content.split(b"\r\n")[0].decode() == ",".join(column.name for column in COLUMNS)
     cells = dict(zip(*csv.reader(io.StringIO(content.decode())), strict=True))
     assert b'"a ""b"", c"' in content
     assert cells["reason"] == "'=cmd() "
@@ -91,17 +167,6 @@ def test_the_file_is_what_the_rules_say(tmp_path):
     assert cells["peak_memory_bytes"] == "4611686018427387904"
     assert (cells["sequence"], cells["stage"]) == ("", "")
     assert cells["run_id"] == RUN_ID
-
-
-@given(st.lists(rows(), min_size=1, max_size=2))
-@settings(max_examples=30, deadline=None)
-def test_no_text_cell_begins_like_a_formula(tmp_path_factory, written):
-    path = tmp_path_factory.getbasetemp() / "formulas.csv"
-    write_csv(written, path)
-    with path.open(newline="", encoding="utf-8") as file:
-        for cells in csv.DictReader(file):
-            begun = {name: cell.lstrip()[:1] for name, cell in cells.items() if COLUMN[name].kind == "text"}
-            assert [name for name, first in begun.items() if first and first in "=+-@\t\r"] == []
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path):
@@ -120,7 +185,7 @@ def test_only_rows_are_written(tmp_path):
 def test_a_byte_order_mark_and_line_ends_of_another_system_are_read(tmp_path):
     path = tmp_path / "results.csv"
     write_csv([row_of()], path)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\r\n", b"\n"))
     assert read_csv(path) == (row_of(),)
 
 
@@ -141,7 +206,19 @@ def test_a_column_that_came_later_is_empty(tmp_path):
         (",infer,", ",infer,1,", rf"line 2: {len(COLUMNS) + 1} cells; expected {len(COLUMNS)}"),
         (",infer,", ',"infer"s,', "line 2: ',' expected after '\"'"),
         (",0.001,", ",1ms,", "line 2: latency_p50_s is '1ms'; expected a number"),
-        (",0.001,", ",nan,", "line 2: latency_p50_s is nan; expected a finite number"),
+        (",0.001,", ",nan,", "line 2: latency_p50_s is 'nan'; expected a number"),
+        (",0.001,", ",Infinity,", "line 2: latency_p50_s is 'Infinity'; expected a number"),
+        (",0.001,", ",1e999,", "line 2: latency_p50_s is inf; expected a finite number"),
+        (",0.001,", ",-0.001,", "line 2: latency_p50_s is -0.001; expected 0 or more"),
+        (",0.001,", ",1e300,", r"line 2: latency_p50_s is 1e\+300; expected 1e\+09 s at most"),
+        (",0.001,", ",1e-300,", "line 2: latency_p50_s is 1e-300; expected 1e-12 s or more"),
+        (",4000.0,", ",4e33,", r"line 2: throughput_samples_per_s is 4e\+33; expected 1e\+24 samples/s at most"),
+        (",4,", ",1_000,", "line 2: batch is '1_000'; expected an integer"),
+        (",4,", ",４,", "line 2: batch is '４'; expected an integer"),
+        (",4,", ",9999999999999999999,", "line 2: batch is 9999999999999999999; expected an integer of 64 bits"),
+        (",4,", f",{'9' * 9999},", r"line 2: batch is '9{20,60} … \(9999 characters in all\)'; expected an integer"),
+        (",mlp,", ",<script>,", "line 2: workload is '<script>'; expected a name"),
+        (",torch_cpu,", ",=cmd|calc,", r"line 2: backend is '=cmd\|calc'; expected a name"),
         (",4,", ",4.0,", "line 2: batch is '4.0'; expected an integer"),
         (",ok,", ",great,", "line 2: unknown status 'great'"),
         ("\n1,", "\n2,", "line 2: row_format is 2, expected 1"),
@@ -163,4 +240,22 @@ def test_a_foreign_file_is_an_error(tmp_path, content):
     path = tmp_path / "results.csv"
     path.write_bytes(content)
     with pytest.raises(ResultsError, match=r"results\.csv"):
+        read_csv(path)
+
+
+def test_a_cell_that_is_there_twice_is_an_error_with_both_lines(tmp_path):
+    path = tmp_path / "results.csv"
+    write_csv([row_of(), row_of(batch=8), row_of(latency_p50_s=2e-3)], path)
+    with pytest.raises(ResultsError, match=r"results\.csv, line 4: the cell is there already, in line 2: workload=mlp"):
+        read_csv(path)
+    write_csv([row_of(), row_of(run_id=LATER_RUN_ID)], path)
+    assert len(read_csv(path)) == 2
+
+
+def test_a_file_that_was_cut_off_within_a_row_is_an_error(tmp_path):
+    path = tmp_path / "results.csv"
+    write_csv([row_of(), row_of(batch=8)], path)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"mlp") + 10])
+    with pytest.raises(ResultsError, match=r"line 3: \d+ cells; expected"):
         read_csv(path)
