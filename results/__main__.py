@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from results import cli_run
+from results import cli_export, cli_run
 from results.cli import Found
 from results.files import ResultsError
 
-COMMANDS = (cli_run,)
+COMMANDS = (cli_run, cli_export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
