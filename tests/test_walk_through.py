@@ -1,0 +1,25 @@
+"""The walk-through shows what the commands print, from rows that were really measured."""
+
+import pytest
+
+from results.read import read_rows
+from tests.walk_through import PAGE, ROOT, renewed
+
+RUNS = ROOT / "docs" / "measured" / "runs"
+
+
+def test_the_output_in_it_is_what_comes_out():
+    text = PAGE.read_text()
+    assert renewed(text) == text
+
+
+def test_its_rows_are_whole():
+    rows, problems = read_rows(RUNS)
+    assert problems == ()
+    assert {row["machine"] for row in rows} == {"one-thread", "two-threads", "two-threads-again"}
+
+
+def test_a_stale_block_is_seen():
+    assert renewed("```\n>>> 1 + 1\n3\n```") == "```\n>>> 1 + 1\n2\n```"
+    with pytest.raises(RuntimeError, match="expected python -m results"):
+        renewed("```\n$ rm -rf /nowhere\n```")
