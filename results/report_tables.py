@@ -66,7 +66,7 @@ def summary(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
         for _, of_cell in of_machine.groupby(["cell", "workload_digest"], sort=False):
             first = of_cell.loc[of_cell["latency_p50_s"].idxmin()]
             most = of_cell.loc[of_cell[SAMPLES].idxmax()] if of_cell[SAMPLES].notna().any() else None
-            base = of_cell.loc[of_cell["label"] == baseline, "latency_p50_s"]
+            base = of_cell.loc[of_cell["plain"] == of_backend(baseline), "latency_p50_s"]
             lines.append(
                 {
                     "workload": first["cell"].replace(f" {first['phase']}", "", 1),
@@ -82,6 +82,11 @@ def summary(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
             )
         found.append({"name": machine, "lines": lines})
     return found
+
+
+def of_backend(label: str | None) -> str | None:
+    """Returns a label without its machine: on each machine ratios refer to its own baseline."""
+    return None if label is None else label.partition("@")[0]
 
 
 def work(rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +132,7 @@ def comparisons(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
             if times.empty:
                 continue
             unit, longest = time_unit(times["latency_p50_s"].tolist()), times.max().max()
-            base = of_cell[of_cell["label"] == baseline]
+            base = of_cell[of_cell["plain"] == of_backend(baseline)]
             bars = [_bar(row, longest, unit, times["latency_p50_s"].min(), base) for row in of_cell.to_dict("records")]
             charts.append({"title": cell, "bars": [one for one in bars if one]})
         cells = sum(len(chart["bars"]) for chart in charts)
