@@ -50,11 +50,11 @@ def packed(x: Floats) -> tuple[Floats, Integers]:
 
 
 def median(x: Floats) -> Floats:
-    """Returns the median along the last axis of what is not NaN, NaN where nothing is: np.nanmedian, 20 times as fast."""
+    """Returns the median along the last axis of what is not NaN, NaN where nothing is: a fast np.nanmedian."""
     ordered = np.sort(x, axis=-1)
     n = (~np.isnan(x)).sum(axis=-1, keepdims=True)
-    middle = (np.take_along_axis(ordered, i, axis=-1)[..., 0] for i in (np.maximum(n - 1, 0) // 2, n // 2))
-    return sum(middle, start=np.float64(0)) / 2
+    low, high = (np.take_along_axis(ordered, i, axis=-1)[..., 0] for i in (np.maximum(n - 1, 0) // 2, n // 2))
+    return np.asarray((low + high) / 2)
 
 
 def noise_of(x: Floats) -> Floats:
@@ -64,7 +64,7 @@ def noise_of(x: Floats) -> Floats:
     """
     apart = np.diff(x, axis=1)
     deviation = np.abs(apart - median(apart)[:, None])
-    return np.fmax(NORMAL * median(deviation) / np.sqrt(2), LEAST_NOISE)
+    return np.asarray(np.fmax(NORMAL * median(deviation) / np.sqrt(2), LEAST_NOISE))
 
 
 def despiked(x: Floats) -> Floats:
@@ -82,7 +82,7 @@ def despiked(x: Floats) -> Floats:
 
 
 def strongest_split(z: Floats) -> Floats:
-    """Returns the most that one change point gains in any stretch of each packed series that ends with the newest night.
+    """Returns the most that one change point gains in a stretch of each packed series that ends with the newest night.
 
     In units of z squared; NaN for series too short. Where this is below the penalty, penalised least squares finds no
     change point at all: its last one, between the one before and the end, is such a split, and pays for itself.

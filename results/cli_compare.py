@@ -77,8 +77,8 @@ def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame
         paths = (options.before, options.after)
         names = [path.name if options.before.name != options.after.name else str(path) for path in paths]
         return {name: to_frame(rows_of([path])) for name, path in zip(names, paths, strict=True)}
-    paths = [path for path in (options.before, options.after, *(options.runs or [])) if path is not None]
-    _, sides = sides_of(to_frame(rows_of(paths)), options.by, options.baseline)
+    given = [path for path in (options.before, options.after, *(options.runs or [])) if path is not None]
+    _, sides = sides_of(to_frame(rows_of(given)), options.by, options.baseline)
     found: dict[str, pd.DataFrame] = sides
     return found
 
@@ -94,6 +94,7 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     from results.compare import MATCHED, VERDICTS
     from results.human import in_time_unit, rate, ratio, time_unit
     from results.means import means_of_comparison
+    from results.table import to_rows
     from results.terminal import columns_text, counted
 
     known = compared[compared["ratio"].notna()]
@@ -116,9 +117,8 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     heading = f"{title}: {said}"
     blocks = [columns_text(header, lines, left, width, heading) if lines else heading]
     blocks += _not_comparable(compared, width)
-    for mean in means_of_comparison(compared).to_dict("records"):
-        if mean["cells"] > 1:
-            blocks.append(_mean(mean))
+    means = means_of_comparison(compared)
+    blocks += [_mean(dict(mean)) for mean in to_rows(means[means["cells"] > 1])]
     return "\n".join(blocks)
 
 

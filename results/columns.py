@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "Warm-up, drift, and the harness itself": ("warm_up_steps", "compilations"),
     "Start-up, parts, memory and size": ("import_s", "not_measured"),
     "Work, and what bounds it": ("parameters", "times_bound"),
-    "What was computed, and how": ("workload_digest", "model_digest", "effective"),
+    "What was computed, and how": ("workload_digest", "effective"),
     "What happened meanwhile": ("quality", "launches_invalid"),
     "Versions": ("library_versions", "preset"),
 }

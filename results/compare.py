@@ -114,7 +114,7 @@ def compare(
 
 def _order(key: tuple[Hashable, ...]) -> tuple[tuple[bool, str, float], ...]:
     """Returns what sorts cells: text by text, numbers by size, nothing first."""
-    numbers = [(float(v) if isinstance(v, (int, float)) and v is not pd.NA else 0.0) for v in key]
+    numbers = [float(v) if isinstance(v, (int, float)) else 0.0 for v in key]
     return tuple((v is not None, str(v) if isinstance(v, str) else "", n) for v, n in zip(key, numbers, strict=True))
 
 
@@ -250,7 +250,7 @@ def student(confidence: float, freedom: int) -> float:
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return sum(term / freedom**power for power, term in enumerate(terms))
+    return float(sum(term / freedom**power for power, term in enumerate(terms)))
 
 
 def sides_of(frame: pd.DataFrame, by: str, baseline: str | None = None) -> tuple[str, dict[str, pd.DataFrame]]:

@@ -12,7 +12,7 @@ from math import exp, log
 import numpy as np
 import pandas as pd
 
-from results.table import POSITION, idle_labels, placed, ratios
+from results.table import POSITION, idle_labels, placed, ratios, to_rows
 
 RESAMPLES = 2_000
 SEED = 1
@@ -66,7 +66,7 @@ def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
     for (phase, metric), group in compared.groupby(["phase", "metric"], sort=True):
         known = group[group["ratio"].notna()]
         without = group[group["ratio"].isna()]
-        missing = [_words(row) for row in without.to_dict("records")]
+        missing = [_words(row) for row in to_rows(without)]
         mean = geometric_mean(known["ratio"].tolist()) if len(known) else (None, None, None)
         numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
         counts = {"cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from results.files import ResultsError
 from results.read import read_folder, run_folders
+from results.row import Row
 from results.store import SERIES_COLUMNS, connect, packed_files, series_of
 from results.table import to_frame
 
@@ -131,7 +132,8 @@ def read_nights(store: Path | str, window: int = WINDOW, until: date | None = No
 
 def _read_fresh(folders: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Returns the rows of runs as they lie there, with `series` and `night`, and what was left out."""
-    rows, problems = [], []
+    rows: list[Row] = []
+    problems: list[str] = []
     for folder in folders:
         try:
             found, forgiven = read_folder(folder)

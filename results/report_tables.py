@@ -13,7 +13,7 @@ from results.human import in_time_unit, rate, ratio, time_unit
 from results.means import means_of_ratios
 from results.phases import phases
 from results.render import BY_URGENCY, DEGRADED, is_control
-from results.table import POSITION, default_baseline, idle_labels, is_verified
+from results.table import POSITION, default_baseline, idle_labels, is_verified, to_rows
 
 Line = dict[str, Any]
 SAMPLES = "throughput_samples_per_s"
@@ -27,24 +27,29 @@ def numbered(placed_rows: pd.DataFrame) -> pd.DataFrame:
     rows = placed_rows.sort_values(["machine", *POSITION, "label"], kind="stable", na_position="first")
     rows = rows.reset_index(drop=True)
     anchors = pd.Series([f"r{number}" for number in range(len(rows))], dtype="string")
-    cells = pd.Series([in_words(row) for row in rows.to_dict("records")], dtype="string")
+    cells = pd.Series([in_words(row) for row in records(rows)], dtype="string")
     plain = rows["label"].str.replace(r"@.*$", "", regex=True)
     return rows.assign(anchor=anchors, cell=cells, plain=plain, machine=rows["machine"].fillna("unknown"))
 
 
 def in_words(row: Line) -> str:
     """Returns a cell without its backend, such as `gpt2 124m infer, batch 2 × 128`."""
-    shape = "" if pd.isna(row["batch"]) else f", batch {row['batch']}"
-    shape += "" if pd.isna(row["sequence"]) else f" × {row['sequence']}"
-    more = "" if row["precision"] == "fp32" or pd.isna(row["precision"]) else f", {row['precision']}"
+    shape = "" if row["batch"] is None else f", batch {row['batch']}"
+    shape += "" if row["sequence"] is None else f" × {row['sequence']}"
+    more = "" if row["precision"] == "fp32" or row["precision"] is None else f", {row['precision']}"
     return f"{row['workload']} {row['size']} {row['phase']}{shape}{more}"
+
+
+def records(frame: pd.DataFrame) -> list[Line]:
+    """Returns the frame's rows with Python's own values, None where there is none."""
+    return [dict(row) for row in to_rows(frame)]
 
 
 def failures(rows: pd.DataFrame) -> tuple[list[Line], list[Line]]:
     """Returns cells without a number by status, backend and reason, the most urgent first; and those not expected."""
     missing = rows[(rows["status"] != "ok").fillna(True)].fillna({"reason": ""})
     groups: dict[tuple[str, str, str], list[Line]] = {}
-    for row in missing.to_dict("records"):
+    for row in records(missing):
         groups.setdefault((row["status"], row["label"], row["reason"]), []).append(row)
     found = []
     for (status, label, reason), members in sorted(groups.items(), key=lambda item: BY_URGENCY.index(item[0][0])):
@@ -64,8 +69,8 @@ def summary(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
     for machine, of_machine in work(rows).groupby("machine", sort=True):
         lines = []
         for _, of_cell in of_machine.groupby(["cell", "workload_digest"], sort=False):
-            first = of_cell.loc[of_cell["latency_p50_s"].idxmin()]
-            most = of_cell.loc[of_cell[SAMPLES].idxmax()] if of_cell[SAMPLES].notna().any() else None
+            first = records(of_cell.sort_values("latency_p50_s", kind="stable"))[0]
+            most = records(of_cell.sort_values(SAMPLES, ascending=False, kind="stable", na_position="last"))[0]
             base = of_cell.loc[of_cell["plain"] == of_backend(baseline), "latency_p50_s"]
             lines.append(
                 {
@@ -75,9 +80,9 @@ def summary(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
                     "latency": time(first["latency_p50_s"]) + mark(first),
                     "latency_anchor": first["anchor"],
                     "ratio": ratio(base.iloc[0] / first["latency_p50_s"]) if len(base) else "",
-                    "rate_label": "" if most is None else most["plain"],
-                    "rate": "" if most is None else rate(most[SAMPLES]) + mark(most),
-                    "rate_anchor": "" if most is None else most["anchor"],
+                    "rate_label": most["plain"],
+                    "rate": "" if most[SAMPLES] is None else rate(most[SAMPLES]) + mark(most),
+                    "rate_anchor": most["anchor"],
                 }
             )
         found.append({"name": machine, "lines": lines})
@@ -105,7 +110,7 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
     ends = [value for name in ("ratio", "ratio_low", "ratio_high") for value in found[name].dropna().tolist()]
     least, most = svg.axis(ends)
     lines = []
-    for line in found.to_dict("records"):
+    for line in records(found):
         kind = "faster" if line["ratio_low"] > 1 else "slower" if line["ratio_high"] < 1 else ""
         lines.append(
             {
@@ -123,17 +128,17 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
 
 def comparisons(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
     """Returns, for each machine, a chart per cell: a bar per backend, or the word in its place."""
-    found = []
+    found: list[Line] = []
     shown = rows[~is_control(rows) & ~rows["label"].isin(idle_labels(rows))]
     for machine, of_machine in shown.groupby("machine", sort=True):
-        charts = []
+        charts: list[Line] = []
         for cell, of_cell in of_machine.groupby("cell", sort=False):
             times = of_cell.loc[is_verified(of_cell), ["latency_p50_s", "latency_ci_high_s"]]
             if times.empty:
                 continue
             unit, longest = time_unit(times["latency_p50_s"].tolist()), times.max().max()
             base = of_cell[of_cell["plain"] == of_backend(baseline)]
-            bars = [_bar(row, longest, unit, times["latency_p50_s"].min(), base) for row in of_cell.to_dict("records")]
+            bars = [_bar(row, longest, unit, times["latency_p50_s"].min(), base) for row in records(of_cell)]
             charts.append({"title": cell, "bars": [one for one in bars if one]})
         cells = sum(len(chart["bars"]) for chart in charts)
         found.append({"name": machine, "charts": charts, "cells": cells})
@@ -148,13 +153,13 @@ def _bar(row: Line, longest: float, unit: str, shortest: float, base: pd.DataFra
             return None
         return {"label": row["plain"], "svg": "", "value": row["status"], "ratio": "", "anchor": row["anchor"]}
     seconds, low, high = row["latency_p50_s"], row["latency_ci_low_s"], row["latency_ci_high_s"]
-    ends = (None, None) if pd.isna(low) or pd.isna(high) else (low / longest, high / longest)
+    ends = (None, None) if low is None or high is None else (low / longest, high / longest)
     kind = "best" if seconds == shortest else ""
     kind += " fuzzy" if row["quality"] == "degraded" else ""
     same = not base.empty and base["workload_digest"].iloc[0] == row["workload_digest"] and is_verified(base).iloc[0]
     return {
         "label": row["plain"],
-        "svg": svg.bar(seconds / longest, *ends, kind=kind),
+        "svg": svg.bar(seconds / longest, ends[0], ends[1], kind),
         "value": in_time_unit(seconds, unit) + mark(row),
         "ratio": ratio(base["latency_p50_s"].iloc[0] / seconds) if same else "",
         "anchor": row["anchor"],
@@ -172,7 +177,7 @@ def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bo
     cell = ["workload", "size", "precision", "batch", "sequence", "workload_digest"]
     fastest = compared.groupby(cell, dropna=False)[["train_s_per_sample", "infer_s_per_sample"]].transform("min")
     lines = []
-    for row, best in zip(compared.to_dict("records"), fastest.to_dict("records"), strict=True):
+    for row, best in zip(records(compared), records(fastest), strict=True):
         train, infer = row["train_s_per_sample"], row["infer_s_per_sample"]
         lines.append(
             {
@@ -184,7 +189,7 @@ def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bo
                 "best_infer": infer == best["infer_s_per_sample"],
                 "ratio": ratio(row["time_ratio"]),
                 "svg": svg.dot(row["time_ratio"], None, None, least, most),
-                "energy": "" if pd.isna(row["energy_ratio"]) else ratio(row["energy_ratio"]),
+                "energy": "" if row["energy_ratio"] is None else ratio(row["energy_ratio"]),
             }
         )
     return lines, axis_text(least, most), bool(compared["energy_ratio"].notna().any())
@@ -199,7 +204,7 @@ def spreads(rows: pd.DataFrame) -> tuple[list[Line], str]:
     scale = svg.axis([0.8, 2.0])
     found = []
     for machine, of_machine in shown.groupby("machine", sort=True):
-        lines = [_spread(row, scale) for row in of_machine.to_dict("records")]
+        lines = [_spread(row, scale) for row in records(of_machine)]
         found.append({"name": machine, "lines": lines, "open": len(shown) <= OPEN_CHARTS})
     return found, f"{ratio(scale[0])} to {ratio(scale[1])}"
 
@@ -207,18 +212,18 @@ def spreads(rows: pd.DataFrame) -> tuple[list[Line], str]:
 def _spread(row: Line, scale: tuple[float, float]) -> Line:
     middle = row["latency_p50_s"]
     low, high = row["latency_ci_low_s"], row["latency_p90_s"]
-    high = row["latency_ci_high_s"] if pd.isna(high) else high
+    high = row["latency_ci_high_s"] if high is None else high
     ends = [
         middle if pd.isna(value) else value for value in (row["latency_min_s"], low, middle, high, row["latency_max_s"])
     ]
     unit = time_unit([middle])
     names = ("latency_min_s", "latency_p50_s", "latency_p90_s", "latency_p99_s", "latency_max_s")
-    values = ["" if pd.isna(row[name]) else in_time_unit(row[name], unit) for name in names]
+    values = ["" if row[name] is None else in_time_unit(row[name], unit) for name in names]
     return {
         "what": f"{row['cell']}, {row['plain']}",
         "anchor": row["anchor"],
-        "svg": svg.strip(*(value / middle for value in ends), scale=scale),
-        "values": [*values, "" if pd.isna(row["latency_n"]) else f"{row['latency_n']:,}"],
+        "svg": svg.strip([value / middle for value in ends], scale),
+        "values": [*values, "" if row["latency_n"] is None else f"{row['latency_n']:,}"],
     }
 
 
@@ -231,16 +236,16 @@ def row_lines(rows: pd.DataFrame) -> list[Line]:
             "cell": row["cell"],
             "label": row["plain"],
             "status": row["status"],
-            "latency": "" if pd.isna(row["latency_p50_s"]) else time(row["latency_p50_s"]) + mark(row),
-            "rate": "" if pd.isna(row[SAMPLES]) else rate(row[SAMPLES]),
-            "error": "" if pd.isna(row["error_worst"]) else f"{row['error_worst']:.1e}",
-            "quality": " ".join(str(row[name]) for name in ("quality", "flags") if pd.notna(row[name])),
-            "run": "" if pd.isna(row["run_id"]) else row["run_id"],
-            "software": "" if pd.isna(row["software_id"]) else row["software_id"],
-            "digest": "" if pd.isna(row["workload_digest"]) else row["workload_digest"],
+            "latency": "" if row["latency_p50_s"] is None else time(row["latency_p50_s"]) + mark(row),
+            "rate": "" if row[SAMPLES] is None else rate(row[SAMPLES]),
+            "error": "" if row["error_worst"] is None else f"{row['error_worst']:.1e}",
+            "quality": " ".join(str(row[name]) for name in ("quality", "flags") if row[name] is not None),
+            "run": "" if row["run_id"] is None else row["run_id"],
+            "software": "" if row["software_id"] is None else row["software_id"],
+            "digest": "" if row["workload_digest"] is None else row["workload_digest"],
             "versions": versions(row["library_versions"]),
         }
-        for row in rows.to_dict("records")
+        for row in records(rows)
     ]
 
 

@@ -55,9 +55,9 @@ def dot(value: float, low: float | None, high: float | None, least: float, most:
     )
 
 
-def strip(least: float, low: float, middle: float, high: float, most: float, scale: tuple[float, float]) -> str:
-    """Returns a distribution: a line from least to most, a box from low to high, a tick at the middle."""
-    a, b, c, d, e = (_log(x, *scale) for x in (least, low, middle, high, most))
+def strip(ends: Sequence[float], scale: tuple[float, float]) -> str:
+    """Returns a distribution of its least, low, middle, high and most: a line, a box, and a tick at the middle."""
+    a, b, c, d, e = (_log(x, *scale) for x in ends)
     return (
         '<svg class="strip" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
         f'<path class="w" d="M{a:.1f} 6H{e:.1f}"/>'
