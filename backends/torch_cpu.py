@@ -15,7 +15,7 @@ class TorchCpu(Adapter):
     device_kind = "cpu"
     serial_phases = ("infer", "train")
     distributions = ("torch",)
-    options: ClassVar[Options] = {"memory_format": ("channels_last", "contiguous"), "memory": MEMORY}
+    options: ClassVar[Options] = {"memory_format": ("mixed", "contiguous", "channels_last"), "memory": MEMORY}
 
     def probe(self) -> Probe:
         return probe_cpu("torch", self.distributions, "torch")

@@ -138,7 +138,7 @@ def standing(x: Floats, night: int, series: Integers) -> list[Change]:
         n = np.count_nonzero(~np.isnan(values[row]))
         # Any night may be the split.
         p = n * _two_sided(sqrt(levels.gain[row]), n / 3)
-        shifts[row] = change(row, levels.start[row], levels.step[row], "shift", p)
+        shifts[row] = change(int(row), int(levels.start[row]), levels.step[row], "shift", p)
     steps = [change(row, -2, step, "step", p) for row, step, p in _steps(values, levels)]
     of_series = {one.series: one for one in shifts.values()}
     new = [one for one in steps if one.series not in of_series or not same_change(one, of_series[one.series])]

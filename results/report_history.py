@@ -11,7 +11,7 @@ import pandas as pd
 from results import svg
 from results.history import History
 from results.nights import Nights
-from results.report_tables import in_words, time
+from results.report_tables import in_words, records, time
 from results.terminal import share
 
 Line = dict[str, Any]
@@ -112,7 +112,7 @@ def _last_runs(nights: Nights) -> dict[str, str]:
 def alarm_lines(found: History, shown: set[str]) -> list[Line]:
     """Returns the open regressions; each links to its series where that is on the page."""
     lines = []
-    for alarm in found.alarms[found.alarms["is_open"].astype(bool)].to_dict("records"):
+    for alarm in records(found.alarms[found.alarms["is_open"].astype(bool)]):
         what = f"{in_words({**alarm, 'precision': alarm['precision_requested']})}, {alarm['backend']}"
         on_page = alarm["series"] in shown
         lines.append(

@@ -213,16 +213,15 @@ def _spread(row: Line, scale: tuple[float, float]) -> Line:
     middle = row["latency_p50_s"]
     low, high = row["latency_ci_low_s"], row["latency_p90_s"]
     high = row["latency_ci_high_s"] if high is None else high
-    ends = [
-        middle if pd.isna(value) else value for value in (row["latency_min_s"], low, middle, high, row["latency_max_s"])
-    ]
+    found = (row["latency_min_s"], low, middle, high, row["latency_max_s"])
+    ends: list[float] = [middle if end is None else end for end in found]
     unit = time_unit([middle])
     names = ("latency_min_s", "latency_p50_s", "latency_p90_s", "latency_p99_s", "latency_max_s")
     values = ["" if row[name] is None else in_time_unit(row[name], unit) for name in names]
     return {
         "what": f"{row['cell']}, {row['plain']}",
         "anchor": row["anchor"],
-        "svg": svg.strip([value / middle for value in ends], scale),
+        "svg": svg.strip([end / middle for end in ends], scale),
         "values": [*values, "" if row["latency_n"] is None else f"{row['latency_n']:,}"],
     }
 

@@ -105,6 +105,7 @@ def _requests(log: Path) -> list[str]:
     }
     # What the browser asks on its own account is none of the page's.
     own = (
+        "http://clients",
         "https://www.google.com",
         "https://clients",
         "https://update",

@@ -1,4 +1,4 @@
-"""Makes the output in docs/walk-through.md anew: `python -m tests.walk_through` writes it, a test says when it is stale.
+"""Makes the output in docs/walk-through.md anew: `python -m tests.walk_through`; a test says when it is stale.
 
 A block that begins with `$ python -m results …` is run, and what it prints stands below it; of a block of `>>>` lines
 each prints what it is worth. Everything is run from the checkout's own folder, 120 characters wide.
