@@ -1,4 +1,4 @@
-"""Changes of nightly series: what is planted is found and said once, what is not is not, and nights ahead are not seen."""
+"""Changes of nightly series: what is planted is found and said once, what is not is not; no night ahead is seen."""
 
 import sys
 

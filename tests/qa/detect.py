@@ -1,4 +1,4 @@
-"""Detect: histories of nights, replayed night by night: what is alarmed in vain, how soon a slower one is, and by whom else.
+"""Detect: histories replayed night by night: what is alarmed in vain, how soon a slower one is, and by whom else.
 
 Nightly times are lognormal, with one-night spikes upward in 2 % of nights (exponential, 5 % on average). The same
 histories are shown to what others do: a threshold on the ratio to the night before, and a z-score of mean and standard
