@@ -10,23 +10,39 @@ from math import erfc, exp, log, log1p, pi, sqrt
 
 import numpy as np
 
-from results.changepoints import LEAST_NIGHTS, NORMAL, Floats, Integers, LastChanges, last_changes, median, packed
+from results.changepoints import (
+    KNOWN_NIGHTS,
+    LEAST_NIGHTS,
+    NORMAL,
+    Floats,
+    Integers,
+    LastChanges,
+    last_changes,
+    median,
+    packed,
+)
 
 WINDOW = 90
 """Nights looked back on: a quarter of a year. What is older says nothing of tonight."""
-REFERENCE, LEAST_REFERENCE = 20, 8
-"""Valid nights of the current level that a night is held against: at most, and at least."""
+REFERENCE = 20
+"""Valid nights of the current level that a night is held against, at most; at least those that make it known."""
 STEP_SIGMAS = 3.0
 """Each of a step's two nights; both by chance, on the same side, is one night in 500,000."""
+AGREE_SIGMAS = 4.0
+"""Of the distance between a step's two nights, which is 2.8 standard deviations of it. Two spikes seldom agree."""
 LEAST_EFFECT = log(1.02)
 """What is smaller is no news, however certain."""
 SHIFT_SIGMAS = 2.0
 """A change point's least step. Where nights scatter by 2 %, one of 3 % cannot be told from wandering."""
 LEAST_SIGMA = 0.005
 """Nights are held to scatter by 0.5 % at least: the best that accelerators do over a week."""
-PRIOR_NIGHTS = 8
-"""What the scatter of the whole window counts for beside that of the reference. The median absolute deviation of 8
-nights is off by 40 %; from 90 nights' differences it is not, and a change of level does not spoil them."""
+PRIOR_NIGHTS = 20
+"""What the noise of the whole window counts for beside the scatter of the reference: as much as a full one. The median
+absolute deviation of 8 nights is off by 40 %; the series' own noise, of up to 90 nights, is the better guess."""
+
+
+FALSE_SHARE = 0.1
+"""Of the changes that are believed among many series. At 1 % a shift of 3 % is found too late (`qa detect`)."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ def replay(x: Floats) -> list[Change]:
     return found
 
 
-def benjamini_hochberg(p: Sequence[float], tests: int, rate: float = 0.01) -> list[bool]:
+def benjamini_hochberg(p: Sequence[float], tests: int, rate: float = FALSE_SHARE) -> list[bool]:
     """Returns which of the p-values to believe, so that in the long run this share of the believed is false.
 
     `tests` is how many series were looked at, those without a change included, whose p counts as 1. Benjamini &
@@ -125,20 +141,20 @@ def standing(x: Floats, night: int, series: Integers) -> list[Change]:
     """Returns what the nights up to `night` say of these series, whether or not it was said before."""
     first = max(0, night + 1 - WINDOW)
     series = series[~np.isnan(x[series, night])]
-    if not len(series) or night - first < LEAST_REFERENCE:
+    if not len(series) or night - first < KNOWN_NIGHTS:
         return []
     values, columns = packed(x[series, first : night + 1])
     levels = last_changes(values)
 
     def change(row: int, column: int, step: float, kind: str, p: float) -> Change:
-        return Change(int(series[row]), int(first + columns[row, column]), night, exp(step), kind, min(p, 1.0))
+        return Change(int(series[row]), int(first + columns[row, column]), night, exp(step), kind, min(float(p), 1.0))
 
     shifts = {}
-    for row in np.flatnonzero(np.abs(levels.step) >= np.maximum(LEAST_EFFECT, SHIFT_SIGMAS * levels.noise)):
-        n = np.count_nonzero(~np.isnan(values[row]))
+    for row in map(int, np.flatnonzero(np.abs(levels.step) >= np.maximum(LEAST_EFFECT, SHIFT_SIGMAS * levels.noise))):
+        n = int(np.count_nonzero(~np.isnan(values[row])))
         # Any night may be the split.
         p = n * _two_sided(sqrt(levels.gain[row]), n / 3)
-        shifts[row] = change(int(row), int(levels.start[row]), levels.step[row], "shift", p)
+        shifts[row] = change(row, levels.start[row], levels.step[row], "shift", p)
     steps = [change(row, -2, step, "step", p) for row, step, p in _steps(values, levels)]
     of_series = {one.series: one for one in shifts.values()}
     new = [one for one in steps if one.series not in of_series or not same_change(one, of_series[one.series])]
@@ -157,13 +173,14 @@ def _steps(values: Floats, levels: LastChanges) -> list[tuple[int, float, float]
     sigma = np.fmax(np.sqrt(squares / (n + PRIOR_NIGHTS)), LEAST_SIGMA)
     one, two = values[:, -2] - level, values[:, -1] - level
     nearer = np.where(one * two > 0, np.minimum(np.abs(one), np.abs(two)), 0.0)
-    found = (n >= LEAST_REFERENCE) & (nearer > np.maximum(LEAST_EFFECT, STEP_SIGMAS * sigma))
+    found = (n >= KNOWN_NIGHTS) & (nearer > np.maximum(LEAST_EFFECT, STEP_SIGMAS * sigma))
+    found &= np.abs(one - two) <= AGREE_SIGMAS * sigma
     told = []
-    for row in np.flatnonzero(found):
+    for row in map(int, np.flatnonzero(found)):
         step = (one[row] + two[row]) / 2
         # The median of n normal nights varies like the mean of 2 n / pi.
         error = sigma[row] * sqrt(1 / 2 + pi / 2 / n[row])
-        told.append((int(row), float(step), _two_sided(abs(step) / error, n[row] / 3 + PRIOR_NIGHTS)))
+        told.append((row, float(step), _two_sided(abs(step) / error, n[row] / 3 + PRIOR_NIGHTS)))
     return told
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.changepoints import Floats
-from results.detect import Change, benjamini_hochberg, same_change, standing
+from results.changepoints import LEAST_NIGHTS, Floats
+from results.detect import FALSE_SHARE, Change, benjamini_hochberg, same_change, standing
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Standing:
     raised: int | None
 
 
-def standing_changes(x: Floats, rate: float = 0.01) -> list[Standing]:
+def standing_changes(x: Floats, rate: float = FALSE_SHARE) -> list[Standing]:
     """Returns the changes that stand on each series' last valid night; `x` is series x nights, as in `results.detect`.
 
     A change is believed where its p-value is among those that Benjamini and Hochberg's procedure believes of all
@@ -42,7 +42,8 @@ def standing_changes(x: Floats, rate: float = 0.01) -> list[Standing]:
 def _raised(x: Floats, change: Change, most: float) -> int:
     """Returns the first night on which the change stood with a p-value that is believed tonight."""
     row = np.array([change.series])
-    for night in range(change.began + 1, change.raised):
+    # A step is dated by its last two nights: what is one of today may have been one of some nights ago.
+    for night in range(max(0, change.began - LEAST_NIGHTS), change.raised):
         if any(same_change(one, change) and one.p <= most for one in standing(x, night, row)):
             return night
     return change.raised

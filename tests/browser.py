@@ -28,6 +28,13 @@ FLAGS = (
 )
 
 
+OWN = re.compile(
+    r"https?://(clients\d*|update|www|accounts|optimizationguide-pa|content-autofill|safebrowsing\w*|edgedl|redirector)"
+    r"\.(me\.)?(google|googleapis|gvt1)\.com/"
+)
+"""What the browser asks for on its own account, whatever it is told; no page of ours names these."""
+
+
 def chromium() -> str | None:
     """Returns the browser's command, None where none is installed."""
     return next(
@@ -78,7 +85,8 @@ class Browser:
                 *self._command(folder),
                 f"--log-net-log={log}",
                 "--net-log-capture-mode=Default",
-                "--dump-dom",
+                # What is written out is read by a script: without scripts there is a picture alone.
+                "--dump-dom" if self.scripts else f"--screenshot={folder}/page.png",
                 path.as_uri(),
             ]
             start = perf_counter()
@@ -103,16 +111,4 @@ def _requests(log: Path) -> list[str]:
     found = {
         event["params"]["url"] for event in events if isinstance(event.get("params"), dict) and "url" in event["params"]
     }
-    # What the browser asks on its own account is none of the page's.
-    own = (
-        "http://clients",
-        "https://www.google.com",
-        "https://clients",
-        "https://update",
-        "https://accounts",
-        "https://content-autofill",
-        "https://optimizationguide",
-        "https://safebrowsing",
-        "chrome",
-    )
-    return sorted(url for url in found if url.startswith(("http:", "https:")) and not url.startswith(own))
+    return sorted(url for url in found if url.startswith(("http:", "https:")) and not OWN.match(url))

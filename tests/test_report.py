@@ -175,7 +175,7 @@ def test_a_browser_shows_it_without_error_or_request(of_store, scripts):
     seen = Browser(scripts=scripts).open(of_store / "report.html")
     assert seen.errors == []
     assert seen.requests == []
-    assert "Who is fastest at what" in seen.text
+    assert ("Who is fastest at what" in seen.text) == scripts
 
 
 @needs_chromium

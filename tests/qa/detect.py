@@ -1,4 +1,4 @@
-"""Detect: histories replayed night by night: what is alarmed in vain, how soon a slower one is, and by whom else.
+"""Detect: of histories replayed night by night, what is alarmed in vain, how soon a step is, and what others alarm.
 
 Nightly times are lognormal, with one-night spikes upward in 2 % of nights (exponential, 5 % on average). The same
 histories are shown to what others do: a threshold on the ratio to the night before, and a z-score of mean and standard
@@ -132,7 +132,7 @@ def asked(history: History) -> tuple[dict[str, float], str]:
     found = replay(x)
     slower = [one for one in found if one.direction == "slower"]
     scores = {"ours": score(history, marked(slower, x.shape))}
-    scores["ours, BH 1 %"] = score(history, marked(believed(slower), x.shape))
+    scores["ours, of all series believed"] = score(history, marked(believed(slower), x.shape))
     scores |= {name: score(history, detector(x)) for name, detector in OTHERS.items()}
     if not history.step:
         seeds = [score(history, marked(slower, x.shape)[i : i + SERIES]) for i in range(0, len(x), SERIES)]
@@ -153,7 +153,8 @@ def asked(history: History) -> tuple[dict[str, float], str]:
 def found_without_the_screen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns in which series the library finds a change point, and which of them the screen would have shown it."""
     values, _columns = packed(x)
-    z = despiked(values) / noise_of(values)[:, None]
+    noise = noise_of(values)
+    z = despiked(values, noise) / noise[:, None]
     n = (~np.isnan(values)).sum(axis=1)
     detector = kernel_change_points()
     series = [row[len(row) - count :, None] for row, count in zip(z, n, strict=True)]
