@@ -190,7 +190,7 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
     """Returns every row of one series, the oldest first: night, run and the numbers. Raises ResultsError for none."""
     files = packed_files(store)
     columns = ["night", "run_id", "software_id", "status", "quality", "latency_p50_s", "throughput_samples_per_s"]
-    parts = []
+    parts: list[pd.DataFrame] = []
     if files:
         found = connect().execute(f"SELECT {', '.join(columns)} FROM read_parquet(?) WHERE series = ?", [files, series])
         parts.append(found.fetchdf())

@@ -12,8 +12,8 @@ from results import svg
 from results.human import in_time_unit, rate, ratio, time_unit
 from results.means import means_of_ratios
 from results.phases import phases
-from results.render import BY_URGENCY, DEGRADED, is_control
-from results.table import POSITION, default_baseline, idle_labels, is_verified, to_rows
+from results.render import BY_URGENCY, DEGRADED, is_control, is_limit
+from results.table import POSITION, default_baseline, idle_labels, is_verified, placed, to_rows
 
 Line = dict[str, Any]
 SAMPLES = "throughput_samples_per_s"
@@ -100,21 +100,31 @@ def work(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
-    """Returns a line per backend, phase and metric, and what the axis of their dots is."""
-    if baseline is None:
+    """Returns a line per machine, backend, phase and metric, and what the axis of their dots is.
+
+    Ratios refer to the baseline of the same machine; the control, and what measures limits, enter no mean.
+    """
+    models = frame[~is_control(frame) & ~is_limit(frame)]
+    found = []
+    for machine, of_machine in models.groupby("machine", dropna=False):
+        labels = set(placed(of_machine)["label"])
+        chosen = of_backend(baseline) if of_backend(baseline) in labels else default_baseline(of_machine)
+        if chosen is not None and is_verified(of_machine[of_machine["backend"] == chosen.partition(":")[0]]).any():
+            both = (means_of_ratios(of_machine, metric, chosen) for metric in ("latency_p50_s", SAMPLES))
+            found += [one.assign(machine=machine) for one in both]
+    whole = pd.concat(found) if found else pd.DataFrame(columns=["cells"])
+    whole = whole[whole["cells"] > 1]
+    if whole.empty:
         return [], ""
-    found = pd.concat([means_of_ratios(frame, metric, baseline) for metric in ("latency_p50_s", SAMPLES)])
-    found = found[found["cells"] > 1]
-    if found.empty:
-        return [], ""
-    ends = [value for name in ("ratio", "ratio_low", "ratio_high") for value in found[name].dropna().tolist()]
+    ends = [value for name in ("ratio", "ratio_low", "ratio_high") for value in whole[name].dropna().tolist()]
     least, most = svg.axis(ends)
+    several = whole["machine"].nunique() > 1
     lines = []
-    for line in records(found):
+    for line in records(whole):
         kind = "faster" if line["ratio_low"] > 1 else "slower" if line["ratio_high"] < 1 else ""
         lines.append(
             {
-                "label": line["label"],
+                "label": line["label"] + (f", {line['machine']}" if several else ""),
                 "phase": line["phase"],
                 "metric": "throughput" if line["metric"] == SAMPLES else "latency",
                 "ratio": ratio(line["ratio"]),
