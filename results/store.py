@@ -49,7 +49,9 @@ def connect() -> DuckDBPyConnection:
     except ModuleNotFoundError as error:
         raise ResultsError(f"{error}: a packed store takes DuckDB: pip install -e '.[history]'") from error
     connection = duckdb.connect()
-    connection.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
+    connection.execute(
+        f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
+    )
     return connection
 
 
