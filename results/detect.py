@@ -35,7 +35,7 @@ LEAST_EFFECT = log(1.02)
 SHIFT_SIGMAS = 2.0
 """A change point's least step. Where nights scatter by 2 %, one of 3 % cannot be told from wandering."""
 LEAST_SIGMA = 0.005
-"""Nights are held to scatter by 0.5 % at least: the best that accelerators do over a week."""
+"""Nights are held to scatter by 0.5 % at least: what is aimed at for accelerators."""
 PRIOR_NIGHTS = 20
 """What the noise of the whole window counts for beside the scatter of the reference: as much as a full one. The median
 absolute deviation of 8 nights is off by 40 %; the series' own noise, of up to 90 nights, is the better guess."""
