@@ -121,7 +121,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("optimizer_s", "s", "Median time of the optimiser's update by itself, with a wait; training."),
     _number("parts_sum_s", "s", "Sum of these without the copy; with its waits, and unfused, more than the step."),
     _number("parts_whole_s", "s", "Median time of the whole step, measured in turn with its parts."),
-    _number("parts_ratio", "1", "Sum of the parts relative to that."),
+    _number("parts_ratio", "1", "Sum of the parts relative to that, the median of the rounds' own ratios."),
     _integer("graph_bytes", "byte", "Size of the graph's file with what lies beside it."),
     _integer("weights_bytes", "byte", "Size of parameters and buffers in float32."),
     _integer("state_bytes", "byte", "Size of the optimiser's moments in float32; training."),

@@ -79,6 +79,34 @@ def test_each_part_is_timed_beside_the_whole_step_and_the_first_round_is_not(apa
     assert step.calls == [(name, i) for i in (7, 8, 9, 10) for name in PARTS]
 
 
+def test_a_step_of_one_part_is_that_part_and_is_not_measured_twice(apart, monkeypatch):
+    def parts_of_inference(step):
+        return {name: lambda i, name=name: step.run(name, i) for name in ("input_copy", "forward")}
+
+    monkeypatch.setattr(ApartStep, "parts", parts_of_inference)
+    monkeypatch.setattr(ApartStep, "step", lambda step, i: pytest.fail("the whole step was run beside its one part"))
+    _, columns, _ = apart()
+    assert columns == {
+        "input_copy_s": 2.0,
+        "forward_s": 3.0,
+        "parts_sum_s": 3.0,
+        "parts_whole_s": 3.0,
+        "parts_ratio": 1,
+    }
+
+
+def test_the_ratio_is_that_of_sum_and_whole_of_one_round(apart, monkeypatch):
+    def slower_each_round(step, i):
+        step.now_s += 8.0 * 2 ** (i - 8)
+
+    def parts_slower_as_well(step, name, i):
+        step.now_s += SECONDS[name] * 2 ** (i - 8)
+
+    monkeypatch.setattr(ApartStep, "step", slower_each_round)
+    monkeypatch.setattr(ApartStep, "run", parts_slower_as_well)
+    assert apart()[1]["parts_ratio"] == pytest.approx(9 / 8)
+
+
 def test_rounds_go_on_until_the_time_is_spent(apart):
     step, _, _ = apart(Effort(0.0, 0, 0.9, 1))
     assert len(step.calls) == 2 * len(PARTS)
