@@ -26,8 +26,8 @@ def measure_parts(step: Step, clock: Clock, effort: Effort) -> tuple[dict[str, f
 
     Medians over rounds of the whole step, then its parts one by one, each with a wait: in a step nobody waits between
     parts, and a compiler fuses across them, so that they add up to as much or more. The sum is of what a step does, so
-    without the copy of its input. `parts_ratio` is the median of the rounds' own, in which sum and whole lie beside each
-    other. A step of one part, as inference is, is that part: nothing is measured twice.
+    without the copy of its input. `parts_ratio` is the median of the rounds' own, where both lie side by side. A step
+    of one part, as inference is, is that part: nothing is measured twice.
     """
     if effort.parts == "none":
         return {}, NOT_IN_AB

@@ -12,9 +12,9 @@ from results.cli import RUNS, add_runs, note, rows_of
 from results.export import Exported, export_bencher, export_github
 from results.files import write_atomic
 from results.pytest_json import export_pytest
-from results.read import read_runs
+from results.read import read_journals
 from results.row import Row
-from results.run import Run, latest_run
+from results.run import latest_run
 
 # The latency is a time and smaller is better; throughput is a rate.
 OF_ROWS: dict[str, Callable[[Sequence[Row]], Exported]] = {
@@ -38,13 +38,7 @@ def _export(options: argparse.Namespace) -> str:
     """Writes the file and returns what is in it, after saying what is not."""
     paths = options.runs or [latest_run(RUNS)]
     rows = rows_of(paths)
-    made = export_pytest(rows, _runs(paths)) if options.format == PYTEST else OF_ROWS[options.format](rows)
+    made = export_pytest(rows, read_journals(*paths)) if options.format == PYTEST else OF_ROWS[options.format](rows)
     note(made.notes)
     write_atomic(options.output, made.text)
     return f"{options.output}: {made.benchmarks} benchmarks for {options.format}"
-
-
-def _runs(paths: Sequence[Path]) -> tuple[Run, ...]:
-    """Returns the runs of the paths that have a journal; `rows_of` has said already what is wrong with them."""
-    found = [read_runs(path)[0] for path in paths if path.is_dir() or path.suffix != ".csv"]
-    return tuple(run for runs in found for run in runs)

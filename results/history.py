@@ -264,22 +264,24 @@ def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
 
     A cell that is not in the newest run at all was renamed, or left out: `not in the run`.
     """
+    ran = nights.machines().groupby("machine", observed=True, sort=True)["run_id"]
+    last_two = [sorted(runs)[-2:] for _, runs in ran]
+    pairs = [runs for runs in last_two if len(runs) == 2]
+    keys = [name for name in CELL_COLUMNS if name != "variant"]
+    rows = rows_of_runs(
+        store, [run for pair in pairs for run in pair], ("run_id", "machine", *CELL_COLUMNS, "status", "reason")
+    )
+    rows = rows[rows["variant"].isna()]
+    texts = rows[keys].astype("string").fillna("").agg(" ".join, axis=1).str.replace(r" +", " ", regex=True)
+    of_run = {str(run): of_it for run, of_it in rows.assign(cell=texts).groupby("run_id")}
+    none = rows.iloc[:0].assign(cell=texts.iloc[:0])
     found: list[dict[str, Any]] = []
-    for machine, ran in nights.machines().groupby("machine", sort=True, observed=True):
-        runs = sorted(ran["run_id"])[-2:]
-        if len(runs) < 2:
-            continue
-        rows = rows_of_runs(store, runs)
-        rows = rows[rows["variant"].isna()]
-        keys = [name for name in CELL_COLUMNS if name != "variant"]
-        texts = rows[keys].astype("string").fillna("").agg(" ".join, axis=1).str.replace(r" +", " ", regex=True)
-        before, now = (rows[rows["run_id"] == run].assign(cell=texts) for run in runs)
-        had = before[before["status"].eq("ok").fillna(False)]
-        has = dict(zip(now["cell"], zip(now["status"], now["reason"], strict=True), strict=True))
-        for cell in had["cell"]:
+    for before, now in pairs:
+        now_rows = of_run.get(now, none)
+        has = dict(zip(now_rows["cell"], zip(now_rows["status"], now_rows["reason"], strict=True), strict=True))
+        had = of_run.get(before, none)
+        for machine, cell in had.loc[had["status"].eq("ok").fillna(False), ["machine", "cell"]].to_numpy().tolist():
             status, reason = has.get(cell, ("not in the run", "renamed, or left out"))
             if status != "ok":
-                found.append(
-                    {"machine": str(machine), "run_id": runs[1], "cell": cell, "status": status, "reason": reason}
-                )
+                found.append({"machine": machine, "run_id": now, "cell": cell, "status": status, "reason": reason})
     return pd.DataFrame(found, columns=["machine", "run_id", "cell", "status", "reason"])

@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from results.files import ResultsError
-from results.read import read_folder, run_folders
-from results.row import Row
-from results.store import SERIES_COLUMNS, connect, packed_files, series_of
-from results.table import to_frame
+from results.read import read_folders, run_folders
+from results.row import COLUMN
+from results.store import SERIES_COLUMNS, ask, open_packed, packed_runs, series_of
+from results.table import DTYPES, to_frame
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 WINDOW = 90
 METRICS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
@@ -76,17 +80,15 @@ class Nights:
 
     def machines(self) -> pd.DataFrame:
         """Returns a line per machine and night on which it ran: its last run, software, rows, and those that are ok."""
-        rows = self.rows.assign(ok=self.rows["status"].eq("ok"))
-        grouped = rows.groupby(["machine", "night"], observed=True)
-        found = grouped.agg(
-            run_id=("run_id", _last), software_id=("software_id", _last), rows=("ok", "size"), ok=("ok", "sum")
-        )
-        return found.reset_index()
-
-
-def _last(values: pd.Series) -> str | None:
-    known = values.dropna().astype(str)
-    return None if known.empty else max(known)
+        rows = self.rows.assign(ok=self.rows["status"].eq("ok"), row=True)
+        # Run ids sort by time; step by step, since pandas looks at groups of texts one by one.
+        order = ["machine", "night", "run_id"]
+        counted = rows.groupby(order, observed=True, sort=True).agg(rows=("row", "sum"), ok=("ok", "sum"))
+        software = rows.drop_duplicates(order).set_index(order)["software_id"]
+        runs = counted.join(software).reset_index()
+        nights = runs.groupby(order[:2], observed=True, sort=True)
+        sums, last = nights[["rows", "ok"]].sum(), nights[["run_id", "software_id"]].last()
+        return last.join(sums).reset_index()
 
 
 def read_nights(store: Path | str, window: int = WINDOW, until: date | None = None) -> Nights:
@@ -94,19 +96,12 @@ def read_nights(store: Path | str, window: int = WINDOW, until: date | None = No
 
     What is packed is read by DuckDB; runs that are not packed yet are read as they are.
     """
-    problems: tuple[str, ...] = ()
-    files = packed_files(store)
-    packed = set()
-    newest: list[date] = []
-    if files:
-        connection = connect()
-        packed = {
-            name for (name,) in connection.execute("SELECT DISTINCT run_id FROM read_parquet(?)", [files]).fetchall()
-        }
-        newest += [connection.execute("SELECT max(night) FROM read_parquet(?)", [files]).fetchall()[0][0]]
-    fresh = [] if "://" in str(store) else [path for path in run_folders(Path(store)) if path.name not in packed]
-    frame, problems = _read_fresh(fresh)
-    newest += [] if frame.empty else [frame["night"].max().date()]
+    connection, wrong = open_packed(store)
+    frame, problems = _read_fresh(_not_packed(store, connection))
+    problems = (*wrong, *problems)
+    newest = [] if frame.empty else [frame["night"].max().date()]
+    if connection is not None:
+        newest += [ask(connection, "SELECT max(night) AS night FROM packed")["night"][0].date()]
     if not newest:
         said = "; ".join(problems)
         raise ResultsError(
@@ -116,8 +111,8 @@ def read_nights(store: Path | str, window: int = WINDOW, until: date | None = No
     nights = tuple(last - timedelta(days=back) for back in reversed(range(window)))
     parts = [frame[frame["night"].between(pd.Timestamp(nights[0]), pd.Timestamp(last))]]
     series = [parts[0].drop_duplicates("series").set_index("series")[list(SERIES_COLUMNS)]]
-    if files:
-        rows, of_series = _read_packed(files, nights)
+    if connection is not None:
+        rows, of_series = _read_packed(connection, nights)
         parts.append(rows)
         series.append(of_series)
     together = pd.concat(
@@ -132,76 +127,57 @@ def read_nights(store: Path | str, window: int = WINDOW, until: date | None = No
 
 def _read_fresh(folders: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Returns the rows of runs as they lie there, with `series` and `night`, and what was left out."""
-    rows: list[Row] = []
-    problems: list[str] = []
-    for folder in folders:
-        try:
-            found, forgiven = read_folder(folder)
-        except ResultsError as error:
-            problems.append(f"left out: {error}")
-            continue
-        rows += found
-        problems += forgiven
+    rows, problems = read_folders(folders)
     frame = to_frame(rows)
     frame["series"] = pd.Series([series_of(row) for row in rows], dtype="string")
     frame["night"] = pd.to_datetime(frame["run_id"].str.slice(0, 8), format="%Y%m%d").astype("datetime64[us]")
-    return frame, tuple(problems)
+    return frame, problems
 
 
-def _read_packed(files: str, nights: Sequence[date]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _not_packed(store: Path | str, connection: DuckDBPyConnection | None) -> list[Path]:
+    """Returns the folders of the store's runs that are not packed; an address has packed ones alone."""
+    if "://" in str(store):
+        return []
+    packed = packed_runs(connection)
+    return [folder for folder in run_folders(Path(store)) if folder.name not in packed]
+
+
+def _read_packed(connection: DuckDBPyConnection, nights: Sequence[date]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns the packed rows of the nights, and their series."""
-    connection = connect()
-    where = "FROM read_parquet(?) WHERE night BETWEEN ? AND ?"
-    given = [files, nights[0], nights[-1]]
-    connection.execute(f"CREATE TABLE found AS SELECT {', '.join(_READ)} {where}", given)
+    where = "FROM packed WHERE night BETWEEN ? AND ?"
+    given = [nights[0], nights[-1]]
+    ask(connection, f"CREATE TABLE found AS SELECT {', '.join(_READ)} {where}", given)
     for name in _CATEGORIES:
-        connection.execute(
-            f"CREATE TYPE of_{name} AS ENUM (SELECT DISTINCT {name} FROM found WHERE {name} IS NOT NULL)"
-        )
+        known = f"SELECT DISTINCT {name} FROM found WHERE {name} IS NOT NULL"
+        ask(connection, f"CREATE TYPE of_{name} AS ENUM ({known})")
     fields = ", ".join(f"CAST({name} AS of_{name}) AS {name}" if name in _CATEGORIES else name for name in _READ)
-    rows = connection.execute(f"SELECT {fields} FROM found").fetchdf()
+    rows = ask(connection, f"SELECT {fields} FROM found")
     columns = ", ".join(f"any_value({name}) AS {name}" for name in SERIES_COLUMNS)
-    series = connection.execute(f"SELECT series, {columns} {where} GROUP BY series", given).fetchdf()
+    series = ask(connection, f"SELECT series, {columns} {where} GROUP BY series", given)
     return rows, series.set_index("series")
 
 
-def rows_of_runs(store: Path | str, runs: Sequence[str]) -> pd.DataFrame:
-    """Returns all rows of the named runs, with the columns of the schema: packed or not."""
-    found = []
-    files = packed_files(store)
-    left = set(runs)
-    if files and left:
-        connection = connect()
-        marks = ", ".join("?" for _ in left)
-        packed = connection.execute(
-            f"SELECT * EXCLUDE (series, night) FROM read_parquet(?) WHERE run_id IN ({marks})", [files, *left]
-        ).fetchdf()
-        plain = packed.astype(object).where(packed.notna(), None)
-        found += [{str(k): v for k, v in row.items()} for row in plain.to_dict("records")]
-        left -= {str(row["run_id"]) for row in found}
-    if left and "://" not in str(store):
-        for folder in run_folders(Path(store)):
-            if folder.name in left:
-                found += read_folder(folder)[0]
-    return to_frame(found)
+def rows_of_runs(store: Path | str, runs: Sequence[str], columns: Sequence[str] = tuple(COLUMN)) -> pd.DataFrame:
+    """Returns all rows of the named runs, packed or not, with these columns of the schema."""
+    connection, _ = open_packed(store)
+    parts = [to_frame([])[list(columns)]]
+    if connection is not None:
+        listed = ", ".join(f'"{name}"' for name in columns)
+        packed = ask(connection, f"SELECT {listed} FROM packed WHERE run_id IN (SELECT unnest(?))", [list(runs)])
+        parts.append(packed.astype({name: DTYPES[COLUMN[name].kind] for name in columns}))
+    fresh = [folder for folder in _not_packed(store, connection) if folder.name in set(runs)]
+    parts.append(to_frame(read_folders(fresh)[0])[list(columns)])
+    return pd.concat(parts, ignore_index=True)
 
 
 def series_rows(store: Path | str, series: str) -> pd.DataFrame:
     """Returns every row of one series, the oldest first: night, run and the numbers. Raises ResultsError for none."""
-    files = packed_files(store)
     columns = ["night", "run_id", "software_id", "status", "quality", "latency_p50_s", "throughput_samples_per_s"]
-    parts: list[pd.DataFrame] = []
-    if files:
-        found = connect().execute(f"SELECT {', '.join(columns)} FROM read_parquet(?) WHERE series = ?", [files, series])
-        parts.append(found.fetchdf())
-    if "://" not in str(store):
-        known = (
-            set()
-            if not files
-            else {n for (n,) in connect().execute("SELECT DISTINCT run_id FROM read_parquet(?)", [files]).fetchall()}
-        )
-        frame, _ = _read_fresh([path for path in run_folders(Path(store)) if path.name not in known])
-        parts.append(frame[frame["series"] == series][columns])
+    connection, _ = open_packed(store)
+    frame, _ = _read_fresh(_not_packed(store, connection))
+    parts = [frame.loc[frame["series"] == series, columns]]
+    if connection is not None:
+        parts.append(ask(connection, f"SELECT {', '.join(columns)} FROM packed WHERE series = ?", [series]))
     whole = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
     if whole.empty:
         raise ResultsError(

@@ -1,13 +1,15 @@
 """Rows from whatever holds them: run folders, journals, CSV files, results folders."""
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from results.csvfile import read_csv
 from results.files import ResultsError
 from results.journal import JOURNAL_NAME, RUN_ID
 from results.row import DERIVED, Row, cell_of, describe_cell
-from results.run import Run, find_runs, read_run
+from results.run import Run, read_run
 
 CSV_NAME = "results.csv"
 
@@ -40,35 +42,15 @@ def read_rows(*paths: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     return tuple(rows), tuple(problems)
 
 
-def read_runs(path: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-    """Returns the runs of a run folder, a journal or a results folder, and what was forgiven or left out.
-
-    A run that was named raises ResultsError where it cannot be read. In a results folder, which anybody may have
-    copied something into, such a run is left out, and so is one whose journal is that of another folder; where none
-    is left, that is an error too.
-    """
-    if path.is_file() or (path / JOURNAL_NAME).exists():
-        run = read_run(path)
-        return (run,), run.problems
-    runs: list[Run] = []
-    problems: list[str] = []
-    for folder in find_runs(path):
-        try:
-            run = read_run(folder)
-            if run.header["run_id"] != folder.name:
-                raise ResultsError(
-                    f"{folder / JOURNAL_NAME}, line 1: it is of run {run.header['run_id']}; expected {folder.name}"
-                )
-        except ResultsError as error:
-            problems.append(f"{error}; this run is left out")
-        else:
-            runs.append(run)
-            problems += run.problems
-    if not runs and problems:
-        raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
-    if not runs:
-        raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
-    return tuple(runs), tuple(problems)
+def read_journals(*paths: Path) -> tuple[Run, ...]:
+    """Returns the runs of the paths whose journal can be read; `read_rows` says what is wrong with others."""
+    found = []
+    for path in paths:
+        for place in run_folders(path) if path.is_dir() and not is_run(path) else (path,):
+            if place.suffix != ".csv" and (place.is_file() or (place / JOURNAL_NAME).is_file()):
+                with suppress(ResultsError):
+                    found.append(read_run(place))
+    return tuple(found)
 
 
 def _as_measured(row: Row) -> Row:
@@ -110,33 +92,38 @@ def read_folder(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     return rows, problems
 
 
-def _read(path: Path) -> tuple[list[Row], list[str]]:
+def read_folders(folders: Iterable[Path]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows of runs' folders, and what was forgiven; a run that cannot be read is left out, and said."""
+    rows: list[Row] = []
+    problems: list[str] = []
+    for folder in folders:
+        try:
+            found, forgiven = read_folder(folder)
+        except ResultsError as error:
+            problems.append(f"left out: {error}")
+        else:
+            rows += found
+            problems += forgiven
+    return tuple(rows), tuple(problems)
+
+
+def _read(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     if not path.exists():
         raise ResultsError(f"{path} does not exist; expected a run's folder, a journal or a CSV of results")
     if path.is_file() and path.suffix == ".csv":
-        return list(read_csv(path)), []
+        return read_csv(path), ()
     if path.is_file():
         run = read_run(path)
-        return list(run.rows), list(run.problems)
+        return run.rows, run.problems
     if is_run(path):
-        rows, forgiven = read_folder(path)
-        return list(rows), list(forgiven)
-    found: list[Row] = []
-    problems: list[str] = []
+        return read_folder(path)
     folders = run_folders(path)
-    for folder in folders:
-        try:
-            rows, forgiven = read_folder(folder)
-        except ResultsError as error:
-            problems.append(f"{error}; this run is left out")
-            continue
-        found += rows
-        problems += forgiven
-    if len(problems) >= len(folders) and not found:
-        if problems:
-            raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
+    rows, problems = read_folders(folders)
+    if not rows and problems:
+        raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
+    if not folders:
         raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
-    return found, problems
+    return rows, problems
 
 
 def is_run(folder: Path) -> bool:

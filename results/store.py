@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from results.csvfile import header_of
 from results.files import ResultsError
-from results.read import CSV_NAME, read_folder, run_folders
+from results.read import CSV_NAME, read_folders, run_folders
 from results.row import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, ROW_FORMAT, SIGNED, VOCABULARIES, Row
 
 if TYPE_CHECKING:
+    import pandas as pd
     from duckdb import DuckDBPyConnection
 
 PACKED = "packed"
@@ -55,15 +56,61 @@ def connect() -> DuckDBPyConnection:
     return connection
 
 
-def packed_files(store: Path | str) -> str | None:
-    """Returns what DuckDB's read_parquet takes for the store's packed rows, None where it has none.
+def open_packed(store: Path | str) -> tuple[DuckDBPyConnection | None, tuple[str, ...]]:
+    """Returns a connection that sees the packed rows as `packed`, None where there are none; and what is wrong.
 
-    A store that is an address (`s3://…`) is taken for a folder of Parquet files, as `packed` is.
+    A file that is none, or was packed by a version with other columns, is left out: its runs then count as not packed.
+    A store that is an address (`s3://…`) is a folder of Parquet files, as `packed` is. Raises ResultsError where DuckDB
+    is missing, or cannot read the address.
     """
     if "://" in str(store):
-        return f"{str(store).rstrip('/')}/*.parquet"
-    folder = Path(store) / PACKED
-    return f"{folder}/*.parquet" if any(folder.glob("*.parquet")) else None
+        connection = connect()
+        _show(connection, [f"{str(store).rstrip('/')}/*.parquet"])
+        return connection, ()
+    files = sorted((Path(store) / PACKED).glob("*.parquet"))
+    if not files:
+        return None, ()
+    connection = connect()
+    problems = {file: problem for file in files if (problem := _why_not(connection, file))}
+    good = [str(file) for file in files if file not in problems]
+    if good:
+        _show(connection, good)
+    return connection if good else None, tuple(problems.values())
+
+
+def ask(connection: DuckDBPyConnection, sql: str, given: object = None) -> pd.DataFrame:
+    """Returns what the SQL finds; raises ResultsError where a packed file cannot be read."""
+    import duckdb
+
+    try:
+        found: pd.DataFrame = connection.execute(sql, given).fetchdf()
+    except duckdb.Error as error:
+        said = " ".join(str(error).split())[:300]
+        raise ResultsError(f"cannot read what is packed: {said}; throw that file away and `pack` again") from error
+    return found
+
+
+def packed_runs(connection: DuckDBPyConnection | None) -> set[str]:
+    """Returns the ids of the runs that are packed."""
+    return set() if connection is None else set(ask(connection, "SELECT DISTINCT run_id FROM packed")["run_id"])
+
+
+def _show(connection: DuckDBPyConnection, files: Sequence[str]) -> None:
+    listed = ", ".join(f"'{_quoted(file)}'" for file in files)
+    ask(connection, f"CREATE VIEW packed AS SELECT * FROM read_parquet([{listed}])")
+
+
+def _why_not(connection: DuckDBPyConnection, file: Path) -> str | None:
+    """Returns why a file's rows cannot be used, None where they can."""
+    expected = {"series": "VARCHAR", "night": "DATE"} | {column.name: TYPES[column.kind] for column in COLUMNS}
+    try:
+        found = ask(connection, f"DESCRIBE SELECT * FROM read_parquet('{_quoted(file)}')")
+    except ResultsError as error:
+        return f"left out: {file}: {error}"
+    kinds = dict(zip(found["column_name"], found["column_type"], strict=True))
+    if wrong := [name for name, kind in expected.items() if kinds.get(name) != kind]:
+        return f"left out: {file}: packed by another version (see {wrong[0]}); throw it away and `pack` again"
+    return None
 
 
 def pack(store: Path) -> Packed:
@@ -71,16 +118,13 @@ def pack(store: Path) -> Packed:
 
     Rows are sorted by series, so that one series is in few places. Raises ResultsError where DuckDB is missing.
     """
-    connection = connect()
-    known: set[str] = set()
-    if files := packed_files(store):
-        known = {
-            name for (name,) in connection.execute("SELECT DISTINCT run_id FROM read_parquet(?)", [files]).fetchall()
-        }
+    packed, wrong = open_packed(store)
+    connection = packed or connect()
+    known = packed_runs(packed)
     new = [folder for folder in run_folders(store) if folder.name not in known]
     columns = ", ".join(f"{_name(column.name)} {TYPES[column.kind]}" for column in COLUMNS)
     connection.execute(f"CREATE TABLE packing ({columns})")
-    problems: list[str] = []
+    problems = [*wrong]
     for headed in _by_header(new, problems):
         for batch in _batches(headed.files):
             problems += _read_batch(connection, headed.names, batch)
@@ -147,7 +191,7 @@ def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
         yield files[start : start + FILES_AT_ONCE]
 
 
-def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Sequence[Path]) -> list[str]:
+def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Sequence[Path]) -> Sequence[str]:
     """Adds the files' rows to the table; returns why some are left out, each with its file and line."""
     import duckdb
 
@@ -158,7 +202,7 @@ def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Seq
         if len(files) == 1:
             return _read_slowly(connection, files[0].parent)
         half = len(files) // 2
-        return _read_batch(connection, names, files[:half]) + _read_batch(connection, names, files[half:])
+        return [*_read_batch(connection, names, files[:half]), *_read_batch(connection, names, files[half:])]
     connection.execute("CREATE OR REPLACE TEMP TABLE suspects (filename VARCHAR)")
     if suspects:
         connection.executemany("INSERT INTO suspects VALUES (?)", [[name] for name in suspects])
@@ -170,14 +214,11 @@ def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Seq
     return [problem for name in sorted(suspects) for problem in _read_slowly(connection, Path(name).parent)]
 
 
-def _read_slowly(connection: DuckDBPyConnection, folder: Path) -> list[str]:
+def _read_slowly(connection: DuckDBPyConnection, folder: Path) -> tuple[str, ...]:
     """Adds the rows of a run that may be wrong, or has a journal only; returns why not, with its line."""
-    try:
-        rows, problems = read_folder(folder)
-    except ResultsError as error:
-        return [f"left out: {error}"]
+    rows, problems = read_folders([folder])
     _insert(connection, rows)
-    return list(problems)
+    return problems
 
 
 def _insert(connection: DuckDBPyConnection, rows: Sequence[Row]) -> None:
@@ -250,5 +291,5 @@ def _name(name: str) -> str:
     return f'"{name}"'
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: Path | str) -> str:
     return str(path).replace("'", "''")

@@ -15,7 +15,7 @@ POSITION = ("workload", "size", "phase", "batch", "sequence", "precision", "thre
 PREFERRED_BASELINE = "torch_cpu"
 """What everybody has, so what the backends of two machines can both be set against."""
 
-_DTYPES = {"text": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean"}
+DTYPES = {"text": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean"}
 
 
 def load(*paths: Path | str) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Returns the rows, as `make_row` returns them, as a frame with the schema's columns and dtypes."""
     listed = list(rows)
     return pd.DataFrame(
-        {column.name: pd.Series([row[column.name] for row in listed], dtype=_DTYPES[column.kind]) for column in COLUMNS}
+        {column.name: pd.Series([row[column.name] for row in listed], dtype=DTYPES[column.kind]) for column in COLUMNS}
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from results.csvfile import write_csv
 from results.files import ResultsError
 from results.journal import Journal, encode_line
-from results.read import read_rows, read_runs
+from results.read import read_journals, read_rows
 from results.run import read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
@@ -144,8 +144,7 @@ def test_a_bad_run_is_left_out_of_its_folder_and_an_error_by_itself(runs, kind):
     rows, problems = read_rows(runs)
     assert rows == read_rows(runs / LATER_RUN_ID)[0]
     (problem,) = problems
-    assert problem.startswith(f"{journal}, {message.partition(': ')[0]}: ")
-    assert problem.endswith("; this run is left out")
+    assert problem.startswith(f"left out: {journal}, {message.partition(': ')[0]}: ")
     assert re.search(message, problem)
     assert "\n" not in problem
     if kind != "of another run":  # by itself it is a run, whatever its folder is called
@@ -161,10 +160,14 @@ def test_a_folder_of_bad_runs_alone_is_an_error(runs):
         read_rows(runs)
 
 
-def test_the_runs_of_a_path_are_read_once_each(runs):
-    found, problems = read_runs(runs)
-    assert ([run.header["run_id"] for run in found], problems) == ([RUN_ID, LATER_RUN_ID], ())
-    assert read_runs(runs / RUN_ID)[0] == found[:1]
+def test_the_journals_of_paths_are_read_whatever_lies_beside_them(runs):
+    both = [RUN_ID, LATER_RUN_ID]
+    assert [run.header["run_id"] for run in read_journals(runs)] == both
+    assert [run.header["run_id"] for run in read_journals(runs / RUN_ID, runs / LATER_RUN_ID / "journal.jsonl")] == both
+    (runs / RUN_ID / "journal.jsonl").write_text("hello\n")
+    (runs / LATER_RUN_ID / "journal.jsonl").unlink()
+    assert read_journals(runs, runs / LATER_RUN_ID, runs / LATER_RUN_ID / "results.csv") == ()
+    assert {row["run_id"] for row in read_rows(runs)[0]} == {LATER_RUN_ID}
 
 
 def test_what_holds_no_results_is_an_error(tmp_path):

@@ -11,7 +11,7 @@ from results.files import ResultsError
 from results.nights import read_nights, rows_of_runs, series_rows
 from results.read import run_folders
 from results.row import COLUMNS
-from results.store import pack, packed_files, series_of
+from results.store import open_packed, pack, series_of
 from results.table import to_frame
 from tests.fakes.runs import FIRST, run_id_of, write_run
 
@@ -135,8 +135,35 @@ def test_the_rows_of_one_series(store):
 def test_an_empty_store_says_what_was_expected(tmp_path):
     with pytest.raises(ResultsError, match="holds no run"):
         read_nights(tmp_path)
-    assert packed_files(tmp_path) is None
-    assert packed_files("s3://bucket/packed/") == "s3://bucket/packed/*.parquet"
+    assert open_packed(tmp_path) == (None, ())
+
+
+def test_an_address_is_a_folder_of_packed_files(store):
+    pack(store)
+    by_address = read_nights(f"file://{store}/packed/")
+    assert by_address.machines().equals(read_nights(store).machines())
+    with pytest.raises(ResultsError, match=r"cannot read what is packed: .*absent.*`pack` again"):
+        read_nights(f"file://{store}/absent")
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "foreign", "older"])
+def test_a_wrong_packed_file_is_left_out_and_its_runs_are_read_as_they_lie(store, kind):
+    whole = read_nights(store)
+    pack(store)
+    (packed,) = (store / "packed").iterdir()
+    if kind in ("truncated", "empty"):
+        packed.write_bytes(packed.read_bytes()[: 2_000 if kind == "truncated" else 0])
+    else:
+        columns = "1 AS series" if kind == "foreign" else f"* EXCLUDE (flags) FROM read_parquet('{packed}')"
+        duckdb.sql(f"COPY (SELECT {columns}) TO '{store}/packed/other.parquet' (FORMAT parquet)")
+        (store / "packed" / "other.parquet").replace(packed)
+    found = read_nights(store)
+    assert len(found.problems) == 1 and found.problems[0].startswith(f"left out: {packed}: ")
+    assert found.machines().astype(str).equals(whole.machines().astype(str))
+    assert len(rows_of_runs(store, [run_id_of("alpha", FIRST)])) == 2
+    done = pack(store)
+    assert done.problems == found.problems
+    assert (done.runs, len((*(store / "packed").iterdir(),))) == (4, 1)
 
 
 def test_the_command(store, capsys):
