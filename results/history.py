@@ -15,8 +15,9 @@ from results.files import ResultsError
 from results.machine import slug
 from results.nights import METRICS, WINDOW, Nights, read_nights, rows_of_runs
 from results.render import CONTROL_PREFIX
-from results.row import CELL_COLUMNS
+from results.row import CELL_COLUMNS, Row
 from results.standing import standing_changes
+from results.table import to_rows
 from results.text import restore
 
 ACKNOWLEDGED = "acknowledged.csv"
@@ -268,20 +269,16 @@ def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
     last_two = [sorted(runs)[-2:] for _, runs in ran]
     pairs = [runs for runs in last_two if len(runs) == 2]
     keys = [name for name in CELL_COLUMNS if name != "variant"]
-    rows = rows_of_runs(
-        store, [run for pair in pairs for run in pair], ("run_id", "machine", *CELL_COLUMNS, "status", "reason")
-    )
-    rows = rows[rows["variant"].isna()]
-    texts = rows[keys].astype("string").fillna("").agg(" ".join, axis=1).str.replace(r" +", " ", regex=True)
-    of_run = {str(run): of_it for run, of_it in rows.assign(cell=texts).groupby("run_id")}
-    none = rows.iloc[:0].assign(cell=texts.iloc[:0])
+    columns = ("run_id", "machine", *CELL_COLUMNS, "status", "reason")
+    cells: dict[str, dict[str, Row]] = {run: {} for pair in pairs for run in pair}
+    for row in to_rows(rows_of_runs(store, [*cells], columns)):
+        if row["variant"] is None:
+            cells[row["run_id"]][" ".join(str(row[name]) for name in keys if row[name] is not None)] = row
     found: list[dict[str, Any]] = []
     for before, now in pairs:
-        now_rows = of_run.get(now, none)
-        has = dict(zip(now_rows["cell"], zip(now_rows["status"], now_rows["reason"], strict=True), strict=True))
-        had = of_run.get(before, none)
-        for machine, cell in had.loc[had["status"].eq("ok").fillna(False), ["machine", "cell"]].to_numpy().tolist():
-            status, reason = has.get(cell, ("not in the run", "renamed, or left out"))
-            if status != "ok":
-                found.append({"machine": machine, "run_id": now, "cell": cell, "status": status, "reason": reason})
+        for cell, had in cells[before].items():
+            has = cells[now].get(cell, {"status": "not in the run", "reason": "renamed, or left out"})
+            if had["status"] == "ok" and has["status"] != "ok":
+                said = {"status": has["status"], "reason": has["reason"]}
+                found.append({"machine": had["machine"], "run_id": now, "cell": cell, **said})
     return pd.DataFrame(found, columns=["machine", "run_id", "cell", "status", "reason"])
