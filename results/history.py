@@ -273,7 +273,7 @@ def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
     cells: dict[str, dict[str, Row]] = {run: {} for pair in pairs for run in pair}
     for row in to_rows(rows_of_runs(store, [*cells], columns)):
         if row["variant"] is None:
-            cells[row["run_id"]][" ".join(str(row[name]) for name in keys if row[name] is not None)] = row
+            cells[str(row["run_id"])][" ".join(str(row[name]) for name in keys if row[name] is not None)] = row
     found: list[dict[str, Any]] = []
     for before, now in pairs:
         for cell, had in cells[before].items():
