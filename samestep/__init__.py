@@ -19,6 +19,7 @@ _ROOM_NAMES = ("workloads", "backends", "bench", "results")
 _PUBLIC = {
     "Adapter": "backends.base",
     "AdapterConformance": "bench.conformance",
+    "Demand": "results.cost",
     "DeviceReading": "backends.base",
     "EnergyCounter": "backends.base",
     "EnergyUnavailable": "backends.base",
@@ -31,11 +32,14 @@ _PUBLIC = {
     "Workload": "workloads.workload",
     "compare": "results.compare",
     "comparison": "results.table",
+    "costs": "results.cost",
     "history": "results.history",
     "initial_state": "workloads.workload",
     "load": "results.table",
     "means_of_ratios": "results.means",
+    "phases": "results.phases",
     "ratios": "results.table",
+    "read_prices": "results.prices",
     "train_step": "workloads.workload",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given by __getattr__
@@ -52,8 +56,12 @@ if TYPE_CHECKING:
     from backends.base import Step as Step
     from bench.conformance import AdapterConformance as AdapterConformance
     from results.compare import compare as compare
+    from results.cost import Demand as Demand
+    from results.cost import costs as costs
     from results.history import history as history
     from results.means import means_of_ratios as means_of_ratios
+    from results.phases import phases as phases
+    from results.prices import read_prices as read_prices
     from results.table import comparison as comparison
     from results.table import load as load
     from results.table import ratios as ratios
