@@ -14,10 +14,9 @@ import pandas as pd
 from results.files import ResultsError
 from results.machine import slug
 from results.nights import METRICS, WINDOW, Nights, read_nights, rows_of_runs
-from results.render import CONTROL_PREFIX
 from results.row import CELL_COLUMNS, Row
 from results.standing import standing_changes
-from results.table import to_rows
+from results.table import is_control, to_rows
 from results.text import restore
 
 ACKNOWLEDGED = "acknowledged.csv"
@@ -210,15 +209,14 @@ def _grouped(found: pd.DataFrame) -> pd.DataFrame:
     for machine, of_machine in found.sort_values("began", kind="stable").groupby("machine", sort=True):
         for near in _by_night(of_machine):
             day = near["began"].min()
-            control = near[near["workload"].str.startswith(CONTROL_PREFIX)]
+            control = near[is_control(near)]
             same = near[near["direction"].isin(control["direction"])]
             many = near["backend"].nunique() > 1 and len(near) >= SHARED
             for backend, of_backend in near.groupby("backend", sort=True):
                 whole = many or of_backend.index.isin(same.index).any()
                 groups[of_backend.index] = f"{machine} {day}" + ("" if whole else f" {backend}")
                 causes[of_backend.index] = _cause(of_backend, not same.empty)
-    shown = ~found["workload"].astype("string").str.startswith(CONTROL_PREFIX).fillna(False).astype(bool)
-    return found.assign(group=groups, cause=causes)[shown].drop(columns="same_software")
+    return found.assign(group=groups, cause=causes)[~is_control(found)].drop(columns="same_software")
 
 
 def _by_night(found: pd.DataFrame) -> list[pd.DataFrame]:

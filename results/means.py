@@ -12,7 +12,7 @@ from math import exp, log
 import numpy as np
 import pandas as pd
 
-from results.table import POSITION, idle_labels, placed, ratios, to_rows
+from results.table import POSITION, idle_labels, is_control, is_limit, placed, ratios, to_rows
 
 RESAMPLES = 2_000
 SEED = 1
@@ -39,8 +39,10 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
     """Returns, for each backend (label of `results.table.placed`) and phase, the geometric mean of `ratios`.
 
     A line has the columns `COLUMNS`: `cells` are those with a ratio, `missing_cells` the others of which either side
-    has a row, in words. The baseline itself, and what computes nothing, have none.
+    has a row, in words. The baseline itself, and what computes nothing, have none. The control, and what measures
+    limits, enter no mean.
     """
+    frame = frame[~is_control(frame) & ~is_limit(frame)]
     rows = placed(frame)
     found = ratios(frame, metric, baseline)
     lines: list[dict[str, object]] = []

@@ -9,9 +9,8 @@ import pandas as pd
 
 from results.human import in_time_unit, prefixed, ratio, time_unit
 from results.layout import GAP, Cell, hanging, side_by_side
-from results.render import is_control
 from results.row import COLUMN
-from results.table import POSITION, idle_labels, placed
+from results.table import POSITION, idle_labels, is_control, placed
 
 LINES = {
     "input_copy_s": "input copy",

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from results.prices import Price, known_prices, price_of, why_unpriced
-from results.render import is_control, is_limit
-from results.table import is_verified, placed, to_rows
+from results.table import is_control, is_limit, is_verified, placed, to_rows
 
 STEP = ("workload", "size", "precision", "batch", "sequence", "threads", "workload_digest")
 """What training and inference have in common that are held against each other."""

@@ -7,14 +7,17 @@ import pandas as pd
 
 from results.human import in_time_unit, prefixed, rate, ratio, time_unit
 from results.layout import GAP, Cell, hanging, side_by_side
-from results.limits import BYTE_LIMITS, FLOP_LIMITS
+from results.limits import BYTE_LIMITS
 from results.means import means_of_ratios
 from results.row import COLUMN, STATUSES
 from results.table import (
+    CONTROL_PREFIX,
     POSITION,
     comparison,
     default_baseline,
     idle_labels,
+    is_control,
+    is_limit,
     is_speed,
     is_verified,
     label_of,
@@ -31,9 +34,6 @@ SHARES = ("mfu", "bandwidth_utilisation", "published_mfu", "published_bandwidth_
 
 NAMELESS = ("workload", "size", "phase", "precision")
 """Levels whose values say by themselves what they are."""
-
-CONTROL_PREFIX = "control_"
-"""Workloads called so are the control's: one line, not a table."""
 
 DEGRADED = "~"
 """Stands behind a number that was disturbed, or is not known well."""
@@ -64,16 +64,6 @@ def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[s
         _control(everything, width),
     ]
     return "\n\n".join(block for block in blocks if block)
-
-
-def is_control(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Returns, for each row, whether it is one of the control's."""
-    return rows["workload"].str.startswith(CONTROL_PREFIX).fillna(False).astype(bool)
-
-
-def is_limit(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Returns, for each row, whether it measures what bounds the chip."""
-    return rows["workload"].isin((*FLOP_LIMITS, *BYTE_LIMITS))
 
 
 def _means(frame: pd.DataFrame, metrics: Sequence[str], baseline: str | None, width: int) -> str:

@@ -12,8 +12,8 @@ from results import svg
 from results.human import in_time_unit, rate, ratio, time_unit
 from results.means import means_of_ratios
 from results.phases import phases
-from results.render import BY_URGENCY, DEGRADED, is_control, is_limit
-from results.table import POSITION, default_baseline, idle_labels, is_verified, placed, to_rows
+from results.render import BY_URGENCY, DEGRADED
+from results.table import POSITION, default_baseline, idle_labels, is_control, is_verified, placed, to_rows
 
 Line = dict[str, Any]
 SAMPLES = "throughput_samples_per_s"
@@ -104,9 +104,8 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
 
     Ratios refer to the baseline of the same machine; the control, and what measures limits, enter no mean.
     """
-    models = frame[~is_control(frame) & ~is_limit(frame)]
     found = []
-    for machine, of_machine in models.groupby("machine", dropna=False):
+    for machine, of_machine in frame.groupby("machine", dropna=False):
         labels = set(placed(of_machine)["label"])
         chosen = of_backend(baseline) if of_backend(baseline) in labels else default_baseline(of_machine)
         if chosen is not None and is_verified(of_machine[of_machine["backend"] == chosen.partition(":")[0]]).any():

@@ -12,8 +12,7 @@ import pandas as pd
 from results.files import ResultsError
 from results.human import prefixed
 from results.limits import BYTE_LIMITS, FLOP_LIMITS
-from results.render import is_control
-from results.table import is_verified, placed
+from results.table import is_control, is_verified, placed
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by the colour-blind (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""

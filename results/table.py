@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from results.limits import BYTE_LIMITS, FLOP_LIMITS
 from results.read import read_rows
 from results.row import CELL_COLUMNS, COLUMN, COLUMNS, Row
 
 POSITION = ("workload", "size", "phase", "batch", "sequence", "precision", "threads")
 """The levels of a comparison's rows; its columns are the backends."""
+
+CONTROL_PREFIX = "control_"
+"""Workloads called so are the control's: plain NumPy, to tell a slow machine from a slow runtime."""
 
 PREFERRED_BASELINE = "torch_cpu"
 """What everybody has, so what the backends of two machines can both be set against."""
@@ -121,6 +125,16 @@ def default_baseline(frame: pd.DataFrame) -> str | None:
 def is_verified(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Returns, for each row, whether it has a number that was proven to be of the same computation."""
     return ((rows["status"] == "ok") & (rows["verification"] == "passed")).fillna(False).astype(bool)
+
+
+def is_control(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Returns, for each row, whether it is one of the control's."""
+    return rows["workload"].str.startswith(CONTROL_PREFIX).fillna(False).astype(bool)
+
+
+def is_limit(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Returns, for each row, whether it measures what bounds the chip."""
+    return rows["workload"].isin((*FLOP_LIMITS, *BYTE_LIMITS))
 
 
 def idle_labels(rows: pd.DataFrame) -> set[str]:
