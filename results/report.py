@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from results.history import History
 from results.report_history import alarm_lines, histories, missing_lines
+from results.report_spread import spreads
 from results.report_tables import (
     chosen_baseline,
     comparisons,
@@ -17,10 +18,10 @@ from results.report_tables import (
     numbered,
     of_backend,
     row_lines,
-    spreads,
     summary,
     training_against_inference,
 )
+from results.samples import Samples
 from results.store import series_of
 from results.table import placed, to_rows
 
@@ -36,9 +37,12 @@ CONTENTS = {
 }
 
 
-def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None = None) -> str:
+def page(
+    frame: pd.DataFrame, found: History | None = None, baseline: str | None = None, samples: Samples | None = None
+) -> str:
     """Returns the page of the rows in `frame`, and of the nights in `found`: the same text for the same rows.
 
+    `samples` are those behind the rows, as far as they were kept.
     Raises ValueError where there is no row, or an unknown baseline.
     """
     if frame.empty:
@@ -48,7 +52,7 @@ def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None
     failed, absent = failures(rows)
     mean_lines, means_axis = means(frame, chosen)
     phase_lines, phases_axis, has_energy = training_against_inference(frame)
-    spread_lines, spreads_axis = spreads(rows)
+    spread_lines, spreads_axis = spreads(rows, samples or {})
     nights = [] if found is None else histories(found, _anchors(rows))
     shown = {line["id"][1:] for machine in nights for line in machine["lines"]}
     alarms = [] if found is None else alarm_lines(found, shown)
@@ -74,6 +78,7 @@ def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None
         "last_night": "" if found is None else str(found.nights.nights[-1]),
         "spreads": spread_lines,
         "spreads_axis": spreads_axis,
+        "spread_as": {line["as"] for machine in spread_lines for line in machine["lines"]},
         "rows": row_lines(rows),
     }
     environment = Environment(

@@ -204,37 +204,6 @@ def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bo
     return lines, axis_text(least, most), bool(compared["energy_ratio"].notna().any())
 
 
-def spreads(rows: pd.DataFrame) -> tuple[list[Line], str]:
-    """Returns, for each machine, each cell's latency from shortest to longest, and what the axis is."""
-    shown = work(rows)
-    shown = shown[shown["latency_min_s"].notna() & shown["latency_max_s"].notna()]
-    if shown.empty:
-        return [], ""
-    scale = svg.axis([0.8, 2.0])
-    found = []
-    for machine, of_machine in shown.groupby("machine", sort=True):
-        lines = [_spread(row, scale) for row in records(of_machine)]
-        found.append({"name": machine, "lines": lines, "open": len(shown) <= OPEN_CHARTS})
-    return found, f"{ratio(scale[0])} to {ratio(scale[1])}"
-
-
-def _spread(row: Line, scale: tuple[float, float]) -> Line:
-    middle = row["latency_p50_s"]
-    low, high = row["latency_ci_low_s"], row["latency_p90_s"]
-    high = row["latency_ci_high_s"] if high is None else high
-    found = (row["latency_min_s"], low, middle, high, row["latency_max_s"])
-    ends: list[float] = [middle if end is None else end for end in found]
-    unit = time_unit([middle])
-    names = ("latency_min_s", "latency_p50_s", "latency_p90_s", "latency_p99_s", "latency_max_s")
-    values = ["" if row[name] is None else in_time_unit(row[name], unit) for name in names]
-    return {
-        "what": f"{row['cell']}, {row['plain']}",
-        "anchor": row["anchor"],
-        "svg": svg.strip([end / middle for end in ends], scale),
-        "values": [*values, "" if row["latency_n"] is None else f"{row['latency_n']:,}"],
-    }
-
-
 def row_lines(rows: pd.DataFrame) -> list[Line]:
     """Returns the rows as they are shown, each with the anchor that numbers link to."""
     return [

@@ -138,7 +138,7 @@ def test_many_samples_are_thinned_and_counted_in_full(tmp_path):
     assert benchmark["extra_info"]["data_is_every"] == 2
 
 
-@pytest.mark.parametrize("wrong", [-1.0, 0.0, "fast", True, None, [1.0], 10**400])
+@pytest.mark.parametrize("wrong", [-1.0, 0.0, "fast", True, None, [1.0], 10**400, 5e-324])
 def test_a_sample_that_is_no_time_is_an_error(tmp_path, wrong):
     run = run_of(tmp_path, [launch([1e-3, wrong])])
     with pytest.raises(ResultsError, match=r"a launch of workload=mlp .* has .* as a time in s"):
