@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +27,7 @@ from results.samples import Samples
 from results.store import series_of
 from results.table import placed, to_rows
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, STYLE = "report.html.j2", "report.css"
 CONTENTS = {
     "failures": "What needs attention",
     "summary": "Who is fastest",
@@ -58,7 +60,10 @@ def page(
     alarms = [] if found is None else alarm_lines(found, shown)
     missing = [] if found is None else missing_lines(found)
     sections = {"phases": phase_lines, "histories": nights, "distributions": spread_lines}
+    style = (Path(__file__).parent / STYLE).read_text(encoding="utf-8")
     context = {
+        "style": style,
+        "style_hash": b64encode(sha256(style.encode()).digest()).decode(),
         **_headings(rows, found, len(alarms), len(failed)),
         "contents": [(name, text) for name, text in CONTENTS.items() if sections.get(name, True)],
         "alarms": alarms,

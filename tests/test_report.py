@@ -1,6 +1,8 @@
 """The report: complete without JavaScript or network, failures first, numbers linked to their rows, nothing run."""
 
+import hashlib
 import re
+from base64 import b64encode
 from datetime import timedelta
 from html.parser import HTMLParser
 
@@ -34,13 +36,14 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.ids, self.links, self.fetched, self.scripts = [], [], [], 0
+        self.ids, self.links, self.fetched, self.scripts, self.styled = [], [], [], 0, 0
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         given = dict(attrs)
         self.ids += [given["id"]] if "id" in given else []
         self.scripts += tag == "script" or any(name.startswith("on") for name in given)
+        self.styled += "style" in given
         if tag == "a":
             self.links.append(given["href"])
         for name in ("src", "srcset", "data", "xlink:href") + (("href",) if tag in ("link", "use", "image") else ()):
@@ -78,7 +81,29 @@ def test_nothing_is_run_or_fetched_and_every_link_leads_somewhere(which, request
     assert len(set(found.ids)) == len(found.ids)
     assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
     assert len(found.links) > 10
-    assert "default-src 'none'" in text
+
+
+def policy_of(text):
+    """Returns the directives of the page's policy."""
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)
+    return dict(directive.split(maxsplit=1) for directive in policy.split("; "))
+
+
+@pytest.mark.parametrize("which", ["of_rows", "of_store"])
+def test_the_policy_allows_what_the_page_holds_and_nothing_else(which, request):
+    made = request.getfixturevalue(which)
+    text = made if isinstance(made, str) else (made / "report.html").read_text()
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy_of(text) == {
+        "default-src": "'none'",
+        "style-src": f"'sha256-{digest}'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    assert Page(text).styled == 0  # a style attribute would be blocked
+    assert text.index("Content-Security-Policy") < text.index("<style>")
 
 
 def test_what_is_in_a_name_or_a_reason_is_text(of_rows):
@@ -190,6 +215,15 @@ def test_a_browser_would_say_of_a_request_and_of_an_error(of_store, tmp_path):
     assert any("127.0.0.1:9" in request for request in seen.requests)
 
 
+@needs_chromium
+@pytest.mark.parametrize("planted", ["<p style='color: red'>", "<style>p { color: red }</style>", "<script>1</script>"])
+def test_a_browser_obeys_the_policy_and_says_so(of_store, tmp_path, planted):
+    (tmp_path / "planted.html").write_text((of_store / "report.html").read_text().replace("</body>", planted))
+    (error,) = Browser().open(tmp_path / "planted.html").errors
+    assert "Content Security Policy directive" in error
+
+
 def test_the_test_of_the_page_sees_what_it_looks_for():
-    found = Page('<a href="#x"></a><img src="http://e/x"><script></script><p onclick="x()" id="y">')
-    assert (found.scripts, found.fetched, found.links, found.ids) == (2, ["http://e/x"], ["#x"], ["y"])
+    found = Page('<a href="#x"></a><img src="http://e/x"><script></script><p onclick="x()" id="y" style="">')
+    assert (found.scripts, found.styled, found.fetched) == (2, 1, ["http://e/x"])
+    assert (found.links, found.ids) == (["#x"], ["y"])
