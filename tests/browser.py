@@ -52,6 +52,31 @@ class Seen:
     seconds: float
 
 
+WRAPPER = """<!doctype html><title>wrapper</title>
+<body><iframe src="{source}" width="{width}" height="900"></iframe>
+<script>onload = () => {{
+  const frame = document.querySelector("iframe"), page = frame.contentDocument
+  page.querySelectorAll("details").forEach(one => one.open = true)
+  const boxes = [...page.querySelectorAll(".box")]
+  document.body.textContent = JSON.stringify({{
+    width: frame.contentWindow.innerWidth, scroll_width: page.documentElement.scrollWidth,
+    background: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
+    boxes: boxes.length, scrolling: boxes.filter(one => one.scrollWidth > one.clientWidth).length }})
+}}</script>"""
+"""The page in a frame, because a window of Chromium's is never less than 500 wide. All that is folded is opened."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a page lies in a window: lengths in CSS pixels; of `boxes` so many are `scrolling`, as they are too wide."""
+
+    width: int
+    scroll_width: int
+    background: str
+    boxes: int
+    scrolling: int
+
+
 @dataclass(frozen=True)
 class Browser:
     """How the page is opened."""
@@ -93,6 +118,18 @@ class Browser:
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
             seconds = perf_counter() - start
             return Seen(done.stdout, re.findall(r"CONSOLE.*", done.stderr), _requests(log), seconds)
+
+    def layout(self, path: Path, width: int) -> Layout:
+        """Returns how the page lies in a window of this width, everything in it unfolded."""
+        with tempfile.TemporaryDirectory() as folder:
+            wrapper = Path(folder) / "wrapper.html"
+            wrapper.write_text(WRAPPER.format(source=path.as_uri(), width=width))
+            # Of two files, each is foreign to the other unless this is said.
+            flags = ["--allow-file-access-from-files", "--dump-dom", wrapper.as_uri()]
+            done = subprocess.run(
+                [*self._command(folder), *flags], capture_output=True, text=True, timeout=120, check=True
+            )
+        return Layout(**json.loads(done.stdout.partition("<body>")[2].partition("</body>")[0]))
 
     def picture(self, path: Path, to: Path) -> None:
         """Writes a PNG of the page."""

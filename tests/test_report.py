@@ -204,6 +204,26 @@ def test_a_browser_shows_it_without_error_or_request(of_store, scripts):
 
 
 @needs_chromium
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 420])
+def test_the_page_fits_its_window_and_wide_tables_scroll_by_themselves(of_store, width, dark):
+    seen = Browser(dark=dark).layout(of_store / "report.html", width)
+    assert seen.width == width
+    assert seen.scroll_width <= width
+    assert seen.boxes > 5
+    assert (seen.scrolling > 0) or width == 1280
+    assert seen.background == ("rgb(20, 23, 26)" if dark else "rgb(251, 251, 250)")
+
+
+@needs_chromium
+def test_a_page_that_is_too_wide_would_be_seen(of_store, tmp_path):
+    text = (of_store / "report.html").read_text()
+    (tmp_path / "planted.html").write_text(text.replace("<main>", f"<main>{'x' * 400}"))
+    seen = Browser().layout(tmp_path / "planted.html", 420)
+    assert seen.scroll_width > seen.width
+
+
+@needs_chromium
 def test_a_browser_would_say_of_a_request_and_of_an_error(of_store, tmp_path):
     planted = tmp_path / "planted.html"
     text = (of_store / "report.html").read_text()
