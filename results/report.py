@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from results.history import History
-from results.report_history import alarm_lines, histories, missing_lines
+from results.report_history import alarm_lines, first_night, histories, missing_lines
 from results.report_spread import spreads
 from results.report_tables import (
     chosen_baseline,
@@ -79,7 +79,7 @@ def page(
         "phases_axis": phases_axis,
         "has_energy": has_energy,
         "histories": nights,
-        "first_night": "" if found is None else str(found.nights.nights[0]),
+        "first_night": "" if found is None else str(found.nights.nights[first_night(found.nights)]),
         "last_night": "" if found is None else str(found.nights.nights[-1]),
         "spreads": spread_lines,
         "spreads_axis": spreads_axis,
@@ -104,16 +104,16 @@ def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: in
     days = sorted({str(run)[:8] for run in runs})
     day = f"{days[-1][:4]}-{days[-1][4:6]}-{days[-1][6:8]}" if days else "unknown day"
     ok = int((rows["status"] == "ok").sum())
-    tiles: list[dict[str, object]] = [
-        {"value": len(machines), "name": "machines" if len(machines) > 1 else "machine", "kind": ""},
-        {"value": len(rows), "name": "cells", "kind": ""},
+    tiles = [
+        _tile(len(machines), "machine", "machines"),
+        _tile(len(rows), "cell", "cells"),
         {"value": ok, "name": "verified and timed", "kind": "good"},
-        {"value": failed, "name": "kinds of failure", "kind": "bad" if failed else ""},
+        _tile(failed, "kind of failure", "kinds of failure", "bad" if failed else ""),
     ]
     if found is not None:
         away = int(found.missing_machines["is_away"].sum())
-        tiles.append({"value": alarms, "name": "open regressions", "kind": "bad" if alarms else "good"})
-        tiles.append({"value": away, "name": "machines away", "kind": "bad" if away else ""})
+        tiles.append(_tile(alarms, "open regression", "open regressions", "bad" if alarms else "good"))
+        tiles.append(_tile(away, "machine away", "machines away", "bad" if away else ""))
     versions = ", ".join(sorted(rows["samestep_version"].dropna().unique())) or "of unknown version"
     return {
         "title": f"The same step on {', '.join(machines) if len(machines) < 4 else f'{len(machines)} machines'}",
@@ -123,3 +123,7 @@ def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: in
         "footer": f"{len(rows)} rows of {len(runs)} runs. What each column means: docs/reading-the-numbers.md; how a "
         "number is made: docs/measuring.md.",
     }
+
+
+def _tile(value: int, one: str, many: str, kind: str = "") -> dict[str, object]:
+    return {"value": value, "name": one if value == 1 else many, "kind": kind}

@@ -20,8 +20,15 @@ OPEN_SERIES = 60
 
 
 def histories(found: History, anchors: dict[tuple[str, str], str]) -> list[Line]:
-    """Returns, for each machine, a line per series; `anchors` has the row of a series' last run, by (run, series)."""
+    """Returns, for each machine, a line per series; `anchors` has the row of a series' last run, by (run, series).
+
+    Nothing where there is but one night, which is in the rows.
+    """
     nights = found.nights
+    if nights.rows["night"].nunique() < 2:
+        return []
+    cells = dict(zip(nights.series.index, records(nights.series), strict=True))
+    first = first_night(nights)
     names, x = nights.matrix("latency")
     disturbed = _disturbed(nights, names)
     marks = _software_marks(nights)
@@ -33,37 +40,48 @@ def histories(found: History, anchors: dict[tuple[str, str], str]) -> list[Line]
     }
     away = set(found.missing_machines.loc[found.missing_machines["is_away"], "machine"])
     machines: dict[str, list[Line]] = {}
-    for number, name in enumerate(names):
-        cell = nights.series.loc[name]
-        machine = str(cell["machine"])
-        rings, values = disturbed.get(name, {}), np.exp(x[number])
+    for name, logs in zip(names, x, strict=True):
+        cell, change = cells[name], changes.get(name)
+        rings, values = disturbed.get(name, {}), np.exp(logs)
         drawn = [rings.get(i, None if np.isnan(v) else float(v)) for i, v in enumerate(values)]
-        change = changes.get(name)
         began = None if change is None else nights.nights.index(change["began"])
-        known = values[~np.isnan(values)]
-        middle = float(np.median(known))
-        line = svg.Series(drawn, tuple(sorted(rings)), marks.get(machine, ()), _levels(values, began), began)
-        last = next(value for value in reversed(drawn) if value is not None)
-        against = last / middle
-        machines.setdefault(machine, []).append(
+        line = svg.Series(drawn, sorted(rings), marks.get(cell["machine"], ()), _levels(values, began), began)
+        machines.setdefault(cell["machine"], []).append(
             {
                 "id": f"s{name}",
                 "what": f"{in_words({**cell, 'precision': cell['precision_requested']})}, {cell['backend']}",
-                "svg": svg.history(line),
-                "last": time(last),
+                "svg": svg.history(line.since(first)),
                 "anchor": anchors.get((last_run.get(name, ""), name), ""),
-                "change": share(against),
                 "kind": "bad" if change is not None and change["direction"] == "slower" else "",
-                "scatter": f"{100 * NORMAL * float(np.median(np.abs(known / middle - 1))):.1f} %"
-                if len(known) > 2
-                else "",
+                **_statistics(drawn, values[~np.isnan(values)]),
             }
         )
     few = sum(map(len, machines.values())) <= OPEN_SERIES
     return [
-        {"name": machine, "lines": lines, "open": few, "away": machine in away}
+        {"name": machine, "lines": sorted(lines, key=_by_cell), "open": few, "away": machine in away}
         for machine, lines in sorted(machines.items())
     ]
+
+
+def _statistics(drawn: list[float | None], known: np.ndarray) -> Line:
+    """Returns the last number that is drawn, and how it and the others lie about the median of those that count."""
+    last = next(value for value in reversed(drawn) if value is not None)
+    middle = float(np.median(known))
+    scatter = NORMAL * float(np.median(np.abs(known / middle - 1)))
+    return {
+        "last": time(last),
+        "change": share(last / middle) if len(known) > 1 else "",
+        "scatter": f"{100 * scatter:.1f} %" if len(known) > 2 else "",
+    }
+
+
+def first_night(nights: Nights) -> int:
+    """Returns the night, by index, on which the first run of all was: what is drawn begins there."""
+    return int((nights.rows["night"].min().date() - nights.nights[0]).days)
+
+
+def _by_cell(line: Line) -> tuple[str, str]:
+    return line["what"], line["id"]
 
 
 def _levels(values: np.ndarray, began: int | None) -> tuple[tuple[int, int, float], ...]:

@@ -31,6 +31,16 @@ class Series:
     levels: Sequence[tuple[int, int, float]] = ()
     alarm: int | None = None
 
+    def since(self, first: int) -> Series:
+        """Returns the series from a night on; nothing of it may lie before."""
+        return Series(
+            self.values[first:],
+            [night - first for night in self.hollow],
+            [night - first for night in self.marks],
+            [(begin - first, end - first, value) for begin, end, value in self.levels],
+            None if self.alarm is None else self.alarm - first,
+        )
+
 
 def bar(share: float, low: float | None = None, high: float | None = None, kind: str = "") -> str:
     """Returns a bar of this share of the width (0 to 1), with a whisker from `low` to `high` where they are given."""

@@ -191,6 +191,31 @@ def test_a_history_without_alarms_has_none(tmp_path):
     assert "Nothing: every planned cell" in page(to_frame(ROWS[:1]), found)
 
 
+def test_the_nights_begin_with_the_first_run_and_the_series_are_in_order(of_store):
+    section = (of_store / "report.html").read_text().partition('id="histories"')[2].partition("</section>")[0]
+    assert f"Nights {FIRST} to" in section
+    first_point = {re.match(r"\d+", path)[0] for path in re.findall(r'class="p" d="M([^"]+)', section)}
+    assert first_point == {str(svg.EDGE)}
+    of_machine = [re.findall(r'<tr id="s\w+"><td>([^<]+)', part) for part in section.split("<details")[1:]]
+    assert [len(names) for names in of_machine] == [4, 4]
+    assert all(names == sorted(names) for names in of_machine)
+
+
+def test_one_night_is_no_history_and_what_is_unknown_is_not_named(tmp_path):
+    write_nights(tmp_path, "alpha", nights=1)
+    one = page(to_frame(ROWS), history(tmp_path))
+    assert "Night after night" not in one
+    write_nights(tmp_path, "beta", nights=2)
+    two = page(to_frame(ROWS), history(tmp_path))
+    assert "Night after night" in two
+    assert "NA" not in two.partition("<body>")[2]
+
+
+def test_a_series_since_a_night():
+    whole = svg.Series([None, None, 1.0, 2.0, 3.0], hollow=[3], marks=[4], levels=[(2, 4, 1.0)], alarm=3)
+    assert whole.since(2) == svg.Series([1.0, 2.0, 3.0], hollow=[1], marks=[2], levels=[(0, 2, 1.0)], alarm=1)
+
+
 needs_chromium = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
 
 
@@ -213,6 +238,15 @@ def test_the_page_fits_its_window_and_wide_tables_scroll_by_themselves(of_store,
     assert seen.boxes > 5
     assert (seen.scrolling > 0) or width == 1280
     assert seen.background == ("rgb(20, 23, 26)" if dark else "rgb(251, 251, 250)")
+
+
+@needs_chromium
+def test_long_words_do_not_widen_the_page(tmp_path):
+    words = {"reason": "x" * 2000}, {"machine": "m" * 100}, {"backend": "b" * 60}
+    rows = [row_of("crashed", workload="gpt2", **words[0]), *(row_of(**TIMES, **word) for word in words[1:])]
+    (tmp_path / "page.html").write_text(page(to_frame([*ROWS, *rows])))
+    seen = Browser().layout(tmp_path / "page.html", 420)
+    assert seen.scroll_width <= seen.width
 
 
 @needs_chromium
