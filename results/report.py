@@ -26,6 +26,7 @@ from results.report_tables import (
 from results.samples import Samples
 from results.store import series_of
 from results.table import placed, to_rows
+from results.text import directions_written_out
 
 TEMPLATE, STYLE = "report.html.j2", "report.css"
 CONTENTS = {
@@ -89,7 +90,8 @@ def page(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template(TEMPLATE).render(context)
+    # Of the whole page at once, so that no text can be forgotten.
+    return directions_written_out(environment.get_template(TEMPLATE).render(context))
 
 
 def _anchors(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -120,8 +122,8 @@ def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: in
         "subtitle": f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "
         "verified against a float64 reference before it was timed.",
         "tiles": tiles,
-        "footer": f"{len(rows)} rows of {len(runs)} runs. What each column means: docs/reading-the-numbers.md; how a "
-        "number is made: docs/measuring.md.",
+        "footer": f"{len(rows)} rows of {len(runs)} {'run' if len(runs) == 1 else 'runs'}. What each column means: "
+        "docs/reading-the-numbers.md; how a number is made: docs/measuring.md.",
     }
 
 

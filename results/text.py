@@ -15,6 +15,7 @@ NFKC makes such a sign."""
 # an apostrophe itself.
 _FORMULA = re.compile(rf"'*\s*[{re.escape(FORMULA_SIGNS)}]")
 _PROTECTED = re.compile(rf"'+\s*[{re.escape(FORMULA_SIGNS)}]")
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def one_line(text: str) -> str:
@@ -26,6 +27,14 @@ def one_line(text: str) -> str:
     spaced = re.sub("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+", " ", text)
     printable = re.sub("[\x00-\x1f\x7f-\x9f]", "", spaced)
     return printable.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def directions_written_out(text: str) -> str:
+    r"""Returns the text with the characters that turn its direction as `\u202e`: they make it read as it is not.
+
+    They are those of Unicode's annex 9 (section 2): embeddings, overrides, isolates and marks. Letters keep theirs.
+    """
+    return _DIRECTIONS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -1,6 +1,7 @@
 """The report: complete without JavaScript or network, failures first, numbers linked to their rows, nothing run."""
 
 import hashlib
+import json
 import re
 from base64 import b64encode
 from datetime import timedelta
@@ -109,6 +110,21 @@ def test_the_policy_allows_what_the_page_holds_and_nothing_else(which, request):
 def test_what_is_in_a_name_or_a_reason_is_text(of_rows):
     assert HOSTILE not in of_rows
     assert "&lt;script&gt;alert(1)" in of_rows
+
+
+TURNING = [*map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))]
+
+
+def test_no_text_turns_its_direction():
+    reason = f"a{''.join(TURNING)}b\u05d0"
+    versions = json.dumps({"torch\u202e": "2"}, ensure_ascii=False)
+    rows = [row_of(library_versions=versions), row_of("crashed", workload="gpt2", reason=reason)]
+    assert rows[1]["reason"] == reason  # what a row may hold comes as far as the page
+    text = page(to_frame(rows))
+    assert not set(TURNING) & set(text)
+    shown = "".join(f"\\u{ord(one):04x}" for one in TURNING)
+    assert text.count(f"a{shown}b\u05d0") == 1
+    assert "torch\\u202e 2" in text
 
 
 def test_failures_come_first_and_what_is_not_expected_here_is_folded(of_rows):
