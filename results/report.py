@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,21 +12,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from results.history import History
 from results.report_history import alarm_lines, first_night, histories, missing_lines
+from results.report_rows import Line, numbered, of_backend, row_lines
 from results.report_spread import spreads
 from results.report_tables import (
     chosen_baseline,
     comparisons,
     failures,
     means,
-    numbered,
-    of_backend,
-    row_lines,
     summary,
     training_against_inference,
 )
 from results.samples import Samples
 from results.store import series_of
-from results.table import placed, to_rows
+from results.table import placed
 from results.text import directions_written_out
 
 TEMPLATE, STYLE = "report.html.j2", "report.css"
@@ -51,7 +50,7 @@ def page(
     if frame.empty:
         raise ValueError("no row to report; expected runs of `pytest bench/`")
     rows = numbered(placed(frame))
-    chosen = chosen_baseline(frame, sorted(rows["label"].unique()), baseline)
+    chosen = chosen_baseline(frame, sorted({row["label"] for row in rows}), baseline)
     failed, absent = failures(rows)
     mean_lines, means_axis = means(frame, chosen)
     phase_lines, phases_axis, has_energy = training_against_inference(frame)
@@ -94,18 +93,17 @@ def page(
     return directions_written_out(environment.get_template(TEMPLATE).render(context))
 
 
-def _anchors(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+def _anchors(rows: Iterable[Line]) -> dict[tuple[str, str], str]:
     """Returns where the row of a run and a series is on the page."""
-    records = to_rows(rows)
-    return {(str(row["run_id"]), series_of(row)): str(row["anchor"]) for row in records}
+    return {(str(row["run_id"]), series_of(row)): row["anchor"] for row in rows}
 
 
-def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: int) -> dict[str, object]:
+def _headings(rows: Sequence[Line], found: History | None, alarms: int, failed: int) -> dict[str, object]:
     """Returns title, tiles and foot of the page; the only dates are those of the runs."""
-    runs, machines = rows["run_id"].dropna().unique(), sorted(rows["machine"].unique())
-    days = sorted({str(run)[:8] for run in runs})
+    runs, machines = {row["run_id"] for row in rows} - {None}, sorted({row["machine"] for row in rows})
+    days = sorted({run[:8] for run in runs})
     day = f"{days[-1][:4]}-{days[-1][4:6]}-{days[-1][6:8]}" if days else "unknown day"
-    ok = int((rows["status"] == "ok").sum())
+    ok = sum(row["status"] == "ok" for row in rows)
     tiles = [
         _tile(len(machines), "machine", "machines"),
         _tile(len(rows), "cell", "cells"),
@@ -116,7 +114,7 @@ def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: in
         away = int(found.missing_machines["is_away"].sum())
         tiles.append(_tile(alarms, "open regression", "open regressions", "bad" if alarms else "good"))
         tiles.append(_tile(away, "machine away", "machines away", "bad" if away else ""))
-    versions = ", ".join(sorted(rows["samestep_version"].dropna().unique())) or "of unknown version"
+    versions = ", ".join(sorted({row["samestep_version"] for row in rows} - {None})) or "of unknown version"
     return {
         "title": f"The same step on {', '.join(machines) if len(machines) < 4 else f'{len(machines)} machines'}",
         "subtitle": f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,9 @@ import pandas as pd
 from results import svg
 from results.history import History
 from results.nights import Nights
-from results.report_tables import in_words, records, time
+from results.report_rows import Line, in_words, records, time
 from results.terminal import share
 
-Line = dict[str, Any]
 NORMAL = 1.4826
 OPEN_SERIES = 60
 

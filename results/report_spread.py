@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from results import svg
 from results.human import in_time_unit, ratio, time_unit
-from results.report_tables import OPEN_CHARTS, Line, records, work
+from results.report_rows import Line, by_machine
+from results.report_tables import OPEN_CHARTS
 from results.row import cell_of
 from results.samples import Samples
 
@@ -18,19 +18,18 @@ LEAST_SPAN = 1.01
 """Of a histogram's axis."""
 
 
-def spreads(rows: pd.DataFrame, samples: Samples) -> tuple[list[Line], str]:
+def spreads(rows: Sequence[Line], samples: Samples) -> tuple[list[Line], str]:
     """Returns, for each machine, how each cell's latency is spread, and what the axis of strips is.
 
     That is a histogram where there are samples of the row, and a strip from shortest to longest where there are none.
     """
-    shown = work(rows)
-    shown = shown[shown["latency_min_s"].notna() & shown["latency_max_s"].notna()]
-    if shown.empty:
+    shown = [row for row in rows if row["is_work"] and None not in (row["latency_min_s"], row["latency_max_s"])]
+    if not shown:
         return [], ""
     scale = svg.axis([0.8, 2.0])
     found = []
-    for number, (machine, of_machine) in enumerate(shown.groupby("machine", sort=True)):
-        lines = [_spread(row, scale, samples.get((row["run_id"], *cell_of(row)))) for row in records(of_machine)]
+    for number, (machine, of_machine) in enumerate(by_machine(shown)):
+        lines = [_spread(row, scale, samples.get((row["run_id"], *cell_of(row)))) for row in of_machine]
         found.append({"name": machine, "lines": lines, "open": number == 0 and len(shown) <= 4 * OPEN_CHARTS})
     return found, f"{ratio(scale[0])} to {ratio(scale[1])}"
 

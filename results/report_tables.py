@@ -1,10 +1,8 @@
-"""What the report shows of rows: failures, the fastest, bars, training against inference, distributions, the rows."""
+"""What the report shows of rows: failures, the fastest, means, bars, training against inference."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -12,45 +10,19 @@ from results import svg
 from results.human import in_time_unit, rate, ratio, time_unit
 from results.means import means_of_ratios
 from results.phases import phases
-from results.render import BY_URGENCY, DEGRADED
-from results.table import POSITION, default_baseline, idle_labels, is_control, is_verified, placed, to_rows
+from results.render import BY_URGENCY
+from results.report_rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
+from results.table import default_baseline, is_verified, placed
 
-Line = dict[str, Any]
-SAMPLES = "throughput_samples_per_s"
 EXPECTED_ABSENT = ("unavailable", "unsupported")
 OPEN_CHARTS = 40
 """Machines with more cells than this are folded."""
 
 
-def numbered(placed_rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows in the order of the page, with `anchor`, their place in it, and `cell`, in words."""
-    rows = placed_rows.sort_values(["machine", *POSITION, "label"], kind="stable", na_position="first")
-    rows = rows.reset_index(drop=True)
-    anchors = pd.Series([f"r{number}" for number in range(len(rows))], dtype="string")
-    cells = pd.Series([in_words(row) for row in records(rows)], dtype="string")
-    plain = rows["label"].str.replace(r"@.*$", "", regex=True)
-    return rows.assign(anchor=anchors, cell=cells, plain=plain, machine=rows["machine"].fillna("unknown"))
-
-
-def in_words(row: Line) -> str:
-    """Returns a cell without its backend, such as `gpt2 124m infer, batch 2 × 128`."""
-    shape = "" if row["batch"] is None else f", batch {row['batch']}"
-    shape += "" if row["sequence"] is None else f" × {row['sequence']}"
-    more = "" if row["precision"] == "fp32" or row["precision"] is None else f", {row['precision']}"
-    return f"{row['workload']} {row['size']} {row['phase']}{shape}{more}"
-
-
-def records(frame: pd.DataFrame) -> list[Line]:
-    """Returns the frame's rows with Python's own values, None where there is none."""
-    return [dict(row) for row in to_rows(frame)]
-
-
-def failures(rows: pd.DataFrame) -> tuple[list[Line], list[Line]]:
+def failures(rows: Sequence[Line]) -> tuple[list[Line], list[Line]]:
     """Returns cells without a number by status, backend and reason, the most urgent first; and those not expected."""
-    missing = rows[(rows["status"] != "ok").fillna(True)].fillna({"reason": ""})
-    groups: dict[tuple[str, str, str], list[Line]] = {}
-    for row in records(missing):
-        groups.setdefault((row["status"], row["label"], row["reason"]), []).append(row)
+    missing = [{**row, "reason": row["reason"] or ""} for row in rows if row["status"] != "ok"]
+    groups = grouped(missing, "status", "label", "reason")
     found = []
     for (status, label, reason), members in sorted(groups.items(), key=lambda item: BY_URGENCY.index(item[0][0])):
         cells = members[0]["cell"] if len(members) == 1 else f"{len(members)} cells"
@@ -63,40 +35,36 @@ def failures(rows: pd.DataFrame) -> tuple[list[Line], list[Line]]:
     return [line for line in found if line["status"] not in EXPECTED_ABSENT], absent
 
 
-def summary(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
+def summary(rows: Sequence[Line], baseline: str | None) -> list[Line]:
     """Returns, for each machine, the fastest of each workload and phase, by latency and by throughput."""
-    found = []
-    for machine, of_machine in work(rows).groupby("machine", sort=True):
-        lines = []
-        for _, of_cell in of_machine.groupby(["cell", "workload_digest"], sort=False):
-            first = records(of_cell.sort_values("latency_p50_s", kind="stable"))[0]
-            most = records(of_cell.sort_values(SAMPLES, ascending=False, kind="stable", na_position="last"))[0]
-            base = of_cell.loc[of_cell["plain"] == of_backend(baseline), "latency_p50_s"]
-            lines.append(
-                {
-                    "workload": first["cell"].replace(f" {first['phase']}", "", 1),
-                    "phase": first["phase"],
-                    "latency_label": first["plain"],
-                    "latency": time(first["latency_p50_s"]) + mark(first),
-                    "latency_anchor": first["anchor"],
-                    "ratio": ratio(base.iloc[0] / first["latency_p50_s"]) if len(base) else "",
-                    "rate_label": most["plain"],
-                    "rate": "" if most[SAMPLES] is None else rate(most[SAMPLES]) + mark(most),
-                    "rate_anchor": most["anchor"],
-                }
-            )
-        found.append({"name": machine, "lines": lines})
-    return found
+    return [
+        {"name": machine, "lines": [_fastest(of_cell, baseline) for of_cell in equal_work(of_machine)]}
+        for machine, of_machine in by_machine(row for row in rows if row["is_work"])
+    ]
 
 
-def of_backend(label: str | None) -> str | None:
-    """Returns a label without its machine: on each machine ratios refer to its own baseline."""
-    return None if label is None else label.partition("@")[0]
+def equal_work(rows: Iterable[Line]) -> list[list[Line]]:
+    """Returns the rows that may be set against each other."""
+    known = (row for row in rows if row["workload_digest"] is not None)
+    return list(grouped(known, "cell", "workload_digest").values())
 
 
-def work(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the verified rows, without the control's."""
-    return rows[is_verified(rows) & ~is_control(rows)]
+def _fastest(of_cell: Sequence[Line], baseline: str | None) -> Line:
+    """Returns the first of the fastest, and of those with the most throughput."""
+    first = min(of_cell, key=lambda row: row["latency_p50_s"])
+    most = max(of_cell, key=lambda row: -1 if row[SAMPLES] is None else row[SAMPLES])
+    base = [row["latency_p50_s"] for row in of_cell if row["plain"] == of_backend(baseline)]
+    return {
+        "workload": first["cell"].replace(f" {first['phase']}", "", 1),
+        "phase": first["phase"],
+        "latency_label": first["plain"],
+        "latency": time(first["latency_p50_s"]) + mark(first),
+        "latency_anchor": first["anchor"],
+        "ratio": ratio(base[0] / first["latency_p50_s"]) if base else "",
+        "rate_label": most["plain"],
+        "rate": "" if most[SAMPLES] is None else rate(most[SAMPLES]) + mark(most),
+        "rate_anchor": most["anchor"],
+    }
 
 
 def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
@@ -135,29 +103,32 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
     return lines, axis_text(least, most)
 
 
-def comparisons(rows: pd.DataFrame, baseline: str | None) -> list[Line]:
+def comparisons(rows: Sequence[Line], baseline: str | None) -> list[Line]:
     """Returns, for each machine, a chart per cell: a bar per backend, or the word in its place."""
     found: list[Line] = []
-    shown = rows[~is_control(rows) & ~rows["label"].isin(idle_labels(rows))]
-    for machine, of_machine in shown.groupby("machine", sort=True):
-        charts: list[Line] = []
-        for cell, of_cell in of_machine.groupby("cell", sort=False):
-            times = of_cell.loc[is_verified(of_cell), ["latency_p50_s", "latency_ci_high_s"]]
-            if times.empty:
-                continue
-            unit, longest = time_unit(times["latency_p50_s"].tolist()), times.max().max()
-            base = of_cell[of_cell["plain"] == of_backend(baseline)]
-            bars = [_bar(row, longest, unit, times["latency_p50_s"].min(), base) for row in records(of_cell)]
-            charts.append({"title": cell, "bars": [one for one in bars if one]})
-        cells = sum(len(chart["bars"]) for chart in charts)
-        found.append({"name": machine, "charts": charts, "cells": cells})
+    for machine, of_machine in by_machine(row for row in rows if row["is_compared"]):
+        charts = [
+            {"title": cell, "bars": _bars(of_cell, baseline)}
+            for (cell,), of_cell in grouped(of_machine, "cell").items()
+            if any(row["is_verified"] for row in of_cell)
+        ]
+        found.append({"name": machine, "charts": charts, "cells": sum(len(chart["bars"]) for chart in charts)})
     total = sum(machine["cells"] for machine in found)
     return [{**machine, "open": number == 0 and total <= 4 * OPEN_CHARTS} for number, machine in enumerate(found)]
 
 
-def _bar(row: Line, longest: float, unit: str, shortest: float, base: pd.DataFrame) -> Line | None:
+def _bars(of_cell: Sequence[Line], baseline: str | None) -> list[Line]:
+    verified = [row for row in of_cell if row["is_verified"]]
+    times = [row["latency_p50_s"] for row in verified]
+    longest = max(row["latency_ci_high_s"] or 0 for row in verified)
+    base = next((row for row in of_cell if row["plain"] == of_backend(baseline)), None)
+    bars = (_bar(row, max(longest, *times), time_unit(times), min(times), base) for row in of_cell)
+    return [bar for bar in bars if bar is not None]
+
+
+def _bar(row: Line, longest: float, unit: str, shortest: float, base: Line | None) -> Line | None:
     """Returns a backend's bar; a word where it has no number, and nothing where it is not here."""
-    if row["status"] != "ok" or row["verification"] != "passed":
+    if not row["is_verified"]:
         if row["status"] in EXPECTED_ABSENT:
             return None
         return {"label": row["plain"], "svg": "", "value": row["status"], "ratio": "", "anchor": row["anchor"]}
@@ -165,12 +136,12 @@ def _bar(row: Line, longest: float, unit: str, shortest: float, base: pd.DataFra
     ends = (None, None) if low is None or high is None else (low / longest, high / longest)
     kind = "best" if seconds == shortest else ""
     kind += " fuzzy" if row["quality"] == "degraded" else ""
-    same = not base.empty and base["workload_digest"].iloc[0] == row["workload_digest"] and is_verified(base).iloc[0]
+    same = base is not None and base["is_verified"] and base["workload_digest"] == row["workload_digest"]
     return {
         "label": row["plain"],
         "svg": svg.bar(seconds / longest, ends[0], ends[1], kind),
         "value": in_time_unit(seconds, unit) + mark(row),
-        "ratio": ratio(base["latency_p50_s"].iloc[0] / seconds) if same else "",
+        "ratio": ratio(base["latency_p50_s"] / seconds) if base is not None and same else "",
         "anchor": row["anchor"],
     }
 
@@ -202,49 +173,6 @@ def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bo
             }
         )
     return lines, axis_text(least, most), bool(compared["energy_ratio"].notna().any())
-
-
-def row_lines(rows: pd.DataFrame) -> list[Line]:
-    """Returns the rows as they are shown, each with the anchor that numbers link to."""
-    return [
-        {
-            "id": row["anchor"],
-            "machine": row["machine"],
-            "cell": row["cell"],
-            "label": row["plain"],
-            "status": row["status"],
-            "latency": "" if row["latency_p50_s"] is None else time(row["latency_p50_s"]) + mark(row),
-            "rate": "" if row[SAMPLES] is None else rate(row[SAMPLES]),
-            "error": "" if row["error_worst"] is None else f"{row['error_worst']:.1e}",
-            "quality": " ".join(str(row[name]) for name in ("quality", "flags") if row[name] is not None),
-            "run": "" if row["run_id"] is None else row["run_id"],
-            "software": "" if row["software_id"] is None else row["software_id"],
-            "digest": "" if row["workload_digest"] is None else row["workload_digest"],
-            "versions": versions(row["library_versions"]),
-        }
-        for row in records(rows)
-    ]
-
-
-def versions(text: object) -> str:
-    """Returns `torch 2.13.0, onnx 1.20` of a row's JSON; nothing where it is none."""
-    if not isinstance(text, str):
-        return ""
-    try:
-        known = json.loads(text)
-    except ValueError:
-        return ""
-    return ", ".join(f"{name} {version}" for name, version in known.items()) if isinstance(known, dict) else ""
-
-
-def time(seconds: float) -> str:
-    """Returns a time in the unit in which it reads best."""
-    return in_time_unit(seconds, time_unit([seconds]))
-
-
-def mark(row: Any) -> str:
-    """Returns the mark of a disturbed number."""
-    return DEGRADED if row["quality"] == "degraded" else ""
 
 
 def axis_text(least: float, most: float) -> str:
