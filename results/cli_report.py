@@ -38,7 +38,7 @@ def _report(options: argparse.Namespace) -> str:
     frame, found = _read(options.runs or [RUNS], options.window)
     text = page(frame, found, options.baseline)
     write_atomic(options.output, text)
-    files = _write_csvs(options.csv_dir, frame, found) if options.csv_dir is not None else []
+    files = _write_csvs(options.csv_dir, frame, found, options.baseline) if options.csv_dir is not None else []
     beside = f" and {', '.join(files)} in {options.csv_dir}" if files else ""
     return f"{len(frame)} rows, {len(text.encode()) / 1e6:.2f} MB: {options.output}{beside}"
 
@@ -67,16 +67,13 @@ def _read(paths: list[Path], window: int) -> tuple[pd.DataFrame, History | None]
     return frame, found
 
 
-def _write_csvs(folder: Path, frame: pd.DataFrame, found: History | None) -> list[str]:
+def _write_csvs(folder: Path, frame: pd.DataFrame, found: History | None, baseline: str | None) -> list[str]:
     from results.frames import to_csv
-    from results.means import means_of_ratios
+    from results.means import means_by_machine
     from results.phases import phases
-    from results.table import default_baseline
 
     folder.mkdir(parents=True, exist_ok=True)
-    made = {"rows": frame, "phases": phases(frame)}
-    if (baseline := default_baseline(frame)) is not None:
-        made["means"] = means_of_ratios(frame, "latency_p50_s", baseline)
+    made = {"rows": frame, "phases": phases(frame), "means": means_by_machine(frame, "latency_p50_s", baseline)}
     if found is not None:
         made |= {
             "alarms": found.alarms,

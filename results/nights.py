@@ -47,12 +47,13 @@ class Nights:
     """The last nights of a store, `nights` of them up to its newest.
 
     `series` has a line per series (index: its 16 hex digits) with `SERIES_COLUMNS`; `rows` a line per row that a run
-    left; `problems` says what was left out.
+    left; `last` the last night of each machine up to the newest, of the whole store; `problems` says what was left out.
     """
 
     nights: tuple[date, ...]
     series: pd.DataFrame
     rows: pd.DataFrame
+    last: dict[str, date]
     problems: tuple[str, ...]
 
     def matrix(self, metric: str) -> tuple[list[str], NDArray[np.float64]]:
@@ -115,14 +116,32 @@ def read_nights(store: Path | str, window: int = WINDOW, until: date | None = No
         rows, of_series = _read_packed(connection, nights)
         parts.append(rows)
         series.append(of_series)
-    together = pd.concat(
-        [part[list(_READ)] for part in parts if not part.empty] or [frame[list(_READ)]], ignore_index=True
-    )
+    together = pd.concat([part[list(_READ)] for part in parts if not part.empty] or [parts[0][list(_READ)]])
+    together = together.reset_index(drop=True)
     for name in _CATEGORIES:
         together[name] = together[name].astype("category")
     listed = pd.concat([part for part in series if not part.empty] or series)
     listed = listed[~listed.index.duplicated()]
-    return Nights(nights, listed[listed["variant"].isna()], together, problems)
+    return Nights(nights, listed[listed["variant"].isna()], together, _last_nights(frame, connection, last), problems)
+
+
+def _last_nights(frame: pd.DataFrame, connection: DuckDBPyConnection | None, until: date) -> dict[str, date]:
+    """Returns the last night of each machine, packed or not, that is not after `until`."""
+    pairs = frame.loc[frame["night"] <= pd.Timestamp(until), ["machine", "night"]]
+    if connection is not None:
+        sql = "SELECT machine, max(night) AS night FROM packed WHERE night <= ? GROUP BY machine"
+        pairs = pd.concat([pairs, ask(connection, sql, [until])])
+    return {str(machine): night.date() for machine, night in pairs.dropna().groupby("machine")["night"].max().items()}
+
+
+def all_series(nights: Nights) -> pd.DataFrame:
+    """Returns a line per series: its id (index), `SERIES_COLUMNS`, how many nights are valid, and the last of them."""
+    names, x = nights.matrix("latency")
+    valid = ~np.isnan(x)
+    counts = pd.DataFrame({"valid_nights": valid.sum(axis=1)}, index=pd.Index(names, name="series"))
+    counts["last_valid"] = [nights.nights[int(np.flatnonzero(row)[-1])] for row in valid]
+    counts["latency_p50_s"] = [float(np.exp(row[~np.isnan(row)][-1])) for row in x]
+    return nights.series.join(counts).fillna({"valid_nights": 0}).astype({"valid_nights": int})
 
 
 def _read_fresh(folders: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -181,6 +200,6 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
     whole = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
     if whole.empty:
         raise ResultsError(
-            f"{store} has no series {series!r}; `python -m results history {store} --csv FILE` lists them"
+            f"{store} has no series {series!r}; `python -m results history {store} --series all` lists them"
         )
     return whole.sort_values(["night", "run_id"], kind="stable").reset_index(drop=True)

@@ -10,10 +10,10 @@ import pandas as pd
 
 from results import svg
 from results.human import in_time_unit, rate, ratio, time_unit
-from results.means import means_of_ratios
+from results.means import means_by_machine
 from results.phases import phases
 from results.render import BY_URGENCY, DEGRADED
-from results.table import POSITION, default_baseline, idle_labels, is_control, is_verified, placed, to_rows
+from results.table import POSITION, default_baseline, idle_labels, is_control, is_verified, to_rows
 
 Line = dict[str, Any]
 SAMPLES = "throughput_samples_per_s"
@@ -104,14 +104,7 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
 
     Ratios refer to the baseline of the same machine; the control, and what measures limits, enter no mean.
     """
-    found = []
-    for machine, of_machine in frame.groupby("machine", dropna=False):
-        labels = set(placed(of_machine)["label"])
-        chosen = of_backend(baseline) if of_backend(baseline) in labels else default_baseline(of_machine)
-        if chosen is not None and is_verified(of_machine[of_machine["backend"] == chosen.partition(":")[0]]).any():
-            both = (means_of_ratios(of_machine, metric, chosen) for metric in ("latency_p50_s", SAMPLES))
-            found += [one.assign(machine=machine) for one in both]
-    whole = pd.concat(found) if found else pd.DataFrame(columns=["cells"])
+    whole = pd.concat([means_by_machine(frame, metric, baseline) for metric in ("latency_p50_s", SAMPLES)])
     whole = whole[whole["cells"] > 1]
     if whole.empty:
         return [], ""

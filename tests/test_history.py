@@ -109,6 +109,43 @@ def test_a_cell_that_lost_its_number_or_its_name_is_said(tmp_path):
     assert cells["status"].tolist() == ["refused", "not in the run", "not in the run"]
 
 
+def test_a_cell_that_broke_is_said_each_night_and_one_that_is_gone_once(tmp_path):
+    write_run(tmp_path, "alpha", FIRST, dict.fromkeys(BACKENDS, 1e-3))
+    for day in (1, 2):
+        write_run(tmp_path, "alpha", FIRST + timedelta(day), {"torch_cpu": 1e-3, "jax_cpu": None})
+    (cell,) = history(tmp_path).missing_cells.to_dict("records")
+    assert (cell["status"], cell["last_ok"]) == ("refused", FIRST)
+    assert " jax_cpu " in f"{cell['cell']} "
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_machine_that_has_been_away_for_longer_than_the_window_is_still_missing(tmp_path, packed, capsys):
+    write_nights(tmp_path, "alpha", nights=3)
+    write_nights(tmp_path, "beta", nights=9, seed=1)
+    if packed:
+        assert main(["pack", str(tmp_path)]) == 0
+    found = history(tmp_path, window=4).missing_machines.set_index("machine")
+    assert (found.loc["alpha", "is_away"], found.loc["alpha", "last_night"]) == (True, FIRST + timedelta(2))
+    later = history(tmp_path, window=4, until=FIRST + timedelta(40))
+    assert later.nights.rows.empty
+    assert later.missing_machines["is_away"].all()
+    assert main(["history", str(tmp_path), "--window", "4", "--until", "2027-01-01"]) == 0
+    text = capsys.readouterr().out
+    assert f"alpha did not run in the newest night; its last was {FIRST + timedelta(2)}" in text
+    assert "0 of 0 series can have an alarm" in text
+
+
+def test_how_many_series_can_have_an_alarm_is_said_and_which_there_are(tmp_path, capsys):
+    write_nights(tmp_path, "alpha", nights=9)
+    assert main(["history", str(tmp_path)]) == 0
+    assert "0 of 4 series can have an alarm, which takes 10 valid nights" in capsys.readouterr().out
+    write_run(tmp_path, "alpha", FIRST + timedelta(9), dict.fromkeys(BACKENDS, 1e-3))
+    assert main(["history", str(tmp_path)]) == 0
+    assert "4 of 4 series" in capsys.readouterr().out
+    assert main(["history", str(tmp_path), "--series", "all"]) == 0
+    assert set(history(tmp_path).nights.series.index) <= set(capsys.readouterr().out.split())
+
+
 def test_a_wrong_run_is_left_out_and_the_rest_is_reported(tmp_path, capsys):
     write_nights(tmp_path, "alpha", 20, backends=("jax_cpu",))
     (tmp_path / "20260905T030001Z-alpha-ffff").mkdir()
