@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from results import cli_compare, cli_cost, cli_export, cli_history, cli_report, cli_run
+from results import cli_compare, cli_cost, cli_export, cli_history, cli_plot, cli_report, cli_run
 from results.cli import Found
 from results.files import ResultsError
 
-COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_report, cli_export)
+COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, cli_export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
