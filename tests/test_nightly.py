@@ -437,3 +437,46 @@ def test_a_bucket_gets_the_runs_and_then_what_is_made_from_them(tmp_path):
     assert (done.returncode, done.stdout.splitlines()) == (0, sources)
     assert nightly("publish-bucket", tmp_path / "store", "s3://b", SAMESTEP_SYNC="false").returncode == 2
     assert nightly("publish-bucket", tmp_path / "store", "s3://b").returncode == 2
+def test_a_change_that_is_not_committed_stays_when_a_branch_is_opened_again(tmp_path, checkouts):
+    one, two, _ = checkouts
+    stores = [tmp_path / "store-1", tmp_path / "store-2"]
+    for script, store, machine in ((one, stores[0], "alpha"), (two, stores[1], "beta")):
+        assert nightly("open-branch", store, "nights", script=script).returncode == 0
+        nightly("gather", store, write_run(tmp_path / machine, machine).parent, script=script)
+        assert nightly("publish-branch", store, "nights", script=script, SAMESTEP_PAUSE_S="0").returncode == 0
+        (store / ".gitattributes").write_text("* -text\n# mine\n")
+    done = nightly("open-branch", stores[0], "nights", script=one)
+    assert done.returncode == 0, done.stderr
+    assert (stores[0] / ".gitattributes").read_text() == "* -text\n# mine\n"
+    assert len(run_folders(stores[0])) == 2
+    nightly("gather", stores[0], write_run(tmp_path / "gamma", "gamma").parent, script=one)
+    nightly("gather", stores[1], write_run(tmp_path / "delta", "delta").parent, script=two)
+    for script, store in ((one, stores[0]), (two, stores[1])):
+        done = nightly("publish-branch", store, "nights", script=script, SAMESTEP_PAUSE_S="0")
+        assert done.returncode == 0, done.stderr
+    assert len(run_folders(stores[1])) == 4
+
+
+def test_branches_that_contradict_each_other_are_said(tmp_path, checkouts):
+    stores = [tmp_path / "store-1", tmp_path / "store-2"]
+    for script, store in zip(checkouts, stores, strict=False):
+        assert nightly("open-branch", store, "nights", script=script).returncode == 0
+        nightly("gather", store, write_run(tmp_path / store.name / "from", store.name).parent, script=script)
+        assert nightly("publish-branch", store, "nights", script=script, SAMESTEP_PAUSE_S="0").returncode == 0
+    for store in stores:
+        (store / ".gitattributes").write_text(f"# of {store.name}\n")
+        git(store, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-am", "mine")
+    git(stores[0], "pull", "--quiet", "--rebase", "origin", "nights")
+    git(stores[0], "push", "--quiet", "origin", "HEAD:nights")
+    done = nightly("open-branch", stores[1], "nights", script=checkouts[1])
+    assert (done.returncode, "contradict each other" in done.stderr) == (2, True)
+    assert git(stores[1], "status", "--porcelain", "--untracked-files=no") == b""
+    git(stores[1], "reset", "--quiet", "--hard", "HEAD~1")
+    (stores[1] / ".gitattributes").write_text("# not committed\n")
+    done = nightly("open-branch", stores[1], "nights", script=checkouts[1])
+    assert (done.returncode, "not committed and contradicts" in done.stderr) == (2, True)
+    assert b"# not committed" in git(stores[1], "stash", "show", "-p")
+    checkouts[2].rename(tmp_path / "away.git")
+    assert nightly("open-branch", stores[1], "nights", script=checkouts[1]).returncode == 2
+
+
