@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli import RUNS, Found, add_outputs, note, width, write_outputs
+from results.cli import RUNS, Found, add_nights, add_outputs, nights_of, note, width, write_outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,14 +24,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("history", help="what changed over the nights, and what is missing")
     parser.set_defaults(made_by=_history)
     parser.add_argument("store", metavar="STORE", nargs="?", default=str(RUNS), help=STORE_HELP)
-    parser.add_argument("--window", metavar="N", type=int, default=90, help="how many nights to look at (default: 90)")
-    parser.add_argument(
-        "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
-    )
-    parser.add_argument("--acknowledged", metavar="FILE", type=Path, help="default: acknowledged.csv in the store")
-    parser.add_argument(
-        "--machines", metavar="FILE", type=Path, help="expected ones; default: machines.txt in the store"
-    )
+    add_nights(parser)
     parser.add_argument("--series", metavar="ID", help="in place of it all, every row of one series; all: the series")
     parser.add_argument(
         "--fail-on", choices=FAIL_ON, help="exit status 1 if a regression was confirmed tonight, or is open"
@@ -54,13 +47,7 @@ def _history(options: argparse.Namespace) -> str:
     """Returns the text of `history`, after writing its files; raises Found where --fail-on says so."""
     if options.series is not None:
         return _series(options)
-    if options.window < 2:
-        raise ValueError(f"--window is {options.window}; expected 2 nights or more")
-
-    from results.history import history
-
-    found = history(options.store, options.window, options.until, options.acknowledged, options.machines)
-    note(found.problems)
+    found = nights_of(options.store, options)
     write_outputs(found.alarms, options)
     text = render_history(found, str(options.store), width())
     bad = found.alarms["is_open"] & (found.alarms["is_new"] if options.fail_on == "new" else True)

@@ -80,13 +80,14 @@ def history(
 
     `acknowledged` is a CSV with `ACKNOWLEDGED_COLUMNS` (by default STORE/acknowledged.csv, where there is one).
     `machines` names those that are expected, one a line (by default STORE/machines.txt, where there is one).
-    Raises ResultsError for a store without runs, and for a file of acknowledgements or of machines that is none.
+    Raises ResultsError for a store without runs of which none is expected, and for a file of acknowledgements or of
+    machines that is none; ValueError for a window of fewer than 2 nights, or more than 36,500.
     """
-    nights = read_nights(store, window, until)
     acknowledged = acknowledged or _in_store(store, ACKNOWLEDGED)
     machines = machines or _in_store(store, MACHINES)
     known = {} if acknowledged is None else read_acknowledged(acknowledged)
     expected = () if machines is None else read_machines(machines)
+    nights = read_nights(store, window, until, may_be_empty=bool(expected))
     found = alarms_of(nights, known)
     return History(nights, found, missing_machines(nights, expected), missing_cells(store, nights), nights.problems)
 

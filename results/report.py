@@ -39,12 +39,13 @@ CONTENTS = {
 def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None = None) -> str:
     """Returns the page of the rows in `frame`, and of the nights in `found`: the same text for the same rows.
 
-    Raises ValueError where there is no row, or an unknown baseline.
+    Where nobody ran in the last of the nights there is no row: it says so, and what is missing. Raises ValueError where
+    there is neither row nor night, or an unknown baseline.
     """
-    if frame.empty:
+    if frame.empty and found is None:
         raise ValueError("no row to report; expected runs of `pytest bench/`")
     rows = numbered(placed(frame))
-    chosen = chosen_baseline(frame, sorted(rows["label"].unique()), baseline)
+    chosen = None if frame.empty else chosen_baseline(frame, sorted(rows["label"].unique()), baseline)
     failed, absent = failures(rows)
     mean_lines, means_axis = means(frame, chosen)
     phase_lines, phases_axis, has_energy = training_against_inference(frame)
@@ -53,7 +54,8 @@ def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None
     shown = {line["id"][1:] for machine in nights for line in machine["lines"]}
     alarms = [] if found is None else alarm_lines(found, shown)
     missing = [] if found is None else missing_lines(found)
-    sections = {"phases": phase_lines, "histories": nights, "distributions": spread_lines}
+    has_rows = dict.fromkeys(("summary", "comparisons", "rows"), not frame.empty)
+    sections = has_rows | {"phases": phase_lines, "histories": nights, "distributions": spread_lines}
     context = {
         **_headings(rows, found, len(alarms), len(failed)),
         "contents": [(name, text) for name, text in CONTENTS.items() if sections.get(name, True)],
@@ -92,10 +94,11 @@ def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: in
     """Returns title, tiles and foot of the page; the only dates are those of the runs."""
     runs, machines = rows["run_id"].dropna().unique(), sorted(rows["machine"].unique())
     days = sorted({str(run)[:8] for run in runs})
+    nobody_ran = "" if found is None or len(rows) else f"No machine ran in the night {found.nights.nights[-1]}"
     day = f"{days[-1][:4]}-{days[-1][4:6]}-{days[-1][6:8]}" if days else "unknown day"
     ok = int((rows["status"] == "ok").sum())
     tiles: list[dict[str, object]] = [
-        {"value": len(machines), "name": "machines" if len(machines) > 1 else "machine", "kind": ""},
+        {"value": len(machines), "name": "machine" if len(machines) == 1 else "machines", "kind": ""},
         {"value": len(rows), "name": "cells", "kind": ""},
         {"value": ok, "name": "verified and timed", "kind": "good"},
         {"value": failed, "name": "kinds of failure", "kind": "bad" if failed else ""},
@@ -106,8 +109,12 @@ def _headings(rows: pd.DataFrame, found: History | None, alarms: int, failed: in
         tiles.append({"value": away, "name": "machines away", "kind": "bad" if away else ""})
     versions = ", ".join(sorted(rows["samestep_version"].dropna().unique())) or "of unknown version"
     return {
-        "title": f"The same step on {', '.join(machines) if len(machines) < 4 else f'{len(machines)} machines'}",
-        "subtitle": f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "
+        "nobody_ran": nobody_ran,
+        "title": nobody_ran
+        or f"The same step on {', '.join(machines) if len(machines) < 4 else f'{len(machines)} machines'}",
+        "subtitle": "There is no number of it, and none of another night stands in for it."
+        if nobody_ran
+        else f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "
         "verified against a float64 reference before it was timed.",
         "tiles": tiles,
         "footer": f"{len(rows)} rows of {len(runs)} runs. What each column means: docs/reading-the-numbers.md; how a "

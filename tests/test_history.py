@@ -1,6 +1,6 @@
 """Nights in a row: what changed is alarmed once, grouped by cause; what is missing is said and never replaced."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -162,5 +162,40 @@ def test_the_rows_of_a_series_and_wrong_options(tmp_path, capsys):
     assert main(["history", str(tmp_path), "--series", name]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
     assert main(["history", str(tmp_path), "--series", "absent"]) == 2
-    assert main(["history", str(tmp_path), "--window", "1"]) == 2
     assert main(["history", str(tmp_path / "absent")]) == 2
+
+
+@pytest.mark.parametrize("command", ["history", "report"])
+def test_a_window_that_no_calendar_has(tmp_path, capsys, command):
+    write_nights(tmp_path, "alpha", nights=3)
+    arguments = [command, str(tmp_path), *(["--output", str(tmp_path / "a.html")] if command == "report" else [])]
+    for window, said in (("100000000", "100000000 nights"), ("1", "1 nights"), ("0", "0 nights"), ("-3", "-3 nights")):
+        assert main([*arguments, "--window", window]) == 2
+        assert capsys.readouterr().err == f"error: the window is {said}; expected 2 to 36,500\n"
+    assert main([*arguments, "--until", "0001-01-05"]) == 2
+    assert "90 nights up to 0001-01-05 begin before the calendar does" in capsys.readouterr().err
+    assert main([*arguments, "--window", "36500"]) == 0
+
+
+def test_a_store_without_runs_of_which_some_are_expected(tmp_path):
+    (tmp_path / "machines.txt").write_text("# nobody\n")
+    with pytest.raises(ResultsError, match="holds no run"):
+        history(tmp_path)
+    (tmp_path / "machines.txt").write_text("Alpha\nbeta\n")
+    for until in (FIRST, None):
+        found = history(tmp_path, until=until)
+        assert found.nights.nights[-1] == (until or datetime.now(UTC).date())
+        assert found.missing_machines[["machine", "is_away", "nights"]].to_numpy().tolist() == [
+            ["alpha", True, 0],
+            ["beta", True, 0],
+        ]
+        assert found.alarms.empty
+        assert found.missing_cells.empty
+
+
+def test_nights_after_all_that_ran_hold_nothing_of_them(tmp_path):
+    write_nights(tmp_path, "alpha", nights=3)
+    found = history(tmp_path, window=5, until=FIRST + timedelta(9))
+    assert found.nights.rows.empty
+    assert found.nights.series.empty
+    assert found.missing_machines.empty

@@ -139,6 +139,41 @@ def test_runs_without_a_store_and_what_cannot_be_reported(tmp_path, capsys):
         page(to_frame([]))
 
 
+def test_a_night_on_which_nobody_ran_is_a_page(store, tmp_path):
+    arguments = ["report", str(store), "--output", str(tmp_path / "a.html"), "--csv-dir", str(tmp_path)]
+    (tmp_path / "expected.txt").write_text("alpha\ngamma\n")
+    arguments += ["--until", str(FIRST + timedelta(30)), "--machines", str(tmp_path / "expected.txt")]
+    assert main(arguments) == 0
+    text = (tmp_path / "a.html").read_text()
+    assert re.findall(r'<section id="(\w+)"', text) == ["failures", "histories"]
+    assert text.count("No machine ran in the night 2026-10-01") == 3
+    assert text.count("did not run in the newest night; last on") == 2
+    assert '<b>gamma</b></td><td class="why">never ran' in text
+    found = Page(text)
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1
+    later = [*arguments[:-3], "2030-01-01", "--baseline", "torch_cpu"]
+    assert main(later) == 0
+    text = (tmp_path / "a.html").read_text()
+    assert re.findall(r'<section id="(\w+)"', text) == ["failures"]
+    assert "Nothing: every planned cell" not in text
+
+
+def test_the_page_is_of_the_night_and_the_acknowledgements_that_are_asked_for(store, tmp_path, capsys):
+    arguments = ["report", str(store), "--output", str(tmp_path / "a.html"), "--csv-dir", str(tmp_path)]
+    assert main([*arguments, "--until", str(FIRST + timedelta(26))]) == 0
+    rows = (tmp_path / "rows.csv").read_text()
+    assert set(re.findall(r"(\d{8})T\d{6}Z-(\w+)-", rows)) == {("20260927", "alpha"), ("20260927", "beta")}
+    (alarm,) = history(store).alarms["alarm_id"]
+    (tmp_path / "known.csv").write_text(f"alarm_id,day,by,note\n{alarm},2026-10-01,me,wanted\n")
+    assert main([*arguments, "--acknowledged", str(tmp_path / "known.csv")]) == 0
+    assert "2026-10-01 me: wanted" in (tmp_path / "alarms.csv").read_text()
+    assert "Confirmed regressions" not in (tmp_path / "a.html").read_text()
+    (run,) = store.glob("20260927T*-beta-*")
+    assert main(["report", str(run), "--output", str(tmp_path / "a.html"), "--until", "2026-09-27"]) == 2
+    assert "--until is of a store's nights" in capsys.readouterr().err
+
+
 def test_a_wrong_run_in_the_store_costs_itself(tmp_path, capsys):
     write_nights(tmp_path, "alpha", nights=3)
     bad = tmp_path / f"{FIRST + timedelta(2):%Y%m%d}T040000Z-alpha-ffff"
