@@ -5,22 +5,19 @@ step. Of a row alone (a CSV has no samples) they are the row's, and those that a
 do for pytest-benchmark after a single round; `extra_info.stats_unknown` names them.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from results.export import Exported, by_name, exported, name_of, one_machine
-from results.files import ResultsError
-from results.row import CELL_COLUMNS, Row, cell_of, describe_cell
+from results.row import CELL_COLUMNS, Row, cell_of
 from results.run import Run
+from results.samples import samples_of
 
 MOST_SAMPLES = 20_000
 """Samples of one benchmark in a file; of more, every second or third … is kept, and the statistics are over all."""
 FROM_SAMPLES = ("stddev", "iqr", "q1", "q3", "iqr_outliers", "stddev_outliers", "outliers", "ld15iqr", "hd15iqr")
 """Statistics that a row has not."""
-
-Samples = Mapping[tuple[object, ...], Sequence[float]]
 
 
 def export_pytest(rows: Sequence[Row], runs: Sequence[Run]) -> Exported:
@@ -43,27 +40,6 @@ def export_pytest(rows: Sequence[Row], runs: Sequence[Run]) -> Exported:
         "samestep": {"without_number": left_out},
     }
     return exported(content, len(named), left_out)
-
-
-def samples_of(run: Run) -> Samples:
-    """Returns the latency samples in seconds per step by run and cell, of the launches that count: ok and not invalid.
-
-    Raises ResultsError where one is no time.
-    """
-    found: dict[tuple[object, ...], list[float]] = {}
-    for launch in run.launches:
-        columns = launch.get("columns")
-        quality = columns.get("quality") if isinstance(columns, dict) else None
-        if launch.get("status") != "ok" or quality == "invalid":
-            continue
-        samples = launch.get("samples_s", [])
-        if not isinstance(samples, list):
-            raise ResultsError(f"{run.path}: a launch of {describe_cell(launch)} has {samples!r} as its samples")
-        for sample in samples:
-            if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 < sample < math.inf:
-                raise ResultsError(f"{run.path}: a launch of {describe_cell(launch)} has {sample!r} as a time in s")
-            found.setdefault((run.header["run_id"], *cell_of(launch)), []).append(float(sample))
-    return found
 
 
 def _key(row: Row) -> tuple[object, ...]:
