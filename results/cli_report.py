@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from results.history import History
+    from results.samples import Collected
 
 
 def add_commands(commands: Any) -> None:
@@ -34,36 +35,43 @@ def add_commands(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> str:
     from results.report import page
+    from results.samples import Collected
 
-    frame, found = _read(options.runs or [RUNS], options)
-    text = page(frame, found, options.baseline)
+    collected = Collected()
+    frame, found = _read(options.runs or [RUNS], options, collected)
+    note(collected.problems)
+    text = page(frame, found, options.baseline, collected.samples)
     write_atomic(options.output, text)
     files = _write_csvs(options.csv_dir, frame, found, options.baseline) if options.csv_dir is not None else []
     beside = f" and {', '.join(files)} in {options.csv_dir}" if files else ""
     return f"{len(frame)} rows, {len(text.encode()) / 1e6:.2f} MB: {options.output}{beside}"
 
 
-def _read(paths: list[Path], options: argparse.Namespace) -> tuple[pd.DataFrame, History | None]:
-    """Returns the rows to report, and the nights where one store was named.
+def _read(paths: list[Path], options: argparse.Namespace, collected: Collected) -> tuple[pd.DataFrame, History | None]:
+    """Returns the rows to report, and the nights where one store was named; samples are `collected` on the way.
 
     Of a store they are those of its last night alone: older ones never stand in for a machine that was away, and where
     all were, there is none. Raises ValueError where runs were named, and an option that only a store can follow.
     """
     from results.nights import rows_of_runs
-    from results.read import is_run, read_rows
+    from results.read import is_run, read_rows, run_folders
     from results.table import to_frame
 
     if len(paths) > 1 or paths[0].is_file() or is_run(paths[0]):
         for name in ("until", "acknowledged", "machines"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name} is of a store's nights; expected one folder with runs in it, got runs")
-        rows, problems = read_rows(*paths)
+        rows, problems = read_rows(*paths, on_run=collected.add)
         note(problems)
         return to_frame(rows), None
     found = nights_of(paths[0], options)
     ran = found.nights.machines()
     tonight = ran.loc[ran["night"].dt.date == found.nights.nights[-1], "run_id"].tolist()
-    return rows_of_runs(paths[0], tonight), found
+    frame = rows_of_runs(paths[0], tonight, on_run=collected.add)
+    for folder in run_folders(paths[0]) if paths[0].is_dir() else ():  # the rows of some may have come from columns
+        if folder.name in tonight:
+            collected.add_folder(folder)
+    return frame, found
 
 
 def _write_csvs(folder: Path, frame: pd.DataFrame, found: History | None, baseline: str | None) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.files import ResultsError
-from results.read import read_folders, run_folders
+from results.read import OnRun, read_folders, run_folders
 from results.row import COLUMN
 from results.store import SERIES_COLUMNS, ask, open_packed, packed_runs, series_of
 from results.table import DTYPES, to_frame
@@ -187,8 +187,12 @@ def _read_packed(connection: DuckDBPyConnection, nights: Sequence[date]) -> tupl
     return rows, series.set_index("series")
 
 
-def rows_of_runs(store: Path | str, runs: Sequence[str], columns: Sequence[str] = tuple(COLUMN)) -> pd.DataFrame:
-    """Returns all rows of the named runs, packed or not, with these columns of the schema."""
+def rows_of_runs(
+    store: Path | str, runs: Sequence[str], columns: Sequence[str] = tuple(COLUMN), on_run: OnRun | None = None
+) -> pd.DataFrame:
+    """Returns all rows of the named runs, packed or not, with these columns of the schema; `on_run` is shown the runs
+    whose journals are read, which are those that are not packed.
+    """
     connection, _ = open_packed(store)
     parts = [to_frame([])[list(columns)]]
     if connection is not None:
@@ -196,7 +200,7 @@ def rows_of_runs(store: Path | str, runs: Sequence[str], columns: Sequence[str] 
         packed = ask(connection, f"SELECT {listed} FROM packed WHERE run_id IN (SELECT unnest(?))", [list(runs)])
         parts.append(packed.astype({name: DTYPES[COLUMN[name].kind] for name in columns}))
     fresh = [folder for folder in _not_packed(store, connection) if folder.name in set(runs)]
-    parts.append(to_frame(read_folders(fresh)[0])[list(columns)])
+    parts.append(to_frame(read_folders(fresh, on_run)[0])[list(columns)])
     return pd.concat(parts, ignore_index=True)
 
 

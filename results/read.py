@@ -1,7 +1,7 @@
 """Rows from whatever holds them: run folders, journals, CSV files, results folders."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from results.run import Run, read_run
 
 CSV_NAME = "results.csv"
 
+OnRun = Callable[[Run], None]
+"""Is shown each run whose journal is read, for what a row does not hold: a journal is large, and read once."""
 
-def read_rows(*paths: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+
+def read_rows(*paths: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Returns the rows that the paths hold, and what was forgiven or left out on the way.
 
     A path is a run folder, a journal, a CSV of results or a folder with runs in it at any depth. The same row given
@@ -25,7 +28,7 @@ def read_rows(*paths: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     of_cell: dict[tuple[object, ...], tuple[Row, Path]] = {}
     problems: list[str] = []
     for path in paths:
-        found, forgiven = _read(path)
+        found, forgiven = _read(path, on_run)
         problems += forgiven
         for row in found:
             cell = (row["run_id"], *cell_of(row))
@@ -75,7 +78,7 @@ def run_folders(store: Path) -> tuple[Path, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def read_folder(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+def read_folder(folder: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Returns the rows of a run's journal, or of its CSV where only that was kept, and what was forgiven.
 
     Raises ResultsError with the file and the line where they cannot be read.
@@ -85,20 +88,22 @@ def read_folder(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
         run = read_run(folder)
         rows, problems = run.rows, run.problems
     else:
-        rows = read_csv(folder / CSV_NAME)
+        run, rows = None, read_csv(folder / CSV_NAME)
     if wrong := {str(row["run_id"]) for row in rows} - {folder.name}:
         of_it = f"{folder / JOURNAL_NAME}, line 1" if (folder / JOURNAL_NAME).is_file() else folder / CSV_NAME
         raise ResultsError(f"{of_it}: it is of run {', '.join(sorted(wrong))}; expected {folder.name}")
+    if run is not None and on_run is not None:
+        on_run(run)
     return rows, problems
 
 
-def read_folders(folders: Iterable[Path]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+def read_folders(folders: Iterable[Path], on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Returns the rows of runs' folders, and what was forgiven; a run that cannot be read is left out, and said."""
     rows: list[Row] = []
     problems: list[str] = []
     for folder in folders:
         try:
-            found, forgiven = read_folder(folder)
+            found, forgiven = read_folder(folder, on_run)
         except ResultsError as error:
             problems.append(f"left out: {error}")
         else:
@@ -107,18 +112,20 @@ def read_folders(folders: Iterable[Path]) -> tuple[tuple[Row, ...], tuple[str, .
     return tuple(rows), tuple(problems)
 
 
-def _read(path: Path) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+def _read(path: Path, on_run: OnRun | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     if not path.exists():
         raise ResultsError(f"{path} does not exist; expected a run's folder, a journal or a CSV of results")
     if path.is_file() and path.suffix == ".csv":
         return read_csv(path), ()
     if path.is_file():
         run = read_run(path)
+        if on_run is not None:
+            on_run(run)
         return run.rows, run.problems
     if is_run(path):
-        return read_folder(path)
+        return read_folder(path, on_run)
     folders = run_folders(path)
-    rows, problems = read_folders(folders)
+    rows, problems = read_folders(folders, on_run)
     if not rows and problems:
         raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
     if not folders:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from results.history import History
 from results.report_history import alarm_lines, histories, missing_lines
+from results.report_spread import spreads
 from results.report_tables import (
     chosen_baseline,
     comparisons,
@@ -17,10 +20,10 @@ from results.report_tables import (
     numbered,
     of_backend,
     row_lines,
-    spreads,
     summary,
     training_against_inference,
 )
+from results.samples import Samples
 from results.store import series_of
 from results.table import placed, to_rows
 
@@ -36,11 +39,14 @@ CONTENTS = {
 }
 
 
-def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None = None) -> str:
+def page(
+    frame: pd.DataFrame, found: History | None = None, baseline: str | None = None, samples: Samples | None = None
+) -> str:
     """Returns the page of the rows in `frame`, and of the nights in `found`: the same text for the same rows.
 
-    Where nobody ran in the last of the nights there is no row: it says so, and what is missing. Raises ValueError where
-    there is neither row nor night, or an unknown baseline.
+    `samples` are those behind the rows, as far as they were kept. Where nobody ran in the last of the nights there is
+    no row: it says so, and what is missing. Raises ValueError where there is neither row nor night, or an unknown
+    baseline.
     """
     if frame.empty and found is None:
         raise ValueError("no row to report; expected runs of `pytest bench/`")
@@ -48,14 +54,14 @@ def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None
     chosen = None if frame.empty else chosen_baseline(frame, sorted(rows["label"].unique()), baseline)
     failed, absent = failures(rows)
     mean_lines, means_axis = means(frame, chosen)
-    phase_lines, phases_axis, has_energy = training_against_inference(frame)
-    spread_lines, spreads_axis = spreads(rows)
+    of_phases = training_against_inference(frame)
+    spread_lines, spreads_axis = spreads(rows, samples or {})
     nights = [] if found is None else histories(found, _anchors(rows))
     shown = {line["id"][1:] for machine in nights for line in machine["lines"]}
     alarms = [] if found is None else alarm_lines(found, shown)
     missing = [] if found is None else missing_lines(found)
     has_rows = dict.fromkeys(("summary", "comparisons", "rows"), not frame.empty)
-    sections = has_rows | {"phases": phase_lines, "histories": nights, "distributions": spread_lines}
+    sections = has_rows | {"phases": of_phases.lines, "histories": nights, "distributions": spread_lines}
     context = {
         **_headings(rows, found, len(alarms), len(failed)),
         "contents": [(name, text) for name, text in CONTENTS.items() if sections.get(name, True)],
@@ -68,20 +74,25 @@ def page(frame: pd.DataFrame, found: History | None = None, baseline: str | None
         "means": mean_lines,
         "means_axis": means_axis,
         "comparisons": comparisons(rows, chosen),
-        "phases": phase_lines,
-        "phases_axis": phases_axis,
-        "has_energy": has_energy,
+        "phases": of_phases,
         "histories": nights,
         "first_night": "" if found is None else str(found.nights.nights[0]),
         "last_night": "" if found is None else str(found.nights.nights[-1]),
         "spreads": spread_lines,
         "spreads_axis": spreads_axis,
+        "spread_as": {line["as"] for machine in spread_lines for line in machine["lines"]},
         "rows": row_lines(rows),
     }
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template(TEMPLATE).render(context)
+    return environment.get_template(TEMPLATE).render(context, style_hash=_style_hash())
+
+
+def _style_hash() -> str:
+    """Returns the one style that the page's Content-Security-Policy lets act: what text might bring along does not."""
+    style = (Path(__file__).parent / TEMPLATE).read_text("utf-8").partition("<style>")[2].partition("</style>")[0]
+    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
 
 
 def _anchors(rows: pd.DataFrame) -> dict[tuple[str, str], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from results import svg
 from results.human import in_time_unit, rate, ratio, time_unit
 from results.means import means_by_machine
+from results.money import Sources, dollars
 from results.phases import phases
 from results.render import BY_URGENCY, DEGRADED
 from results.table import POSITION, default_baseline, idle_labels, is_control, is_verified, to_rows
@@ -168,12 +170,27 @@ def _bar(row: Line, longest: float, unit: str, shortest: float, base: pd.DataFra
     }
 
 
-def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bool]:
-    """Returns a line per workload and backend, what the axis is, and whether any energy is known."""
-    compared = phases(frame, prices=[])
+@dataclass(frozen=True)
+class Phases:
+    """Training against inference: a line per workload and backend, what the axis is, whether any energy or price is
+    known, where the prices are from, and why others are not.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    axis: str = ""
+    has_energy: bool = False
+    has_money: bool = False
+    prices: list[str] = field(default_factory=list)
+    no_prices: list[str] = field(default_factory=list)
+
+
+def training_against_inference(frame: pd.DataFrame) -> Phases:
+    """Returns what the page says of it, at the prices of `results.prices.known_prices`."""
+    compared = phases(frame)
     compared = compared[compared["time_ratio"].notna()]
     if compared.empty:
-        return [], "", False
+        return Phases()
+    sources = Sources()
     least, most = svg.axis(compared["time_ratio"].tolist())
     several = compared["machine"].nunique() > 1
     cell = ["workload", "size", "precision", "batch", "sequence", "workload_digest"]
@@ -192,40 +209,21 @@ def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bo
                 "ratio": ratio(row["time_ratio"]),
                 "svg": svg.dot(row["time_ratio"], None, None, least, most),
                 "energy": "" if row["energy_ratio"] is None else ratio(row["energy_ratio"]),
+                "money": [
+                    "" if (usd := row[f"{phase}_usd_per_million_samples"]) is None else dollars(usd)
+                    for phase in ("train", "infer")
+                ],
+                "price": "" if row["usd_per_hour"] is None else sources.price(row),
             }
         )
-    return lines, axis_text(least, most), bool(compared["energy_ratio"].notna().any())
-
-
-def spreads(rows: pd.DataFrame) -> tuple[list[Line], str]:
-    """Returns, for each machine, each cell's latency from shortest to longest, and what the axis is."""
-    shown = work(rows)
-    shown = shown[shown["latency_min_s"].notna() & shown["latency_max_s"].notna()]
-    if shown.empty:
-        return [], ""
-    scale = svg.axis([0.8, 2.0])
-    found = []
-    for machine, of_machine in shown.groupby("machine", sort=True):
-        lines = [_spread(row, scale) for row in records(of_machine)]
-        found.append({"name": machine, "lines": lines, "open": len(shown) <= OPEN_CHARTS})
-    return found, f"{ratio(scale[0])} to {ratio(scale[1])}"
-
-
-def _spread(row: Line, scale: tuple[float, float]) -> Line:
-    middle = row["latency_p50_s"]
-    low, high = row["latency_ci_low_s"], row["latency_p90_s"]
-    high = row["latency_ci_high_s"] if high is None else high
-    found = (row["latency_min_s"], low, middle, high, row["latency_max_s"])
-    ends: list[float] = [middle if end is None else end for end in found]
-    unit = time_unit([middle])
-    names = ("latency_min_s", "latency_p50_s", "latency_p90_s", "latency_p99_s", "latency_max_s")
-    values = ["" if row[name] is None else in_time_unit(row[name], unit) for name in names]
-    return {
-        "what": f"{row['cell']}, {row['plain']}",
-        "anchor": row["anchor"],
-        "svg": svg.strip([end / middle for end in ends], scale),
-        "values": [*values, "" if row["latency_n"] is None else f"{row['latency_n']:,}"],
-    }
+    return Phases(
+        lines,
+        axis_text(least, most),
+        bool(compared["energy_ratio"].notna().any()),
+        bool(compared["usd_per_hour"].notna().any()),
+        sources.lines()[1:],
+        sorted(compared["no_price"].dropna().unique()),
+    )
 
 
 def row_lines(rows: pd.DataFrame) -> list[Line]:

@@ -46,7 +46,7 @@ SERIES_COLUMNS = ("machine", "machine_id", *CELL_COLUMNS, "workload_digest", "me
 NIGHT = "CAST(strptime(substr(run_id, 1, 8), '%Y%m%d') AS DATE)"
 """The UTC day on which a run began, as its id says."""
 FILES_AT_ONCE = 500
-_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]"
+_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]"
 """What `results.text.one_line` changes."""
 MEMORY = "1GiB"
 TYPES = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}

@@ -13,6 +13,8 @@ from math import exp, log
 WIDTH, HEIGHT = 360, 44
 """Of a history, in its own units: whole numbers are as fine as a screen."""
 EDGE = 4
+BINS, BIN_WIDTH, BIN_HEIGHT = 30, 4, 28
+"""Of a histogram."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,30 @@ def strip(ends: Sequence[float], scale: tuple[float, float]) -> str:
         f'<path class="w" d="M{a:.1f} 6H{e:.1f}"/>'
         f'<rect class="b" x="{b:.1f}" y="3" width="{max(d - b, 0.6):.1f}" height="6"/>'
         f'<path class="m" d="M{c:.1f} 0V12"/></svg>'
+    )
+
+
+def histogram(samples: Sequence[float], least: float, most: float, middle: float) -> str:
+    """Returns how often the times occur from `least` to `most`, on a logarithmic axis, and a tick at `middle`.
+
+    Times beyond the ends are not drawn. What occurs at all is as high as can be seen.
+    """
+    counts = [0] * BINS
+    for sample in samples:
+        if least <= sample <= most:
+            counts[min(int(_log(sample, least, most) * BINS / 100), BINS - 1)] += 1
+    tallest = max(*counts, 1)
+    heights = [0 if count == 0 else max(2, round(count / tallest * BIN_HEIGHT)) for count in counts]
+    steps, last = [], 0
+    for number, height in enumerate([*heights, 0]):
+        if height != last:
+            steps.append(f"H{number * BIN_WIDTH}V{BIN_HEIGHT - height}")
+        last = height
+    tick = f"{_log(middle, least, most) / 100 * BINS * BIN_WIDTH:.0f}"
+    return (
+        f'<svg class="dist" viewBox="0 0 {BINS * BIN_WIDTH} {BIN_HEIGHT}" preserveAspectRatio="none" '
+        f'aria-hidden="true"><path class="f" d="M0 {BIN_HEIGHT}{"".join(steps)}z"/>'
+        f'<path class="m" d="M{tick} 0V{BIN_HEIGHT}"/></svg>'
     )
 
 

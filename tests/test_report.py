@@ -1,8 +1,11 @@
 """The report: complete without JavaScript or network, failures first, numbers linked to their rows, nothing run."""
 
+import base64
+import hashlib
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,7 @@ from results import svg
 from results.__main__ import main
 from results.history import history
 from results.report import page
+from results.row import cell_of
 from results.table import to_frame
 from tests.browser import Browser, chromium
 from tests.fakes.rows import idle_row, row_of
@@ -65,6 +69,65 @@ def of_store(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     assert main(["report", str(store), "--output", str(out / "report.html"), "--csv-dir", str(out / "csv")]) == 0
     return out
+
+
+def test_dollars_are_on_the_page_with_their_source_or_the_reason_why_not(monkeypatch, of_rows, tmp_path):
+    assert "No dollars: " in of_rows
+    prices = tmp_path / "prices.csv"
+    text = (Path(svg.__file__).parent / "prices.csv").read_text().splitlines()
+    made_up = dict.fromkeys(text[0].split(","), "") | {"name": "lab", "kind": "cloud", "machine": "machine"}
+    made_up |= {"devices": "1", "region": "here", "usd_per_hour": "3.6", "source": "a bill"}
+    made_up |= {"retrieved": "2026-11-01", "confidence": "own"}
+    prices.write_text(f"{text[0]}\n{','.join(made_up.values())}\n")
+    monkeypatch.setenv("SAMESTEP_PRICES", str(prices))
+    priced = page(to_frame(ROWS))
+    assert "No dollars: " not in priced
+    assert "a bill, read 2026-11-01 (own)" in priced
+    assert '<td class="n">$1.00</td><td class="n">$0.250</td>' in priced  # 1e-3 USD/s by 1e6 samples at 1000/s
+
+
+def test_where_samples_were_kept_there_is_a_histogram_of_them_and_a_strip_where_not(of_rows):
+    row = ROWS[0]
+    samples = {(row["run_id"], *cell_of(row)): [1e-3] * 60 + [1.1e-3] * 30 + [9e-3]}
+    made = page(to_frame(ROWS), samples=samples)
+    assert (of_rows.count('class="dist"'), of_rows.count('class="strip"')) == (0, 1)
+    assert (made.count('class="dist"'), made.count('class="strip"')) == (1, 0)
+    assert page(to_frame(ROWS), samples=samples) == made
+
+
+def test_a_histogram_has_its_bars_where_the_times_are():
+    drawn = svg.histogram([1.0] * 10 + [2.0] * 5, 1.0, 2.0, 1.0)
+    last = (svg.BINS - 1) * svg.BIN_WIDTH
+    assert f"M0 {svg.BIN_HEIGHT}H0V0H{svg.BIN_WIDTH}V{svg.BIN_HEIGHT}H{last}V{svg.BIN_HEIGHT // 2}" in drawn
+    assert f'd="M0 0V{svg.BIN_HEIGHT}"' in drawn  # the tick
+
+
+def test_the_command_takes_samples_from_journals(tmp_path):
+    runs = Path(__file__).parents[1] / "docs" / "measured" / "runs"
+    assert main(["report", str(runs), "--output", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    kept = any((folder / "journal.jsonl").is_file() for folder in runs.iterdir())
+    assert ('class="dist"' in text) == kept
+
+
+def test_the_policy_lets_the_pages_own_style_act_and_nothing_else(of_rows):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', of_rows)[1]
+    style = re.search(r"<style>(.*?)</style>", of_rows, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert " style=" not in of_rows
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [420, 1280])
+def test_a_page_does_not_scroll_sideways(of_store, tmp_path, width):
+    text = (of_store / "report.html").read_text()
+    asked = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
+    (tmp_path / "asked.html").write_text(re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", asked))
+    seen = Browser(size=(width, 900)).open(tmp_path / "asked.html").text
+    needed, given = map(int, re.search(r"<title>(\d+) of (\d+)</title>", seen).groups())
+    assert needed <= given
 
 
 @pytest.mark.parametrize("which", ["of_rows", "of_store"])

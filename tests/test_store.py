@@ -123,6 +123,13 @@ def test_an_empty_foreign_or_newer_file_is_left_out(store, content):
     assert "line 1" in done.problems[0]
 
 
+def test_text_that_a_row_changes_is_changed_in_a_store_too(store):
+    path = write_run(store, "gamma", FIRST, {"torch_cpu": None}) / "results.csv"
+    path.write_bytes(path.read_bytes().replace(b"disturbed", "dis\u202eturbed\x1b".encode()))
+    assert pack(store).problems == ()
+    assert rows_of_runs(store, [path.parent.name])["reason"].tolist() == ["disturbed"]
+
+
 def test_a_truncated_file_and_a_row_that_is_there_twice(store):
     path = write_run(store, "gamma", FIRST, {"torch_cpu": 1e-3, "jax_cpu": 1e-3}) / "results.csv"
     whole = path.read_bytes()
