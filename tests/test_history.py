@@ -198,4 +198,4 @@ def test_nights_after_all_that_ran_hold_nothing_of_them(tmp_path):
     found = history(tmp_path, window=5, until=FIRST + timedelta(9))
     assert found.nights.rows.empty
     assert found.nights.series.empty
-    assert found.missing_machines.empty
+    assert found.missing_machines[["machine", "last_night"]].to_numpy().tolist() == [["alpha", FIRST + timedelta(2)]]
