@@ -33,8 +33,7 @@ def histories(found: History, anchors: dict[tuple[str, str], str]) -> list[Line]
     }
     away = set(found.missing_machines.loc[found.missing_machines["is_away"], "machine"])
     machines: dict[str, list[Line]] = {}
-    for number, name in enumerate(names):
-        cell = nights.series.loc[name]
+    for number, (name, cell) in enumerate(zip(names, records(nights.series.loc[names]), strict=True)):
         machine = str(cell["machine"])
         rings, values = disturbed.get(name, {}), np.exp(x[number])
         drawn = [rings.get(i, None if np.isnan(v) else float(v)) for i, v in enumerate(values)]

@@ -102,6 +102,10 @@ def test_a_histogram_has_its_bars_where_the_times_are():
     assert f'd="M0 0V{svg.BIN_HEIGHT}"' in drawn  # the tick
 
 
+def test_what_a_cell_lacks_is_not_named(of_store):
+    assert "&lt;NA&gt;" not in (of_store / "report.html").read_text()
+
+
 def test_the_command_takes_samples_from_journals(tmp_path):
     runs = Path(__file__).parents[1] / "docs" / "measured" / "runs"
     assert main(["report", str(runs), "--output", str(tmp_path / "page.html")]) == 0
