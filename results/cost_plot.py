@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from results.cost import Demand
-from results.cost_text import demand_words
+from results.cost import HORIZON_DAYS, Demand
+from results.cost_text import NEVER, day_words, demand_words
 from results.files import ResultsError
 from results.phases import STEP
-from results.phases_text import step_words
+from results.phases_text import mark, marks, step_words
 from results.plotting import COLOURS, GRID, INK, drawing
 from results.table import to_rows
 
@@ -18,6 +18,7 @@ SOURCE_WIDTH = 150
 """Characters of the small print in a line."""
 MARGIN = 1.25
 """Days shown, relative to the latest break-even."""
+QUALITIES = ("train_quality", "infer_quality")
 
 
 def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
@@ -53,6 +54,7 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
             for row in rows
         )
         lines = [part for line in cited for part in textwrap.wrap(line, SOURCE_WIDTH)]
+        lines += marks([mark(row, *QUALITIES) for row in rows], SOURCE_WIDTH).splitlines()
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=INK, parse_math=False)
     left_out = len(costed) - len(rows)
     without = f" (without both costs, and left out: {left_out})" if left_out else ""
@@ -61,15 +63,19 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
 
 def _lines(axes: Any, rows: list[Any]) -> None:
     """Draws, for each backend, the training dashed, the serving solid, and a point with the day where they meet."""
-    last = MARGIN * max(row["breakeven_days"] for row in rows)
+    last = min(MARGIN * max(row["breakeven_days"] for row in rows), HORIZON_DAYS)
     for number, row in enumerate(rows):
         colour = COLOURS[number % len(COLOURS)]
         train, per_day, days = row["train_usd"], row["serving_usd_per_day"], row["breakeven_days"]
         axes.plot([0, 0, last], [0, train, train], "--", color=colour, lw=1.2)
-        axes.plot([0, last], [0, per_day * last], "-", color=colour, lw=1.8, label=row["backend"])
+        is_never = row["breakeven_day"] is None
+        label = row["backend"] + mark(row, *QUALITIES) + (f", {NEVER}" if is_never else "")
+        axes.plot([0, last], [0, per_day * last], "-", color=colour, lw=1.8, label=label)
+        if is_never:
+            continue
         axes.plot([days], [train], "o", color=colour, ms=6)
         axes.annotate(
-            f"day {row['breakeven_day']:,}",
+            f"day {day_words(row, *QUALITIES)}",
             (days, train),
             xytext=(4, -11),
             textcoords="offset points",
