@@ -1,31 +1,51 @@
 """python -m results COMMAND: what comes of runs that are on disk. Each command is added by the module of its name."""
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
-from results import cli_compare, cli_cost, cli_export, cli_history, cli_report, cli_run
+from results import cli_compare, cli_cost, cli_export, cli_history, cli_plot, cli_report, cli_run
 from results.cli import Found
 from results.files import ResultsError
 
-COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_report, cli_export)
+CUT_SHORT = 141
+"""128 + SIGPIPE, as of any tool whose reader left: the text was cut, which is neither success nor a regression."""
+COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, cli_export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 where `--fail-on` found what it names, or 2 after saying what is wrong."""
+    """Runs the command; returns 0, or 1 where `--fail-on` found what it names, and where nothing else did.
+
+    2 after saying what is wrong, with a traceback where that is a bug of ours; 141 where the reader of its output left.
+    """
     options = _parser().parse_args(arguments)
     # A reason can hold any character, and a terminal may not.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
-        print(options.made_by(options))
-    except Found as found:
-        print(found)
-        return 1
+        text, status = _run(options)
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer is written at exit, and would fail there again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT_SHORT
     except (ResultsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except Exception:  # noqa: BLE001 - it is said in full, and Python would end with 1, which means a regression
+        traceback.print_exc()
+        return 2
+    return status
+
+
+def _run(options: argparse.Namespace) -> tuple[str, int]:
+    """Returns what the command says, and the exit status."""
+    try:
+        return options.made_by(options), 0
+    except Found as found:
+        return str(found), 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from results.run import latest_run
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from results.history import History
 
 RUNS = Path(__file__).resolve().parent / "runs"
 """Where `pytest bench/` keeps its runs."""
@@ -36,6 +39,27 @@ def rows_of(paths: Sequence[Path]) -> tuple[Row, ...]:
     rows, problems = read_rows(*(paths or [latest_run(RUNS)]))
     note(problems)
     return rows
+
+
+def add_nights(parser: argparse.ArgumentParser) -> None:
+    """Adds which nights of a store to look at, and what is known of them, which `nights_of` reads."""
+    parser.add_argument("--window", metavar="N", type=int, default=90, help="how many nights to look at (default: 90)")
+    parser.add_argument(
+        "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
+    )
+    parser.add_argument("--acknowledged", metavar="FILE", type=Path, help="default: acknowledged.csv in the store")
+    parser.add_argument(
+        "--machines", metavar="FILE", type=Path, help="expected ones; default: machines.txt in the store"
+    )
+
+
+def nights_of(store: Path | str, options: argparse.Namespace) -> History:
+    """Returns the history of the store's nights that were asked for, after saying what was left out."""
+    from results.history import history
+
+    found = history(store, options.window, options.until, options.acknowledged, options.machines)
+    note(found.problems)
+    return found
 
 
 def note(problems: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--metric", metavar="COLUMN", action="append", help="default: latency and throughput")
     parser.add_argument(
-        "--spread", metavar="SHARE", type=float, help="assumed from run to run (default: 0.01; 0.05 where degraded)"
+        "--spread", metavar="SHARE", type=float, help="assumed from run to run (default: 0.03; 0.08 where degraded)"
     )
     parser.add_argument(
         "--fail-on", metavar="LIST", default="", help=f"exit status 1 if a verdict is one of: {', '.join(FAIL_ON)}"
@@ -45,10 +46,12 @@ def _compare(options: argparse.Namespace) -> str:
     if unknown := [word for word in fail_on if word not in FAIL_ON]:
         raise ValueError(f"--fail-on {', '.join(unknown)}: expected some of: {', '.join(FAIL_ON)}")
     across = [name.strip() for name in options.across.split(",") if name.strip()]
+    metrics = list(dict.fromkeys(options.metric or ()))
 
     import pandas as pd
 
     from results.compare import ACROSS, METRICS, compare, sides_of
+    from results.table import is_control
 
     sides = _sides(options, sides_of)
     if options.by in ACROSS and options.by not in across:
@@ -56,13 +59,17 @@ def _compare(options: argparse.Namespace) -> str:
     (baseline, before), *others = sides.items()
     blocks, frames = [], []
     for name, after in others:
-        compared = compare(before, after, metrics=options.metric or METRICS, across=across, spread=options.spread)
+        compared = compare(before, after, metrics=metrics or METRICS, across=across, spread=options.spread)
         frames.append(compared.assign(baseline=baseline, compared=name))
         blocks.append(render_comparison(compared, f"{name} against {baseline}", width()))
     whole = pd.concat(frames, ignore_index=True)
     write_outputs(whole, options)
     text = "\n\n".join([*blocks, LEGEND])
-    if set(fail_on) & set(whole["verdict"]):
+    answers = whole[~is_control(whole)]
+    if fail_on and answers["ratio"].isna().all() and "not comparable" not in fail_on:
+        print(text)
+        raise ValueError(f"--fail-on {', '.join(fail_on)} has no answer: no cell could be compared")
+    if set(fail_on) & set(answers["verdict"]):
         raise Found(text)
     return text
 
@@ -75,6 +82,8 @@ def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame
         if options.before is None or options.after is None or options.runs or options.baseline:
             raise ValueError("expected BEFORE and AFTER, or --by COLUMN with --runs RUN…")
         paths = (options.before, options.after)
+        if options.before.resolve() == options.after.resolve():
+            raise ValueError(f"BEFORE and AFTER are both {options.before}; expected two, or --by COLUMN --runs RUN…")
         names = [path.name if options.before.name != options.after.name else str(path) for path in paths]
         return {name: to_frame(rows_of([path])) for name, path in zip(names, paths, strict=True)}
     given = [path for path in (options.before, options.after, *(options.runs or [])) if path is not None]
@@ -86,7 +95,8 @@ def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame
 LEGEND = """\
 1.05x is 1.05 times as fast as the baseline at the same step. `faster`, `slower`: the 99 % interval excludes 1, and the
 difference is 2 % or more. `same`: the interval lies within 5 %. `unclear`: neither; more runs on each side, or a
-quieter machine, narrow it (docs/comparing.md)."""
+quieter machine, narrow it. Of one run on a side (1/1) the interval is what is assumed of runs: that they vary by 3 %,
+and by 8 % where a number was disturbed (~) or has no interval (--spread, docs/comparing.md)."""
 
 
 def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
@@ -94,17 +104,23 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     from results.compare import MATCHED, VERDICTS
     from results.human import in_time_unit, rate, ratio, time_unit
     from results.means import means_of_comparison
-    from results.table import to_rows
+    from results.render import mark
+    from results.table import is_control, to_rows
     from results.terminal import columns_text, counted
 
+    control, compared = compared[is_control(compared)], compared[~is_control(compared)]
     known = compared[compared["ratio"].notna()]
-    texts = known[list(MATCHED)].astype("string").fillna("")
-    varying = [name for name in MATCHED if name in ("workload", "phase", "backend") or texts[name].nunique() > 1]
+    shown = [*MATCHED, "machine"]
+    texts = known[shown].astype("string").fillna("")
+    varying = [name for name in shown if name in ("workload", "phase", "backend") or texts[name].nunique() > 1]
     lines = []
     for row, cells in zip(known.to_dict("records"), texts[varying].to_numpy().tolist(), strict=True):
         rated = row["metric"].endswith("_per_s")
         unit = "" if rated else time_unit([row["before"], row["after"]])
-        both = [rate(row[n]) + "/s" if rated else in_time_unit(row[n], unit) for n in ("before", "after")]
+        both = [
+            (rate(row[n]) + "/s" if rated else in_time_unit(row[n], unit)) + mark(row[f"quality_{n}"])
+            for n in ("before", "after")
+        ]
         runs = f"{row['n_before']}/{row['n_after']}"
         interval = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
         name = TITLES.get(row["metric"], row["metric"])
@@ -118,8 +134,24 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     blocks = [columns_text(header, lines, left, width, heading) if lines else heading]
     blocks += _not_comparable(compared, width)
     means = means_of_comparison(compared)
-    blocks += [_mean(dict(mean)) for mean in to_rows(means[means["cells"] > 1])]
+    blocks += [textwrap.fill(_mean(dict(mean)), width) for mean in to_rows(means[means["cells"] > 1])]
+    blocks += _control(control)
     return "\n".join(blocks)
+
+
+def _control(control: pd.DataFrame) -> list[str]:
+    """Returns how the control moved, which is no cell: where it did, the machine did."""
+    from results.human import ratio
+    from results.table import CONTROL_PREFIX
+
+    known = control[control["ratio"].notna()]
+    said = []
+    for row in known.to_dict("records"):
+        name, metric = row["workload"].removeprefix(CONTROL_PREFIX), TITLES.get(row["metric"], row["metric"])
+        said.append(f"{name} {metric} {ratio(row['ratio'])}")
+    return [
+        f"Control, plain NumPy, in no count and no mean: {', '.join(said)}. Where it moved, the machine did."
+    ] * bool(said)
 
 
 def _mean(mean: dict[str, Any]) -> str:

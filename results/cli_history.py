@@ -7,12 +7,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli import RUNS, Found, add_outputs, note, width, write_outputs
+from results.cli import RUNS, Found, add_nights, add_outputs, nights_of, note, width, write_outputs
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from results.history import History
+    from results.nights import Nights
 
 FAIL_ON = ("new", "open")
 STORE_HELP = f"a folder with runs in it, at any depth, or the address of packed ones (default: {RUNS.name}/)"
@@ -23,15 +24,8 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("history", help="what changed over the nights, and what is missing")
     parser.set_defaults(made_by=_history)
     parser.add_argument("store", metavar="STORE", nargs="?", default=str(RUNS), help=STORE_HELP)
-    parser.add_argument("--window", metavar="N", type=int, default=90, help="how many nights to look at (default: 90)")
-    parser.add_argument(
-        "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
-    )
-    parser.add_argument("--acknowledged", metavar="FILE", type=Path, help="default: acknowledged.csv in the store")
-    parser.add_argument(
-        "--machines", metavar="FILE", type=Path, help="expected ones; default: machines.txt in the store"
-    )
-    parser.add_argument("--series", metavar="ID", help="in place of it all, every row of one series")
+    add_nights(parser)
+    parser.add_argument("--series", metavar="ID", help="in place of it all, every row of one series; all: the series")
     parser.add_argument(
         "--fail-on", choices=FAIL_ON, help="exit status 1 if a regression was confirmed tonight, or is open"
     )
@@ -53,13 +47,7 @@ def _history(options: argparse.Namespace) -> str:
     """Returns the text of `history`, after writing its files; raises Found where --fail-on says so."""
     if options.series is not None:
         return _series(options)
-    if options.window < 2:
-        raise ValueError(f"--window is {options.window}; expected 2 nights or more")
-
-    from results.history import history
-
-    found = history(options.store, options.window, options.until, options.acknowledged, options.machines)
-    note(found.problems)
+    found = nights_of(options.store, options)
     write_outputs(found.alarms, options)
     text = render_history(found, str(options.store), width())
     bad = found.alarms["is_open"] & (found.alarms["is_new"] if options.fail_on == "new" else True)
@@ -70,9 +58,17 @@ def _history(options: argparse.Namespace) -> str:
 
 def _series(options: argparse.Namespace) -> str:
     from results.human import in_time_unit, rate, time_unit
-    from results.nights import series_rows
+    from results.nights import all_series, read_nights, series_rows
+    from results.row import CELL_COLUMNS
+    from results.table import to_rows
     from results.terminal import columns_text
 
+    if options.series == "all":
+        listed = all_series(read_nights(options.store, options.window, options.until)).reset_index()
+        write_outputs(listed, options)
+        names = ["series", "machine", *CELL_COLUMNS, "valid_nights", "last_valid"]
+        texts = [["" if row[name] is None else str(row[name]) for name in names] for row in to_rows(listed)]
+        return columns_text(names, texts, len(names), width(), f"{len(listed)} series")
     rows = series_rows(options.store, options.series)
     write_outputs(rows, options)
     lines = []
@@ -109,10 +105,24 @@ def render_history(found: History, store: str, columns: int) -> str:
         "Faster than before": alarms[(alarms["direction"] == "faster") & alarms["is_confirmed"].astype(bool)],
         "Not confirmed": alarms[~alarms["is_confirmed"].astype(bool)],
     }
-    blocks = [heading]
+    blocks = [heading, _able(nights)]
     for title, kind in kinds.items():
         blocks += [_alarms(title, kind, columns)] if len(kind) else [f"{title}: none"]
     return "\n\n".join([*blocks, *_missing(found, columns)])
+
+
+def _able(nights: Nights) -> str:
+    """Returns how many series can have an alarm: who has too few valid nights can have none."""
+    from results.changepoints import KNOWN_NIGHTS
+    from results.nights import all_series
+
+    valid = all_series(nights)["valid_nights"]
+    least = KNOWN_NIGHTS + 2  # a level, and the two nights of a step
+    able, none = int((valid >= least).sum()), int((valid == 0).sum())
+    return (
+        f"{able} of {len(valid)} series can have an alarm, which takes {least} valid nights;"
+        f" {none} have no valid night (no number, or always disturbed)"
+    )
 
 
 def _alarms(title: str, found: pd.DataFrame, columns: int) -> str:
@@ -139,7 +149,7 @@ def _missing(found: History, columns: int) -> list[str]:
         f"Missing: {row['machine']} "
         + (
             f"did not run in the newest night; its last was {row['last_night']}"
-            if row["nights"]
+            if isinstance(row["last_night"], date)
             else "is expected, and did not run in any of these nights"
         )
         for row in machines
@@ -151,7 +161,7 @@ def _missing(found: History, columns: int) -> list[str]:
         if row["missed"]
     ]
     cells = found.missing_cells
-    names = ["machine", "cell", "status", "reason"]
+    names = ["machine", "cell", "last_ok", "status", "reason"]
     lines = [[str(value) for value in row] for row in cells[names].to_numpy().tolist()]
-    title = f"Cells that had a number in the run before: {len(cells)}"
+    title = f"Cells that had a number and have none in the newest run: {len(cells)}"
     return ["\n".join(said)] * bool(said) + [columns_text(names, lines, len(names), columns, title)] * bool(lines)

@@ -11,14 +11,15 @@ so that one run has an interval too, and two runs that happen to agree do not lo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from statistics import NormalDist, median
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from results.row import QUALITIES
 from results.table import is_rate, is_speed
 
 CONFIDENCE = 0.99
@@ -26,11 +27,12 @@ LEAST = 0.02
 """A difference under 2 % is none that anybody acts on, however certain."""
 ALIKE = 0.05
 """`same` where the whole interval lies within this (two one-sided tests: Schuirmann 1987)."""
-SPREAD = 0.01
-"""What is assumed from run to run before anything was seen: that of a machine of one's own."""
-SPREAD_DEGRADED = 0.05
-"""The same where a number was disturbed: half of the valid cells of two runs in a row lay within 5 % on the shared
-machine of docs/measuring.md."""
+SPREAD = 0.03
+"""What is assumed from run to run before anything was seen: that of a shared virtual machine, since a row does not say
+whether its machine is one. A machine of one's own has less (`spread`)."""
+SPREAD_UNKNOWN = 0.08
+"""The same where a number was disturbed, or has no interval of its own: as two runs of docs/measured/runs differ, a
+quarter of an hour apart on one machine."""
 PRIOR_RUNS = 8
 """How many runs the assumption weighs."""
 
@@ -38,10 +40,15 @@ MATCHED = ("workload", "size", "phase", "backend", "device_index", "precision", 
 """What two rows must have in common, in this order."""
 ACROSS = ("backend", "device_index", "precision", "threads", "batch")
 """What they may differ in where that is asked for. Of two batch sizes the throughput is compared, sample by sample."""
+HINTS = ("precision", "threads", "batch")
+"""Of these, in what a cell differs that is not there as such."""
 METRICS = ("latency_p50_s", "throughput_samples_per_s")
+BY = ("machine", "machine_id", "run_id", "software_id", "samestep_version", "device", *ACROSS)
+"""By what sides may be told apart."""
 VERDICTS = ("faster", "slower", "same", "unclear", "not comparable")
 COLUMNS = (
     *MATCHED,
+    "machine",
     "metric",
     "before",
     "after",
@@ -52,6 +59,8 @@ COLUMNS = (
     "reason",
     "n_before",
     "n_after",
+    "quality_before",
+    "quality_after",
     "run_before",
     "run_after",
 )
@@ -59,7 +68,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Value:
-    """What a side knows of one number: x = ln of the median, its standard error, runs, the sum of squares."""
+    """What a side knows of one number: x = ln of the median, the standard error of x, and how many runs."""
 
     x: float
     error: float
@@ -81,8 +90,10 @@ def compare(
     `method_version` differs, one has no number or is not there. Throughput of a serial step is its latency again, and
     is left out. `across` names columns of `ACROSS` in which the sides may differ (where that is the batch, it is the
     `model_digest` that must be equal, and throughput alone that is compared); `spread` is the standard deviation
-    of ln v from run to run that is assumed (by default 1 %, and 5 % where a number is degraded).
-    Raises ValueError for an unknown column, a metric that is neither time nor rate, or a spread that is not positive.
+    of ln v from run to run that is assumed (by default 3 %, and 8 % where a number is degraded, or has no interval).
+    Where a side holds several machines, each is compared with itself, and rows of one machine alone have no ratio.
+    Raises ValueError for an unknown column, a metric that is neither time nor rate, a spread that is not positive, and
+    several machines of which the sides share none.
     """
     if unknown := [name for name in across if name not in ACROSS]:
         raise ValueError(f"cannot compare across {', '.join(unknown)}; expected some of: {', '.join(ACROSS)}")
@@ -95,21 +106,77 @@ def compare(
         metrics = [metric for metric in metrics if is_rate(metric)]
         if not metrics:
             raise ValueError("across batch sizes only rates per sample compare; expected a metric per second")
-    keys = [name for name in MATCHED if name not in across]
+    keys = [*_machine_key(before, after), *(name for name in MATCHED if name not in across)]
     sides = [_by_cell(side, keys) for side in (before, after)]
+    hints = [_by_hint(side, keys) for side in sides]
     lines: list[dict[str, object]] = []
     for key in sorted({*sides[0], *sides[1]}, key=_order):
         rows = [side.get(key) for side in sides]
         known = dict(zip(keys, key, strict=True))
-        lines += _lines(known, rows, metrics, across, spread)
+        absent = [_why_absent(known, name, of_side) for name, of_side in zip(("before", "after"), hints, strict=True)]
+        lines += _lines(known, rows, absent, metrics, across, spread)
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
     for name in ("before", "after", "ratio", "ratio_low", "ratio_high"):
         frame[name] = frame[name].astype("Float64")
     for name in ("n_before", "n_after", "batch", "sequence", "threads", "device_index"):
         frame[name] = frame[name].astype("Int64") if name not in across else frame[name].astype("string")
-    for name in ("verdict", "reason", "metric", "run_before", "run_after"):
+    for name in (
+        "verdict",
+        "reason",
+        "metric",
+        "run_before",
+        "run_after",
+        "quality_before",
+        "quality_after",
+        "machine",
+    ):
         frame[name] = frame[name].astype("string")
     return frame
+
+
+def _machine_key(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Returns the column that tells machines apart, where a side holds several; nothing where each holds one."""
+    sides = [
+        {_Machine(*pair) for pair in side[["machine_id", "machine"]].dropna().itertuples(index=False)}
+        for side in (before, after)
+    ]
+    if max(map(len, sides)) < 2:
+        return []
+    if {machine.id for machine in sides[0]}.isdisjoint(machine.id for machine in sides[1]):
+        names = [", ".join(sorted(machine.name for machine in side)) or "none" for side in sides]
+        raise ValueError(
+            f"the sides hold several machines and share none ({names[0]} before, {names[1]} after); expected one on"
+            " each, or the same ones: `--by machine` sets machines beside each other"
+        )
+    return ["machine_id"]
+
+
+class _Machine(NamedTuple):
+    id: str
+    name: str
+
+
+def _hint(known: Mapping[str, Hashable]) -> tuple[Hashable, ...]:
+    return tuple(value for name, value in known.items() if name not in HINTS)
+
+
+def _by_hint(side: Iterable[tuple[Hashable, ...]], keys: Sequence[str]) -> dict[tuple[Hashable, ...], list[Any]]:
+    """Returns the cells of a side, as mappings, by what they are without `HINTS`."""
+    found: dict[tuple[Hashable, ...], list[Any]] = {}
+    for key in side:
+        known = dict(zip(keys, key, strict=True))
+        found.setdefault(_hint(known), []).append(known)
+    return found
+
+
+def _why_absent(known: Mapping[str, Any], name: str, of_side: Mapping[tuple[Hashable, ...], list[Any]]) -> str:
+    """Returns why a side has no such cell: it has one that differs in `HINTS`, or none."""
+    for other in of_side.get(_hint(known), ()):
+        differs = [column for column in HINTS if column in known and known[column] != other[column]]
+        if differs:
+            values = ", ".join(f"{column} {other[column]}" for column in differs)
+            return f"{name}: there with {values}; `--across {','.join(differs)}` compares them"
+    return f"not there {name}"
 
 
 def _order(key: tuple[Hashable, ...]) -> tuple[tuple[bool, str, float], ...]:
@@ -132,15 +199,18 @@ def _by_cell(side: pd.DataFrame, keys: list[str]) -> dict[tuple[Hashable, ...], 
 def _lines(
     known: dict[str, Any],
     rows: Sequence[pd.DataFrame | None],
+    absent: Sequence[str],
     metrics: Sequence[str],
     across: Sequence[str],
     spread: float | None,
 ) -> list[dict[str, object]]:
     """Returns the lines of one cell, one per metric; a single one where the sides are not comparable."""
-    shown = {**known, **{name: _both([_said(side, name) for side in rows]) for name in across}}
+    shown = {name: value for name, value in known.items() if name != "machine_id"}
+    shown |= {name: _both([_said(side, name) for side in rows]) for name in across}
+    shown["machine"] = _both([_said(side, "machine") for side in rows])
     runs = {f"run_{name}": _runs(side) for name, side in zip(("before", "after"), rows, strict=True)}
     good = [None if side is None else side[(side["status"] == "ok").fillna(False)] for side in rows]
-    if reason := _why_not(rows, good, across):
+    if reason := _why_not(rows, good, absent, across):
         return [{**shown, **runs, "metric": metrics[0], "verdict": "not comparable", "reason": reason}]
     first, second = (side for side in good if side is not None)
     serial = all((side["throughput_mode"] == "serial").fillna(False).all() for side in (first, second))
@@ -153,9 +223,15 @@ def _lines(
             lines.append({**line, "verdict": "not comparable", "reason": f"a side has no {metric}"})
             continue
         a, b = (value_of(side, metric, spread) for side in (first, second))
-        found = {"before": exp(a.x), "after": exp(b.x), "n_before": a.n, "n_after": b.n}
+        found: dict[str, object] = {"before": exp(a.x), "after": exp(b.x), "n_before": a.n, "n_after": b.n}
+        found |= {"quality_before": _worst(first), "quality_after": _worst(second)}
         lines.append({**line, **found, **ratio_of(a, b, is_rate(metric))})
     return lines
+
+
+def _worst(side: pd.DataFrame) -> str | None:
+    """Returns the worst quality of a side's numbers."""
+    return max(side["quality"].dropna(), key=QUALITIES.index, default=None)
 
 
 def _said(side: pd.DataFrame | None, name: str) -> str:
@@ -174,11 +250,16 @@ def _runs(side: pd.DataFrame | None) -> str | None:
     return str(runs[-1]) if len(runs) == 1 else f"{runs[-1]} and {len(runs) - 1} more"
 
 
-def _why_not(rows: Sequence[pd.DataFrame | None], good: Sequence[pd.DataFrame | None], across: Sequence[str]) -> str:
+def _why_not(
+    rows: Sequence[pd.DataFrame | None],
+    good: Sequence[pd.DataFrame | None],
+    absent: Sequence[str],
+    across: Sequence[str],
+) -> str:
     """Returns why the sides have no ratio, or nothing."""
-    for name, side, verified in zip(("before", "after"), rows, good, strict=True):
+    for name, side, verified, why in zip(("before", "after"), rows, good, absent, strict=True):
         if side is None:
-            return f"not there {name}"
+            return why
         if verified is None or verified.empty:
             last = side.sort_values("run_id", kind="stable", na_position="first").iloc[-1]
             return f"{name}: {last['status']}: {last['reason']}"
@@ -200,28 +281,29 @@ def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Va
     rows = rows[rows[metric].notna()]
     logs = [log(value) for value in rows[metric]]
     x = median(logs)
-    degraded = (rows["quality"] == "degraded").fillna(False).mean()
-    assumed = spread or sqrt(degraded * SPREAD_DEGRADED**2 + (1 - degraded) * SPREAD**2)
+    within = [_within(row, metric) for row in rows.to_dict("records")]
+    unknown = (rows["quality"] == "degraded").fillna(False).to_numpy(bool) | [one is None for one in within]
+    wide = float(unknown.mean())
+    assumed = spread or sqrt(wide * SPREAD_UNKNOWN**2 + (1 - wide) * SPREAD**2)
     squares = sum((one - x) ** 2 for one in logs)
     n = len(logs)
     variance = (PRIOR_RUNS * assumed**2 + squares) / (PRIOR_RUNS + n - 1)
     # A median of several varies by up to pi/2 more than their mean.
-    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + _within(rows, metric) / n), n)
+    own = sum(one or 0.0 for one in within) / n
+    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + own / n), n)
 
 
-def _within(rows: pd.DataFrame, metric: str) -> float:
-    """Returns the mean variance of a run's own number, as its interval says; 0 where it has none."""
-    if metric != "latency_p50_s":
+def _within(row: Mapping[Hashable, Any], metric: str) -> float | None:
+    """Returns the variance of ln of a run's own number, as its 95 % interval says; None where it has none.
+
+    That of a serial step's throughput is its latency's. Another throughput has none: what is assumed of runs holds it.
+    """
+    low, high = row["latency_ci_low_s"], row["latency_ci_high_s"]
+    if metric != "latency_p50_s" and row["throughput_mode"] != "serial":
         return 0.0
-    known = rows[rows["latency_ci_low_s"].notna() & rows["latency_ci_high_s"].notna()]
-    if known.empty:
-        return 0.0
-    halves = [
-        log(high / low) / 2 / 1.96
-        for low, high in zip(known["latency_ci_low_s"], known["latency_ci_high_s"], strict=True)
-        if low > 0
-    ]
-    return sum(half**2 for half in halves) / len(halves) if halves else 0.0
+    if pd.isna(low) or pd.isna(high) or low <= 0:
+        return None
+    return float((log(high / low) / 2 / 1.96) ** 2)
 
 
 def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
@@ -254,12 +336,12 @@ def student(confidence: float, freedom: int) -> float:
 
 
 def sides_of(frame: pd.DataFrame, by: str, baseline: str | None = None) -> tuple[str, dict[str, pd.DataFrame]]:
-    """Returns the baseline's value of column `by`, and the rows by each value, the baseline's first.
+    """Returns the baseline's value of column `by` (one of `BY`), and the rows by each value, the baseline's first.
 
     Raises ValueError for a column that has one value only, or an unknown baseline.
     """
-    if by not in frame.columns:
-        raise ValueError(f"there is no column {by!r}; expected one such as machine, run_id, software_id or threads")
+    if by not in BY:
+        raise ValueError(f"cannot compare by {by!r}; expected one of: {', '.join(BY)}")
     values = sorted(frame[by].dropna().unique(), key=lambda value: (isinstance(value, str), value))
     names = {str(value): value for value in values}
     if len(names) < 2:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.choice import as_good, is_equal, least, names
 from results.phases import SECONDS_PER_HOUR, STEP, frame_of, phases
 from results.prices import Price
 from results.table import to_rows
@@ -17,6 +18,13 @@ from results.table import to_rows
 HOURS_PER_DAY = 24.0
 SECONDS_PER_DAY = HOURS_PER_DAY * SECONDS_PER_HOUR
 UNITS = ("samples", "tokens")
+LARGEST = 1e18
+"""Units to train on, or to serve in a day: far more than anybody has."""
+AT_LEAST = {"train": 1.0, "queries_per_day": 0.001, "per_query": 0.001}
+"""Units to train on; queries a day, one in three years; units of a query, where many queries share one."""
+HORIZON_YEARS = 100
+HORIZON_DAYS = HORIZON_YEARS * 365.25
+"""A break-even that is later is never: no model, machine or price lasts so long."""
 
 ASSUMPTIONS = (
     "The rate is the measured throughput of one device with this batch, and stays so for as long as it takes.",
@@ -35,7 +43,8 @@ WHOLE_MACHINES = (
 class Demand:
     """What is asked for: `train` units in all, and each day `queries_per_day` of `per_query` units.
 
-    A unit is a sample or a token: `train_unit`, `query_unit`. Raises ValueError for what cannot be asked for.
+    A unit is a sample or a token: `train_unit`, `query_unit`. Raises ValueError for what nobody can mean: less than a
+    unit to train on, a query in more than three years, over 1e18 units in all or a day.
     """
 
     train: float
@@ -45,10 +54,13 @@ class Demand:
     query_unit: str
 
     def __post_init__(self) -> None:
-        for name in ("train", "queries_per_day", "per_query"):
+        for name, low in AT_LEAST.items():
             value = getattr(self, name)
-            if not 1e-30 < value < 1e30:
-                raise ValueError(f"{name} is {value!r}; expected a number over 0, at most 1e30")
+            if not low <= value <= LARGEST:
+                raise ValueError(f"{name} is {value!r}; expected a number from {low:g} to {LARGEST:g}")
+        per_day = self.queries_per_day * self.per_query
+        if per_day > LARGEST:
+            raise ValueError(f"queries_per_day times per_query is {per_day:g}; expected {LARGEST:g} at most")
         for name in ("train_unit", "query_unit"):
             if getattr(self, name) not in UNITS:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(UNITS)}")
@@ -78,7 +90,9 @@ def costs(
     devices_paid                the same fraction, or with `whole_machines` all devices of as many whole machines
     serving_usd_per_day         USD for the `devices_paid`
     breakeven_days              days of serving that cost as much as the training
-    breakeven_day               the day at whose end serving has cost more, from 1
+    breakeven_day               the day at whose end serving has cost more, from 1; NA if not within 100 years
+    train_quality               of what the training's numbers rest on, `degraded` where it was disturbed;
+                                `infer_quality` alike for serving, and the break-even rests on both
 
     NA where it is not known; `reason` says why.
     """
@@ -96,16 +110,24 @@ def costs(
 def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
     """Returns, per workload, size and sequence, the cheapest training and the cheapest serving, each where it is.
 
-    `costed` is what `costs` returns. A row has `train_on`, `serve_on` (labels), the precision, batch and price of each,
-    their USD and the break-even of the two together. No row where one of the two is unknown everywhere.
+    `costed` is what `costs` returns. A row has `train_on`, `serve_on` (labels), the precision, batch, threads, quality
+    and price of each, their USD and the break-even of the two together. No row where one is unknown everywhere.
+
+    train_equal, serve_equal    the labels of others that cost the same; chosen is the one that takes the least hours or
+                                devices, which are whole machines' idle time, then the first by label
+    train_within_5_percent, serve_within_5_percent
+                                the labels of others that cost more, by 5 % at most
+
+    In these `~` stands after a label whose number is degraded, and in brackets what else is not as in the chosen one.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in to_rows(costed):
         groups.setdefault(tuple(row[name] for name in _MIXED), []).append(row)
     found = []
     for key, rows in groups.items():
-        train = _least(rows, "train_usd")
-        serve = _least(rows, "serving_usd_per_day")
+        train = least(rows, "train_usd", "train_hours")
+        # Whole machines cost the same however little of them is used: the one that is used least has the most room.
+        serve = least(rows, "serving_usd_per_day", "devices_needed")
         if train is None or serve is None:
             continue
         of_each = {
@@ -113,6 +135,8 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
             for of, row in (("train", train), ("serve", serve))
             for name, column in _OF_EACH.items()
         }
+        of_each |= {"train_quality": train["train_quality"], "serve_quality": serve["infer_quality"]}
+        of_each |= _others(rows, train, "train") | _others(rows, serve, "serve")
         numbers = {name: train[name] for name in ("train_hours", "train_usd")}
         numbers |= {name: serve[name] for name in ("usd_per_million_queries", "devices_needed", "devices_paid")}
         numbers["serving_usd_per_day"] = serve["serving_usd_per_day"]
@@ -121,6 +145,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
     columns = {
         **{name: costed[name].dtype for name in _MIXED},
         **{f"{of}_{name}": costed[column].dtype for of in ("train", "serve") for name, column in _OF_EACH.items()},
+        **{f"{of}_{name}": "string" for of in ("train", "serve") for name in ("quality", "equal", "within_5_percent")},
         **dict.fromkeys(_NUMBERS, "Float64"),
         "breakeven_day": "Int64",
     }
@@ -185,11 +210,17 @@ def _why_no_rate(row: Mapping[Any, Any], phase: str, unit: str) -> str:
 
 def _breakeven(days: float) -> dict[str, Any]:
     # After exactly `days` both have cost the same: it is the day after that serving has cost more.
-    # A float counts whole days up to 2 ** 53, and nobody serves for so long.
-    return {"breakeven_days": days, "breakeven_day": math.floor(days) + 1 if days < 2**53 else None}
+    return {"breakeven_days": days, "breakeven_day": math.floor(days) + 1 if days <= HORIZON_DAYS else None}
 
 
-def _least(rows: Sequence[dict[str, Any]], column: str) -> dict[str, Any] | None:
-    """Returns the row with the lowest number; of equals the first by label, of none None."""
-    known = [row for row in rows if row[column] is not None]
-    return min(known, key=lambda row: (row[column], row["backend"]), default=None)
+def _others(rows: Sequence[dict[str, Any]], chosen: Mapping[str, Any], of: str) -> dict[str, str | None]:
+    """Returns who else is as cheap to `train` or to `serve` on as the chosen row, and who is nearly."""
+    column, phase = {"train": ("train_usd", "train"), "serve": ("serving_usd_per_day", "infer")}[of]
+    found = as_good(rows, chosen, column)
+    equal = [row for row in found if is_equal(row[column], chosen[column])]
+    dearer = [row for row in found if row not in equal]
+    apart = ("precision", "batch", "threads")
+    return {
+        f"{of}_equal": names(equal, chosen, phase, apart),
+        f"{of}_within_5_percent": names(dearer, chosen, phase, apart),
+    }

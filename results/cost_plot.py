@@ -6,18 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from results.cost import Demand
-from results.cost_text import demand_words
+from results.cost import HORIZON_DAYS, Demand
+from results.cost_text import NEVER, day_words, demand_words
 from results.files import ResultsError
 from results.phases import STEP
-from results.phases_text import step_words
-from results.roofline import COLOURS
+from results.phases_text import mark, marks, step_words
+from results.plotting import COLOURS, GRID, INK, drawing
 from results.table import to_rows
 
 SOURCE_WIDTH = 150
 """Characters of the small print in a line."""
 MARGIN = 1.25
 """Days shown, relative to the latest break-even."""
+QUALITIES = ("train_quality", "infer_quality")
 
 
 def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
@@ -25,8 +26,6 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
 
     Raises ResultsError where several steps meet, where no backend has both costs, and where matplotlib is missing.
     """
-    if path.suffix not in (".svg", ".png"):
-        raise ResultsError(f"cannot draw into {path.name}; expected a name that ends in .svg or .png")
     rows = [row for row in to_rows(costed) if row["breakeven_days"] is not None]
     if not rows:
         raise ResultsError("no backend has the cost of both training and serving: nothing to draw; the table says why")
@@ -40,20 +39,13 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
     if len(steps) > 1:
         found = "; ".join(sorted({step_words(row) for row in rows}))
         raise ResultsError(f"expected one step, got {found}: choose by --workload, --size, --precision or --batch")
-    try:
-        import matplotlib as mpl
-
-        mpl.use("agg")
-        from matplotlib import pyplot
-    except ModuleNotFoundError as error:
-        raise ResultsError(f"{error}: a plot takes matplotlib: pip install -e '.[plot]'") from error
-    with mpl.rc_context({"svg.hashsalt": "samestep", "svg.fonttype": "none", "font.size": 10}):
-        figure, axes = pyplot.subplots(figsize=(10, 6.5), layout="constrained")
+    with drawing(path, (10, 6.5)) as figure:
+        axes = figure.subplots()
         _lines(axes, rows)
         axes.set_title(f"{step_words(rows[0])}\n{demand_words(demand)}", fontsize=10)
         axes.set_xlabel("days of serving")
         axes.set_ylabel("cumulative cost, USD")
-        axes.grid(True, color="#DDDDDD")
+        axes.grid(True, color=GRID)
         axes.set_axisbelow(True)
         axes.legend(loc="upper left", fontsize=9)
         cited = dict.fromkeys(
@@ -62,10 +54,8 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
             for row in rows
         )
         lines = [part for line in cited for part in textwrap.wrap(line, SOURCE_WIDTH)]
-        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="#333333", parse_math=False)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=110, metadata=metadata)
-        pyplot.close(figure)
+        lines += marks([mark(row, *QUALITIES) for row in rows], SOURCE_WIDTH).splitlines()
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=INK, parse_math=False)
     left_out = len(costed) - len(rows)
     without = f" (without both costs, and left out: {left_out})" if left_out else ""
     return f"{len(rows)} backends, serving against training{without}: {path}"
@@ -73,20 +63,24 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
 
 def _lines(axes: Any, rows: list[Any]) -> None:
     """Draws, for each backend, the training dashed, the serving solid, and a point with the day where they meet."""
-    last = MARGIN * max(row["breakeven_days"] for row in rows)
+    last = min(MARGIN * max(row["breakeven_days"] for row in rows), HORIZON_DAYS)
     for number, row in enumerate(rows):
         colour = COLOURS[number % len(COLOURS)]
         train, per_day, days = row["train_usd"], row["serving_usd_per_day"], row["breakeven_days"]
         axes.plot([0, 0, last], [0, train, train], "--", color=colour, lw=1.2)
-        axes.plot([0, last], [0, per_day * last], "-", color=colour, lw=1.8, label=row["backend"])
+        is_never = row["breakeven_day"] is None
+        label = row["backend"] + mark(row, *QUALITIES) + (f", {NEVER}" if is_never else "")
+        axes.plot([0, last], [0, per_day * last], "-", color=colour, lw=1.8, label=label)
+        if is_never:
+            continue
         axes.plot([days], [train], "o", color=colour, ms=6)
         axes.annotate(
-            f"day {row['breakeven_day']:,}",
+            f"day {day_words(row, *QUALITIES)}",
             (days, train),
             xytext=(4, -11),
             textcoords="offset points",
             fontsize=9,
-            color="#333333",
+            color=INK,
         )
     axes.plot([], [], "--", color="#555555", label="training, once")
     axes.plot([], [], "-", color="#555555", label="serving")

@@ -139,7 +139,7 @@ def _github(label: str, row: Mapping[str, Any], metric: str) -> dict[str, object
     quality = row["quality"] or "unknown"
     said = {
         "quality": f"{quality} ({row['flags']})" if row["flags"] else quality,
-        "95 % interval": None if low is None or high is None else f"{low!r} to {high!r} s",
+        "95 % interval": f"{low!r} to {high!r} s" if metric == "latency_p50_s" and None not in (low, high) else None,
         "samples": row["latency_n"] if metric == "latency_p50_s" else row["throughput_n"],
         "launches": row["launches_ok"],
         "run": row["run_id"],

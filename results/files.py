@@ -1,6 +1,7 @@
 """Files that are whole or absent."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -11,7 +12,8 @@ class ResultsError(Exception):
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Writes the file so that a reader, or a power cut, sees the old content or the new, never a part.
 
-    Text is written as UTF-8 with its line ends as they are. Raises OSError, and then leaves the old content.
+    Text is written as UTF-8 with its line ends as they are. Raises OSError that names the file which was asked for, and
+    then leaves the old content.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     # In the same folder, because a rename is atomic within one file system only.
@@ -22,8 +24,11 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:  # Ctrl-C too must not leave half a file; whatever it was, it is raised again
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:  # Ctrl-C too must not leave half a file; whatever it was, it is raised again
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # of the same subclass, by its number
         raise
     sync_folder(path.parent)
 

@@ -23,6 +23,7 @@ ACKNOWLEDGED = "acknowledged.csv"
 ACKNOWLEDGED_COLUMNS = ("alarm_id", "day", "by", "note")
 MACHINES = "machines.txt"
 MACHINE_COLUMNS = ("machine", "is_away", "last_night", "nights", "missed", "missed_nights")
+MISSING_CELL_COLUMNS = ("machine", "run_id", "cell", "status", "reason", "last_ok")
 NEAR = 3
 """Nights by which the begin of a shift may be estimated anew, and still be the same alarm."""
 TOGETHER = 1
@@ -79,13 +80,14 @@ def history(
 
     `acknowledged` is a CSV with `ACKNOWLEDGED_COLUMNS` (by default STORE/acknowledged.csv, where there is one).
     `machines` names those that are expected, one a line (by default STORE/machines.txt, where there is one).
-    Raises ResultsError for a store without runs, and for a file of acknowledgements or of machines that is none.
+    Raises ResultsError for a store without runs of which none is expected, and for a file of acknowledgements or of
+    machines that is none; ValueError for a window of fewer than 2 nights, or more than 36,500.
     """
-    nights = read_nights(store, window, until)
     acknowledged = acknowledged or _in_store(store, ACKNOWLEDGED)
     machines = machines or _in_store(store, MACHINES)
     known = {} if acknowledged is None else read_acknowledged(acknowledged)
     expected = () if machines is None else read_machines(machines)
+    nights = read_nights(store, window, until, may_be_empty=bool(expected))
     found = alarms_of(nights, known)
     return History(nights, found, missing_machines(nights, expected), missing_cells(store, nights), nights.problems)
 
@@ -236,7 +238,7 @@ def _cause(alarms_of_one: pd.DataFrame, control_moved: bool) -> str:
 def missing_machines(nights: Nights, expected: Sequence[str] = ()) -> pd.DataFrame:
     """Returns a line per machine: when it ran last, how many nights it missed since its first, and if it is away.
 
-    One that is expected and did not run in any of the nights is away, and has no last night.
+    One that ran before these nights is away, and one that is expected and never ran has no last night.
     """
     found: list[dict[str, Any]] = []
     for machine, ran in nights.machines().groupby("machine", sort=True, observed=True):
@@ -253,30 +255,47 @@ def missing_machines(nights: Nights, expected: Sequence[str] = ()) -> pd.DataFra
                 "missed_nights": ", ".join(f"{night:%Y-%m-%d}" for night in missed[-10:]),
             }
         )
-    never = sorted(set(expected) - {str(line["machine"]) for line in found})
-    found += [dict(zip(MACHINE_COLUMNS, (machine, True, None, 0, 0, ""), strict=True)) for machine in never]
+    gone = sorted({*expected, *nights.last} - {str(line["machine"]) for line in found})
+    found += [
+        dict(zip(MACHINE_COLUMNS, (machine, True, nights.last.get(machine), 0, 0, ""), strict=True)) for machine in gone
+    ]
     return pd.DataFrame(found, columns=list(MACHINE_COLUMNS))
 
 
 def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
-    """Returns the cells that had a number in a machine's run before its newest, and have none in that, with the reason.
+    """Returns the cells that had a number in these nights and have none in their machine's newest run, with the reason.
 
-    A cell that is not in the newest run at all was renamed, or left out: `not in the run`.
+    `last_ok` is the last night with a number. A cell that is not in the newest run was renamed, or left out; that
+    is said once, where the run before had its number: `not in the run`.
     """
-    ran = nights.machines().groupby("machine", observed=True, sort=True)["run_id"]
-    last_two = [sorted(runs)[-2:] for _, runs in ran]
-    pairs = [runs for runs in last_two if len(runs) == 2]
+    ran = nights.machines().sort_values("run_id").groupby("machine", observed=True, sort=True)
+    newest = {str(machine): str(runs["run_id"].iloc[-1]) for machine, runs in ran}
+    before = {str(machine): runs["night"].iloc[-2].date() for machine, runs in ran if len(runs) > 1}
     keys = [name for name in CELL_COLUMNS if name != "variant"]
     columns = ("run_id", "machine", *CELL_COLUMNS, "status", "reason")
-    cells: dict[str, dict[str, Row]] = {run: {} for pair in pairs for run in pair}
-    for row in to_rows(rows_of_runs(store, [*cells], columns)):
+    now: dict[tuple[str, str], Row] = {}
+    for row in to_rows(rows_of_runs(store, [*newest.values()], columns)):
         if row["variant"] is None:
-            cells[str(row["run_id"])][" ".join(str(row[name]) for name in keys if row[name] is not None)] = row
+            now[str(row["machine"]), _cell(row, keys)] = row
+    ok = nights.rows[nights.rows["status"].eq("ok") & nights.rows["series"].isin(nights.series.index)]
+    last_ok: dict[tuple[str, str], date] = {}
+    nights_of = ok.groupby("series", observed=True)["night"].max()
+    for row in to_rows(nights.series.loc[nights_of.index, ["machine", *keys]].assign(night=nights_of)):
+        place, night = (str(row["machine"]), _cell(row, keys)), row["night"].date()  # type: ignore[attr-defined]
+        last_ok[place] = max(night, last_ok.get(place, night))
     found: list[dict[str, Any]] = []
-    for before, now in pairs:
-        for cell, had in cells[before].items():
-            has = cells[now].get(cell, {"status": "not in the run", "reason": "renamed, or left out"})
-            if had["status"] == "ok" and has["status"] != "ok":
-                said = {"status": has["status"], "reason": has["reason"]}
-                found.append({"machine": had["machine"], "run_id": now, "cell": cell, **said})
-    return pd.DataFrame(found, columns=["machine", "run_id", "cell", "status", "reason"])
+    for (machine, cell), night in sorted(last_ok.items()):
+        if (machine, cell) in now:
+            status, reason = now[machine, cell]["status"], now[machine, cell]["reason"]
+        elif night == before.get(machine):
+            status, reason = "not in the run", "renamed, or left out"
+        else:
+            continue
+        if status != "ok":
+            line = (machine, newest[machine], cell, status, reason, night)
+            found.append(dict(zip(MISSING_CELL_COLUMNS, line, strict=True)))
+    return pd.DataFrame(found, columns=list(MISSING_CELL_COLUMNS))
+
+
+def _cell(row: Row, keys: Sequence[str]) -> str:
+    return " ".join(str(row[name]) for name in keys if row[name] is not None)

@@ -38,6 +38,11 @@ def rate(value: float) -> str:
     return significant(value) if value < 999_500 else prefixed(value, "")
 
 
+def quantity(value: float) -> str:
+    """Returns a quantity of any size: `0.0579`, `2,050`, `204 M`; beyond that with an exponent, `1.16e-14`."""
+    return rate(value) if value == 0 or 1e-6 <= value < 999.5e18 else f"{value:.2e}"
+
+
 def prefixed(value: float, unit: str) -> str:
     """Returns the value with an SI prefix: `1.35 GB`, `312 TFLOP/s`."""
     rounded = float(f"{value:.2e}")

@@ -12,7 +12,17 @@ from math import exp, log
 import numpy as np
 import pandas as pd
 
-from results.table import POSITION, idle_labels, is_control, is_limit, placed, ratios, to_rows
+from results.table import (
+    POSITION,
+    default_baseline,
+    idle_labels,
+    is_control,
+    is_limit,
+    is_verified,
+    placed,
+    ratios,
+    to_rows,
+)
 
 RESAMPLES = 2_000
 SEED = 1
@@ -50,29 +60,46 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
         if label in idle_labels(rows):
             continue
         for phase, column in found[label].groupby(level="phase"):
-            known = column.dropna()
             missing = [_named(position) for position in column.index[column.isna()]]
-            mean = geometric_mean(known.tolist()) if len(known) else (None, None, None)
-            numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
-            counts = {"cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
-            lines.append({"label": label, "phase": phase, "metric": metric, **numbers, **counts})
+            lines.append({"label": label, "phase": phase, "metric": metric, **_mean(column.dropna(), missing)})
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"ratio": "Float64"})
+
+
+def means_by_machine(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
+    """Returns `means_of_ratios` of each machine by itself, with its `machine` and the `baseline` there.
+
+    That is the backend of the given label where it has a verified number on the machine, else its default.
+    """
+    found = []
+    work = frame[~is_control(frame) & ~is_limit(frame)]
+    for machine, of_machine in work.groupby(work["machine"].fillna("unknown"), sort=True):
+        rows = placed(of_machine)
+        known = set(rows.loc[is_verified(rows), "label"])
+        wanted = None if baseline is None else baseline.partition("@")[0]
+        chosen = wanted if wanted in known else default_baseline(of_machine)
+        if chosen is not None:
+            found.append(means_of_ratios(of_machine, metric, chosen).assign(machine=machine, baseline=chosen))
+    columns = [*COLUMNS, "machine", "baseline"]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _mean(known: pd.Series, missing: Sequence[str]) -> dict[str, object]:
+    """Returns the numbers of a line: mean and interval, how many cells, and those without a ratio."""
+    mean = geometric_mean(known.tolist()) if len(known) else (None, None, None)
+    numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
+    return {**numbers, "cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
 
 
 def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
     """Returns the geometric means of what `results.compare.compare` returned, by phase and metric.
 
-    A line has `COLUMNS` without `label`.
+    A line has `COLUMNS` without `label`. The control, and what measures limits, enter no mean.
     """
     lines = []
+    compared = compared[~is_control(compared) & ~is_limit(compared)]
     for (phase, metric), group in compared.groupby(["phase", "metric"], sort=True):
-        known = group[group["ratio"].notna()]
-        without = group[group["ratio"].isna()]
-        missing = [_words(row) for row in to_rows(without)]
-        mean = geometric_mean(known["ratio"].tolist()) if len(known) else (None, None, None)
-        numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
-        counts = {"cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
-        lines.append({"phase": phase, "metric": metric, **numbers, **counts})
+        missing = [_words(row) for row in to_rows(group[group["ratio"].isna()])]
+        lines.append({"phase": phase, "metric": metric, **_mean(group["ratio"].dropna(), missing)})
     return pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "label"]).astype({"ratio": "Float64"})
 
 

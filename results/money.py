@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from results.human import prefixed, significant
+from results.human import significant
+from results.prices import UNCERTAIN
+
+SIZES = {" tn": 1e12, " bn": 1e9, " M": 1e6}
+"""How large sums are said: trillion, billion, million."""
 
 
 class Sources:
@@ -13,13 +17,18 @@ class Sources:
         self._numbers: dict[str, int] = {}
 
     def day(self, row: Mapping[str, Any], of: str = "") -> str:
-        """Returns the day and the source's number of the row's price; `of` precedes the names of its columns."""
+        """Returns the day and the source's number of the row's price, and whether it is uncertain.
+
+        `of` precedes the names of its columns.
+        """
         name, day, usd = row[f"{of}price"], row[f"{of}price_retrieved"], row[f"{of}usd_per_hour"]
-        cited = f"{row[f'{of}price_source']}, read {day} ({row[f'{of}price_confidence']})"
+        confidence = row[f"{of}price_confidence"]
+        cited = f"{row[f'{of}price_source']}, read {day} ({confidence})"
         number = self._numbers.setdefault(
             f"{name}, {dollars(usd)} per hour of one device: {cited}", len(self._numbers) + 1
         )
-        return f"{day} [{number}]"
+        doubt = ", uncertain" if confidence == UNCERTAIN else ""
+        return f"{day}{doubt} [{number}]"
 
     def price(self, row: Mapping[str, Any], of: str = "") -> str:
         """Returns the row's price per hour with its day and source, `unknown` where it has none."""
@@ -33,5 +42,10 @@ class Sources:
 
 
 def dollars(value: float) -> str:
-    """Returns US dollars in three significant digits: `$0.0879`, `$12,300`, `$1.25 M`."""
-    return "$" + (significant(value) if value < 999_500 else prefixed(value, "").rstrip())
+    """Returns US dollars in three significant digits: `$0.0879`, `$12,300`, `$1.25 M`, `$3.10 bn`, `$9.15e-09`."""
+    if value != 0 and not 1e-6 <= value < 999.5e12:
+        return f"${value:.2e}"
+    for word, size in SIZES.items():
+        if value >= 0.9995 * size:
+            return f"${significant(value / size)}{word}"
+    return f"${significant(value)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 WINDOW = 90
+WINDOWS = (2, 36_500)
+"""Nights that can be looked at: two, since one has nothing to be held against, to a hundred years."""
 METRICS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
 _READ = (
     "series",
@@ -47,12 +49,13 @@ class Nights:
     """The last nights of a store, `nights` of them up to its newest.
 
     `series` has a line per series (index: its 16 hex digits) with `SERIES_COLUMNS`; `rows` a line per row that a run
-    left; `problems` says what was left out.
+    left; `last` the last night of each machine up to the newest, of the whole store; `problems` says what was left out.
     """
 
     nights: tuple[date, ...]
     series: pd.DataFrame
     rows: pd.DataFrame
+    last: dict[str, date]
     problems: tuple[str, ...]
 
     def matrix(self, metric: str) -> tuple[list[str], NDArray[np.float64]]:
@@ -91,23 +94,31 @@ class Nights:
         return last.join(sums).reset_index()
 
 
-def read_nights(store: Path | str, window: int = WINDOW, until: date | None = None) -> Nights:
-    """Returns the last `window` nights of the store, up to `until` or its newest. Raises ResultsError for an empty one.
+def read_nights(
+    store: Path | str, window: int = WINDOW, until: date | None = None, may_be_empty: bool = False
+) -> Nights:
+    """Returns the last `window` nights of the store, up to `until` or its newest.
 
-    What is packed is read by DuckDB; runs that are not packed yet are read as they are.
+    What is packed is read by DuckDB; runs that are not packed yet are read as they are. Raises ValueError for a window
+    that is not in `WINDOWS`, and ResultsError for a store without runs, unless it `may_be_empty`: its newest night is
+    that of today (UTC) then, and has no row.
     """
+    if not WINDOWS[0] <= window <= WINDOWS[1]:
+        raise ValueError(f"the window is {window} nights; expected {WINDOWS[0]} to {WINDOWS[1]:,}")
     connection, wrong = open_packed(store)
     frame, problems = _read_fresh(_not_packed(store, connection))
     problems = (*wrong, *problems)
     newest = [] if frame.empty else [frame["night"].max().date()]
     if connection is not None:
         newest += [ask(connection, "SELECT max(night) AS night FROM packed")["night"][0].date()]
-    if not newest:
+    if not newest and not may_be_empty:
         said = "; ".join(problems)
         raise ResultsError(
             f"{store} holds no run that can be read; expected runs of `pytest bench/`{said and ': ' + said}"
         )
-    last = until or max(newest)
+    last = until or max(newest, default=datetime.now(UTC).date())
+    if last.toordinal() < window:
+        raise ValueError(f"{window} nights up to {last} begin before the calendar does; expected a later night")
     nights = tuple(last - timedelta(days=back) for back in reversed(range(window)))
     parts = [frame[frame["night"].between(pd.Timestamp(nights[0]), pd.Timestamp(last))]]
     series = [parts[0].drop_duplicates("series").set_index("series")[list(SERIES_COLUMNS)]]
@@ -116,13 +127,32 @@ def read_nights(store: Path | str, window: int = WINDOW, until: date | None = No
         parts.append(rows)
         series.append(of_series)
     together = pd.concat(
-        [part[list(_READ)] for part in parts if not part.empty] or [frame[list(_READ)]], ignore_index=True
+        [part[list(_READ)] for part in parts if not part.empty] or [parts[0][list(_READ)]], ignore_index=True
     )
     for name in _CATEGORIES:
         together[name] = together[name].astype("category")
     listed = pd.concat([part for part in series if not part.empty] or series)
     listed = listed[~listed.index.duplicated()]
-    return Nights(nights, listed[listed["variant"].isna()], together, problems)
+    return Nights(nights, listed[listed["variant"].isna()], together, _last_nights(frame, connection, last), problems)
+
+
+def _last_nights(frame: pd.DataFrame, connection: DuckDBPyConnection | None, until: date) -> dict[str, date]:
+    """Returns the last night of each machine, packed or not, that is not after `until`."""
+    pairs = frame.loc[frame["night"] <= pd.Timestamp(until), ["machine", "night"]]
+    if connection is not None:
+        sql = "SELECT machine, max(night) AS night FROM packed WHERE night <= ? GROUP BY machine"
+        pairs = pd.concat([pairs, ask(connection, sql, [until])])
+    return {str(machine): night.date() for machine, night in pairs.dropna().groupby("machine")["night"].max().items()}
+
+
+def all_series(nights: Nights) -> pd.DataFrame:
+    """Returns a line per series: its id (index), `SERIES_COLUMNS`, how many nights are valid, and the last of them."""
+    names, x = nights.matrix("latency")
+    valid = ~np.isnan(x)
+    counts = pd.DataFrame({"valid_nights": valid.sum(axis=1)}, index=pd.Index(names, name="series"))
+    counts["last_valid"] = [nights.nights[int(np.flatnonzero(row)[-1])] for row in valid]
+    counts["latency_p50_s"] = [float(np.exp(row[~np.isnan(row)][-1])) for row in x]
+    return nights.series.join(counts).fillna({"valid_nights": 0}).astype({"valid_nights": int})
 
 
 def _read_fresh(folders: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -185,6 +215,6 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
     whole = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
     if whole.empty:
         raise ResultsError(
-            f"{store} has no series {series!r}; `python -m results history {store} --csv FILE` lists them"
+            f"{store} has no series {series!r}; `python -m results history {store} --series all` lists them"
         )
     return whole.sort_values(["night", "run_id"], kind="stable").reset_index(drop=True)

@@ -53,8 +53,11 @@ def published(device: str, precision: str) -> Peak | None:
 
 
 def bare_name(device: str) -> str:
-    """Returns the device of a row without its count or driver: `4 × TPU v5e`, `NVIDIA H200 (driver 580.65)`."""
-    return re.sub(r"^\d+ × | \(.*\)$", "", device)
+    """Returns the device of a row without its count or driver.
+
+    As in `4 × TPU v5e`, `Inferentia2 ×1` and `NVIDIA H200 (driver 580.65)`.
+    """
+    return re.sub(r"^\d+ × | ×\d+$| \(.*\)$", "", device)
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.choice import as_good, least, names
 from results.prices import Price, known_prices, price_of, why_unpriced
 from results.table import is_control, is_limit, is_verified, placed, to_rows
 
@@ -36,8 +37,9 @@ _BEST = {
     **{name: _COLUMNS[name] for name in STEP if name != "threads"},
     **dict.fromkeys(("phase", "machine", "machine_id", "fastest"), "string"),
     "s_per_sample": "Float64",
-    "cheapest": "string",
+    **dict.fromkeys(("fastest_quality", "fastest_within_5_percent", "cheapest"), "string"),
     "usd_per_million_samples": "Float64",
+    **dict.fromkeys(("cheapest_quality", "cheapest_within_5_percent"), "string"),
     "usd_per_hour": "Float64",
     **dict.fromkeys(_SOURCE, "string"),
 }
@@ -49,7 +51,8 @@ def phases(frame: pd.DataFrame, prices: Sequence[Price] | None = None) -> pd.Dat
     Times are 1 / throughput, with the device kept full (s per sample, and per token where samples have them); joules
     are those of a step with one in flight, of the whole counted device, by its samples; USD are the price per hour of
     one device by that time. `*_ratio` is training / inference. NA where it is not known, and `no_price` says why there
-    is no USD. Only verified rows enter, the newest of each cell; the control, limits and `null` do not.
+    is no USD. `train_quality` and `infer_quality` are those of the rows that the numbers are of; a ratio rests on both.
+    Only verified rows enter, the newest of each cell; the control, limits and `null` do not.
 
     `prices` are those of `results.prices.known_prices` unless given. `backend` is a label of `results.table.placed`.
     """
@@ -64,7 +67,14 @@ def phases(frame: pd.DataFrame, prices: Sequence[Price] | None = None) -> pd.Dat
 def best(compared: pd.DataFrame) -> pd.DataFrame:
     """Returns who is fastest and who is cheapest at each phase: per machine, and over all if several (`machine` NA).
 
+    fastest, s_per_sample              the label and its s per sample
+    fastest_quality                    `valid` or `degraded`: of that number
+    fastest_within_5_percent           the labels of those that are slower by 5 % at most, the fastest of them first:
+                                       as good as the fastest, for all that one median each can say
+    cheapest, usd_per_million_samples  the label and its USD; `cheapest_quality` and `cheapest_within_5_percent` alike
+
     `compared` is what `phases` returns. Only equal work is compared (one workload digest), at any number of threads.
+    In `*_within_5_percent` `~` stands after a label whose number is degraded, and its threads where they are others.
     What nobody measured has no row; `cheapest` is NA where nobody has a price.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -134,20 +144,23 @@ def _record(of_phase: Mapping[str, Mapping[str, Any]], prices: Sequence[Price]) 
 
 
 def _best_of(key: tuple[Any, ...], group: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the fastest and the cheapest of a group; of equals the first by label."""
+    """Returns the fastest and the cheapest of a group, of equals the first by label, and who is as good as they."""
     *step, phase, machine, machine_id = key
     seconds, usd = f"{phase}_s_per_sample", f"{phase}_usd_per_million_samples"
-    fastest = min(group, key=lambda record: (record[seconds], record["backend"]))
-    priced = [record for record in group if record[usd] is not None]
-    cheapest = min(priced, key=lambda record: (record[usd], record["backend"]), default=None)
-    names = (name for name in STEP if name != "threads")
+    fastest, cheapest = least(group, seconds), least(group, usd)
+    assert fastest is not None
+    quality = f"{phase}_quality"
     return {
-        **dict(zip(names, step, strict=True)),
+        **dict(zip((name for name in STEP if name != "threads"), step, strict=True)),
         **{"phase": phase, "machine": machine, "machine_id": machine_id},
         "fastest": fastest["backend"],
         "s_per_sample": fastest[seconds],
+        "fastest_quality": fastest[quality],
+        "fastest_within_5_percent": names(as_good(group, fastest, seconds), fastest, phase, ["threads"]),
         "cheapest": cheapest and cheapest["backend"],
         "usd_per_million_samples": cheapest and cheapest[usd],
+        "cheapest_quality": cheapest and cheapest[quality],
+        "cheapest_within_5_percent": cheapest and names(as_good(group, cheapest, usd), cheapest, phase, ["threads"]),
         **{name: cheapest and cheapest[name] for name in ("usd_per_hour", *_SOURCE)},
     }
 

@@ -28,13 +28,13 @@ def phases_text(compared: pd.DataFrame, width: int = 120) -> str:
     if not rows:
         return NOTHING
     sources = Sources()
+    tables = [*(_block(group, sources, width) for group in by_step(rows)), _best_block(compared, sources, width)]
     parts = [
-        *(_block(group, sources, width) for group in by_step(rows)),
-        _best_block(compared, sources, width),
+        *tables,
         wrapped([LEGEND], width),
         wrapped(sources.lines(), width),
         gaps(rows, "no_price", width),
-        marks(rows, width),
+        marks(tables, width),
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -64,23 +64,26 @@ def gaps(rows: Sequence[Mapping[str, Any]], column: str, width: int) -> str:
     return wrapped(["Without a number:", *lines] if lines else [], width)
 
 
-def marks(rows: Sequence[Mapping[str, Any]], width: int) -> str:
-    """Returns what the mark of `mark` means, nothing where no number has it."""
-    if not any(mark(row, phase) for row in rows for phase in PHASES):
+def marks(texts: Sequence[str], width: int) -> str:
+    """Returns what the mark of `mark` means, nothing where it is in none of the texts."""
+    if not any(DEGRADED in text for text in texts):
         return ""
-    return wrapped(
-        [f"{DEGRADED} degraded: disturbed while it was measured; python -m results table says by what."], width
+    said = (
+        f"{DEGRADED} degraded, or made of a number that is: disturbed while it was measured; python -m results table "
+        "says by what."
     )
+    return wrapped([said], width)
 
 
-def mark(row: Mapping[str, Any], phase: str) -> str:
-    """Returns the mark of a phase's numbers that were disturbed."""
-    return DEGRADED if row[f"{phase}_quality"] == "degraded" else ""
+def mark(row: Mapping[str, Any], *qualities: str) -> str:
+    """Returns the mark of a number that rests on one that was disturbed, by the columns of their qualities."""
+    return DEGRADED if any(row[name] == "degraded" for name in qualities) else ""
 
 
-def or_dash(value: float | None, said: Callable[[float], str]) -> str:
-    """Returns the value as `said` says it, a dash where there is none."""
-    return "-" if value is None else said(value)
+def shown(row: Mapping[str, Any], column: str, said: Callable[[float], str], *phases: str) -> str:
+    """Returns the column as `said` says it, marked by the phases that it rests on; a dash where there is none."""
+    value = row[column]
+    return "-" if value is None else said(value) + mark(row, *(f"{phase}_quality" for phase in phases))
 
 
 def wrapped(lines: Sequence[str], width: int) -> str:
@@ -96,13 +99,10 @@ def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
     lines = []
     for row in rows:
         line = [row["backend"]]
-        line += [or_dash(row[f"{phase}_s_per_sample"], _time) + mark(row, phase) for phase in PHASES]
-        line.append(or_dash(row["time_ratio"], ratio))
-        if has_energy:
-            line += [or_dash(row[f"{phase}_j_per_sample"], lambda joules: prefixed(joules, "J")) for phase in PHASES]
-            line.append(or_dash(row["energy_ratio"], ratio))
-        line += [or_dash(row[f"{phase}_usd_per_million_samples"], dollars) for phase in PHASES]
-        lines.append([*line, or_dash(row["money_ratio"], ratio), sources.price(row)])
+        for name, column, said in _KINDS if has_energy else [kind for kind in _KINDS if kind[0] != "energy"]:
+            line += [shown(row, f"{phase}_{column}", said, phase) for phase in PHASES]
+            line.append(shown(row, f"{name}_ratio", ratio, *PHASES))
+        lines.append([*line, sources.price(row)])
     table = columns_text([*header, "train,\nUSD", "infer,\nUSD", "ratio,\nUSD", "price"], lines, 1, width)
     return f"{step_words(rows[0])}\n{table}"
 
@@ -110,16 +110,18 @@ def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
 def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
     lines = []
     for row in to_rows(best(compared)):
-        cheapest, usd = "unknown", row["usd_per_million_samples"]
+        cheapest, usd, seconds = "unknown", row["usd_per_million_samples"], row["s_per_sample"]
         if isinstance(usd, float):
-            cheapest = f"{row['cheapest']}, {dollars(usd)} ({sources.day(row)})"
-        assert isinstance(row["s_per_sample"], float)
+            said = dollars(usd) + mark(row, "cheapest_quality")
+            cheapest = f"{row['cheapest']}, {said} ({sources.day(row)}){_as_good(row, 'cheapest')}"
+        assert isinstance(seconds, float)
+        fastest = f"{row['fastest']}, {_time(seconds)}{mark(row, 'fastest_quality')}{_as_good(row, 'fastest')}"
         lines.append(
             [
                 step_words(row),
                 PHASES[str(row["phase"])],
                 "all machines" if row["machine"] is None else str(row["machine"]),
-                f"{row['fastest']}, {_time(row['s_per_sample'])}",
+                fastest,
                 cheapest,
             ]
         )
@@ -127,5 +129,23 @@ def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
     return f"Best, of equal work:\n{table}"
 
 
+def _as_good(row: Mapping[str, Any], of: str) -> str:
+    """Returns who is within 5 % of the `fastest` or the `cheapest`, to be said after it."""
+    others = row[f"{of}_within_5_percent"]
+    return f"; {others} within 5 %" if others else ""
+
+
 def _time(seconds: float) -> str:
     return in_time_unit(seconds, time_unit([seconds]))
+
+
+def _joules(joules: float) -> str:
+    return prefixed(joules, "J")
+
+
+_KINDS = (
+    ("time", "s_per_sample", _time),
+    ("energy", "j_per_sample", _joules),
+    ("money", "usd_per_million_samples", dollars),
+)
+"""The kinds of numbers in a table: the name of their ratio, their column, and how a person reads them."""

@@ -4,10 +4,10 @@
 `owned`: a machine on premises by purchase price, lifetime, power, price of electricity, `utilisation` (the share of its
 lifetime in which it works) and `overhead` (what the site draws for each joule of the machine: its PUE).
 
-`devices` share the price of a row: the GPUs of the instance, or 1. A row is for a `device` (a regular expression for
-the whole of the name, as in `peaks.csv`), for a `machine` by its name, or for both. The price of a CPU is that of its
-whole machine: name the machine, for a processor's name does not say how much of it was rented. What no row is for has
-no price: never another chip's.
+`devices` share the price of a row: the GPUs, TPU chips or NeuronCores of the instance, or 1. A row is for a `device` (a
+regular expression for the whole of the name, as in `peaks.csv`), for a `machine` by its name, or for both. The price of
+a CPU is that of its whole machine: name the machine, for a processor's name does not say how much of it was rented.
+What no row is for has no price: never another chip's.
 """
 
 import csv
@@ -34,8 +34,10 @@ COLUMNS = (
     *OWNED,
     *("source", "retrieved", "confidence"),
 )
-CONFIDENCES = ("published", "secondary", "own")
-"""The seller's own page; somebody who cites it; the user's own figure: a bill, an offer, an assumption."""
+UNCERTAIN = "uncertain"
+CONFIDENCES = ("published", "secondary", UNCERTAIN, "own")
+"""The seller's own page; somebody who cites it; a figure that is rounded, withdrawn or contradicted, which every output
+says beside the price; the user's own figure: a bill, an offer, an assumption."""
 HOURS_PER_YEAR = 365.25 * 24
 
 
@@ -73,11 +75,16 @@ def known_prices() -> tuple[Price, ...]:
 def price_of(device: str, machine: str, prices: Sequence[Price]) -> Price | None:
     """Returns the price of the device of this name in this machine, None where no row is for it.
 
-    A row for the machine goes before one for the device; of several that are left, the lowest counts.
+    A row for the machine goes before one for the device, and one that is uncertain counts only where there is no other;
+    of several that are left, the lowest counts.
     """
     found = [price for price in prices if _is_for(price, device, machine)]
     own = [price for price in found if price.machine]
-    return min(own or found, key=lambda price: (price.usd_per_hour, price.name), default=None)
+    return min(
+        own or found,
+        key=lambda price: (price.confidence == UNCERTAIN, price.usd_per_hour, price.name),
+        default=None,
+    )
 
 
 def why_unpriced(device: str, machine: str) -> str:
@@ -209,4 +216,7 @@ def _day(text: str, name: str) -> str:
         day = None
     if day is None or day.isoformat() != text:
         raise ValueError(f"{name} is {text!r}; expected a day such as 2026-11-23")
+    today = date.today()
+    if day > today:
+        raise ValueError(f"{name} is {text!r}; expected a day that has come: today is {today}")
     return text

@@ -66,6 +66,11 @@ def render(frame: pd.DataFrame, baseline: str | None = None, metrics: Sequence[s
     return "\n\n".join(block for block in blocks if block)
 
 
+def mark(quality: object) -> str:
+    """Returns the mark of a disturbed number."""
+    return DEGRADED if quality == "degraded" else ""
+
+
 def _means(frame: pd.DataFrame, metrics: Sequence[str], baseline: str | None, width: int) -> str:
     """Returns the geometric means of the ratios, by phase; empty where no backend has two cells with one."""
     speeds = [metric for metric in metrics if is_speed(metric)] if baseline else []

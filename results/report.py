@@ -44,22 +44,24 @@ def page(
 ) -> str:
     """Returns the page of the rows in `frame`, and of the nights in `found`: the same text for the same rows.
 
-    `samples` are those behind the rows, as far as they were kept.
-    Raises ValueError where there is no row, or an unknown baseline.
+    `samples` are those behind the rows, as far as they were kept. Where nobody ran in the last of the nights there is
+    no row: it says so, and what is missing. Raises ValueError where there is neither row nor night, or an unknown
+    baseline.
     """
-    if frame.empty:
+    if frame.empty and found is None:
         raise ValueError("no row to report; expected runs of `pytest bench/`")
     rows = numbered(placed(frame))
-    chosen = chosen_baseline(frame, sorted({row["label"] for row in rows}), baseline)
+    chosen = None if frame.empty else chosen_baseline(frame, sorted({row["label"] for row in rows}), baseline)
     failed, absent = failures(rows)
     mean_lines, means_axis = means(frame, chosen)
-    phase_lines, phases_axis, has_energy = training_against_inference(frame)
+    of_phases = training_against_inference(frame)
     spread_lines, spreads_axis = spreads(rows, samples or {})
     nights = [] if found is None else histories(found, _anchors(rows))
     shown = {line["id"][1:] for machine in nights for line in machine["lines"]}
     alarms = [] if found is None else alarm_lines(found, shown)
     missing = [] if found is None else missing_lines(found)
-    sections = {"phases": phase_lines, "histories": nights, "distributions": spread_lines}
+    has_rows = dict.fromkeys(("summary", "comparisons", "rows"), not frame.empty)
+    sections = has_rows | {"phases": of_phases.lines, "histories": nights, "distributions": spread_lines}
     style = (Path(__file__).parent / STYLE).read_text(encoding="utf-8")
     context = {
         "style": style,
@@ -75,11 +77,9 @@ def page(
         "means": mean_lines,
         "means_axis": means_axis,
         "comparisons": comparisons(rows, chosen),
-        "phases": phase_lines,
-        "phases_axis": phases_axis,
-        "has_energy": has_energy,
+        "phases": of_phases,
         "histories": nights,
-        "first_night": "" if found is None else str(found.nights.nights[first_night(found.nights)]),
+        "first_night": "" if found is None or not nights else str(found.nights.nights[first_night(found.nights)]),
         "last_night": "" if found is None else str(found.nights.nights[-1]),
         "spreads": spread_lines,
         "spreads_axis": spreads_axis,
@@ -102,6 +102,7 @@ def _headings(rows: Sequence[Line], found: History | None, alarms: int, failed: 
     """Returns title, tiles and foot of the page; the only dates are those of the runs."""
     runs, machines = {row["run_id"] for row in rows} - {None}, sorted({row["machine"] for row in rows})
     days = sorted({run[:8] for run in runs})
+    nobody_ran = "" if found is None or rows else f"No machine ran in the night {found.nights.nights[-1]}"
     day = f"{days[-1][:4]}-{days[-1][4:6]}-{days[-1][6:8]}" if days else "unknown day"
     ok = sum(row["status"] == "ok" for row in rows)
     tiles = [
@@ -116,8 +117,12 @@ def _headings(rows: Sequence[Line], found: History | None, alarms: int, failed: 
         tiles.append(_tile(away, "machine away", "machines away", "bad" if away else ""))
     versions = ", ".join(sorted({row["samestep_version"] for row in rows} - {None})) or "of unknown version"
     return {
-        "title": f"The same step on {', '.join(machines) if len(machines) < 4 else f'{len(machines)} machines'}",
-        "subtitle": f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "
+        "nobody_ran": nobody_ran,
+        "title": nobody_ran
+        or f"The same step on {', '.join(machines) if len(machines) < 4 else f'{len(machines)} machines'}",
+        "subtitle": "There is no number of it, and none of another night stands in for it."
+        if nobody_ran
+        else f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "
         "verified against a float64 reference before it was timed.",
         "tiles": tiles,
         "footer": f"{len(rows)} rows of {len(runs)} {'run' if len(runs) == 1 else 'runs'}. What each column means: "

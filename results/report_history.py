@@ -158,6 +158,6 @@ def missing_lines(found: History) -> list[Line]:
                 {"what": row["machine"], "text": f"missed {row['missed']} nights, of late {row['missed_nights']}"}
             )
     for row in found.missing_cells.to_dict("records"):
-        text = f"had a number in the run before, now {row['status']}: {row['reason']}"
+        text = f"had its last number on {row['last_ok']}, now {row['status']}: {row['reason']}"
         lines.append({"what": f"{row['cell']} on {row['machine']}", "text": text})
     return lines

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from results import svg
 from results.human import in_time_unit, rate, ratio, time_unit
-from results.means import means_of_ratios
+from results.means import means_by_machine
+from results.money import Sources, dollars
 from results.phases import phases
 from results.render import BY_URGENCY
 from results.report_rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
-from results.table import default_baseline, is_verified, placed
+from results.table import default_baseline
 
 EXPECTED_ABSENT = ("unavailable", "unsupported")
 OPEN_CHARTS = 40
@@ -72,14 +74,7 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
 
     Ratios refer to the baseline of the same machine; the control, and what measures limits, enter no mean.
     """
-    found = []
-    for machine, of_machine in frame.groupby("machine", dropna=False):
-        labels = set(placed(of_machine)["label"])
-        chosen = of_backend(baseline) if of_backend(baseline) in labels else default_baseline(of_machine)
-        if chosen is not None and is_verified(of_machine[of_machine["backend"] == chosen.partition(":")[0]]).any():
-            both = (means_of_ratios(of_machine, metric, chosen) for metric in ("latency_p50_s", SAMPLES))
-            found += [one.assign(machine=machine) for one in both]
-    whole = pd.concat(found) if found else pd.DataFrame(columns=["cells"])
+    whole = pd.concat([means_by_machine(frame, metric, baseline) for metric in ("latency_p50_s", SAMPLES)])
     whole = whole[whole["cells"] > 1]
     if whole.empty:
         return [], ""
@@ -146,12 +141,27 @@ def _bar(row: Line, longest: float, unit: str, shortest: float, base: Line | Non
     }
 
 
-def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bool]:
-    """Returns a line per workload and backend, what the axis is, and whether any energy is known."""
-    compared = phases(frame, prices=[])
+@dataclass(frozen=True)
+class Phases:
+    """Training against inference: a line per workload and backend, what the axis is, whether any energy or price is
+    known, where the prices are from, and why others are not.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    axis: str = ""
+    has_energy: bool = False
+    has_money: bool = False
+    prices: list[str] = field(default_factory=list)
+    no_prices: list[str] = field(default_factory=list)
+
+
+def training_against_inference(frame: pd.DataFrame) -> Phases:
+    """Returns what the page says of it, at the prices of `results.prices.known_prices`."""
+    compared = phases(frame)
     compared = compared[compared["time_ratio"].notna()]
     if compared.empty:
-        return [], "", False
+        return Phases()
+    sources = Sources()
     least, most = svg.axis(compared["time_ratio"].tolist())
     several = compared["machine"].nunique() > 1
     cell = ["workload", "size", "precision", "batch", "sequence", "workload_digest"]
@@ -170,9 +180,21 @@ def training_against_inference(frame: pd.DataFrame) -> tuple[list[Line], str, bo
                 "ratio": ratio(row["time_ratio"]),
                 "svg": svg.dot(row["time_ratio"], None, None, least, most),
                 "energy": "" if row["energy_ratio"] is None else ratio(row["energy_ratio"]),
+                "money": [
+                    "" if (usd := row[f"{phase}_usd_per_million_samples"]) is None else dollars(usd)
+                    for phase in ("train", "infer")
+                ],
+                "price": "" if row["usd_per_hour"] is None else sources.price(row),
             }
         )
-    return lines, axis_text(least, most), bool(compared["energy_ratio"].notna().any())
+    return Phases(
+        lines,
+        axis_text(least, most),
+        bool(compared["energy_ratio"].notna().any()),
+        bool(compared["usd_per_hour"].notna().any()),
+        sources.lines()[1:],
+        sorted(compared["no_price"].dropna().unique()),
+    )
 
 
 def axis_text(least: float, most: float) -> str:

@@ -12,10 +12,9 @@ import pandas as pd
 from results.files import ResultsError
 from results.human import prefixed
 from results.limits import BYTE_LIMITS, FLOP_LIMITS
+from results.plotting import COLOURS, GRID, INK, drawing
 from results.table import is_control, is_verified, placed
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by the colour-blind (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
 MARKERS = {"infer": "o", "train": "s"}
 CLOSE = 1.08
 """Columns of points nearer than this, on the scale of FLOP per byte, have one name in common."""
@@ -37,21 +36,12 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
         raise ResultsError(
             f"expected one device at one precision of one run, got {kinds.to_dict('records')}; plot one run each"
         )
-    if path.suffix not in (".svg", ".png"):
-        raise ResultsError(f"cannot draw into {path.name}; expected a name that ends in .svg or .png")
-    try:
-        import matplotlib as mpl
-
-        mpl.use("agg")
-        from matplotlib import pyplot
-    except ModuleNotFoundError as error:
-        raise ResultsError(f"{error}: a plot takes matplotlib: pip install -e '.[plot]'") from error
     steps = rows[~rows["workload"].isin(BYTE_LIMITS) & (rows["flops_per_step"] > 0)]
     steps = steps.assign(
         intensity=steps["flops_per_step"].astype(float) / steps["minimum_bytes_per_step"].astype(float)
     )
-    with mpl.rc_context({"svg.hashsalt": "samestep", "svg.fonttype": "none", "font.size": 10}):
-        figure, axes = pyplot.subplots(figsize=(10, 6.5), layout="constrained")
+    with drawing(path, (10, 6.5)) as figure:
+        axes = figure.subplots()
         _roofs(axes, rows.iloc[0], steps["intensity"])
         _points(axes, steps)
         first = rows.iloc[0]
@@ -59,14 +49,11 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
         axes.set_title(f"{first['device']}, {first['precision']}, {first['threads']} threads, {first['machine']} {day}")
         axes.set_xlabel("FLOP per byte that must be moved")
         axes.set_ylabel("FLOP/s with the device kept full")
-        axes.grid(True, which="major", color="#DDDDDD")
+        axes.grid(True, which="major", color=GRID)
         axes.set_axisbelow(True)
         axes.legend(loc="lower right", fontsize=9)
         if pd.notna(first["published_source"]):
-            figure.text(0.01, 0.005, f"Published: {first['published_source']}", fontsize=7, color="#333333", wrap=True)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=110, metadata=metadata)
-        pyplot.close(figure)
+            figure.text(0.01, 0.005, f"Published: {first['published_source']}", fontsize=7, color=INK, wrap=True)
     left_out = int((~is_control(frame) & (frame["status"] != "ok").fillna(True)).sum())
     without = f" (without a number, and left out: {left_out})" if left_out else ""
     return f"{len(steps)} steps under their roofs{without}: {path}"
@@ -121,4 +108,4 @@ def _points(axes: Any, steps: pd.DataFrame) -> None:
 
 
 def _name(axes: Any, text: str, place: tuple[float, float], **how: Any) -> None:
-    axes.annotate(text, place, color="#333333", fontsize=9, **how)
+    axes.annotate(text, place, color=INK, fontsize=9, **how)

@@ -18,7 +18,23 @@ from typing import TYPE_CHECKING
 from results.csvfile import header_of
 from results.files import ResultsError
 from results.read import CSV_NAME, read_folders, run_folders
-from results.row import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, ROW_FORMAT, SIGNED, VOCABULARIES, Row
+from results.row import (
+    CELL_COLUMNS,
+    COLUMN,
+    COLUMNS,
+    LEAST_LATENCY_S,
+    MEASURED,
+    MOST,
+    NAME,
+    NAMED,
+    REASON_LIMIT,
+    ROW_FORMAT,
+    SAMPLES_NEEDED,
+    SIGNED,
+    VOCABULARIES,
+    Row,
+)
+from results.text import TEXT_LIMIT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +46,8 @@ SERIES_COLUMNS = ("machine", "machine_id", *CELL_COLUMNS, "workload_digest", "me
 NIGHT = "CAST(strptime(substr(run_id, 1, 8), '%Y%m%d') AS DATE)"
 """The UTC day on which a run began, as its id says."""
 FILES_AT_ONCE = 500
+_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]"
+"""What `results.text.one_line` changes."""
 MEMORY = "1GiB"
 TYPES = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
 
@@ -238,7 +256,7 @@ def _texts_sql(names: Sequence[str], files: Sequence[Path]) -> str:
 
 
 def _suspects_sql(names: Sequence[str]) -> str:
-    """Returns the SQL that names the files in which `make_row` would refuse something."""
+    """Returns the SQL that names the files in which `make_row` may refuse or change something: they are read by it."""
     wrong = [
         f"row_format IS DISTINCT FROM '{ROW_FORMAT}'",
         "run_id IS DISTINCT FROM parse_filename(parse_dirpath(filename))",
@@ -246,6 +264,8 @@ def _suspects_sql(names: Sequence[str]) -> str:
     wrong += [f"{name} IS NULL" for name in ("workload", "phase", "backend", "status")]
     for name in names:
         wrong += _wrong_sql(name)
+    texts = ", ".join(_name(name) for name in names if COLUMN[name].kind == "text")
+    wrong += [f"regexp_matches(concat({texts}), '{_UNPRINTABLE}')"]
     numbers = [name for name in MEASURED if name in names]
     given = " OR ".join(f"{_name(name)} IS NOT NULL" for name in numbers)
     wrong += [f"(status != 'ok' AND (reason IS NULL OR {given}))"]
@@ -257,6 +277,9 @@ def _suspects_sql(names: Sequence[str]) -> str:
         for end, sign in (("min", ">"), ("max", "<"))
         if f"latency_{end}_s" in names
     ]
+    wrong += [f"try_cast(latency_p50_s AS DOUBLE) < {LEAST_LATENCY_S!r}"]
+    n = "coalesce(try_cast(latency_n AS BIGINT), 0)" if "latency_n" in names else "0"
+    wrong += [f"({name} IS NOT NULL AND {n} < {least})" for name, least in SAMPLES_NEEDED.items() if name in names]
     cell = ", ".join(_name(name) for name in CELL_COLUMNS if name in names)
     return (
         f"SELECT DISTINCT filename FROM texts WHERE {' OR '.join(wrong)}"
@@ -269,14 +292,20 @@ def _wrong_sql(name: str) -> list[str]:
     column, quoted = COLUMN[name], _name(name)
     if column.kind == "text":
         known = VOCABULARIES.get(name)
-        allowed = "" if known is None else ", ".join(f"'{word}'" for word in known)
-        return [f"({quoted} NOT IN ({allowed}))"] if allowed else []
+        limit = REASON_LIMIT if name == "reason" else TEXT_LIMIT
+        wrong = [f"(length({quoted}) > {limit})"]
+        if known is not None:
+            wrong += [f"({quoted} NOT IN ({', '.join(map(repr, known))}))"]
+        if name in NAMED:
+            wrong += [f"(NOT regexp_full_match({quoted}, '{NAME.pattern}'))"]
+        return wrong
     if column.kind == "boolean":
         return [f"({quoted} NOT IN ('true', 'false'))"]
     cast = f"try_cast({quoted} AS {TYPES[column.kind]})"
     finite = "" if column.kind == "integer" else f" OR NOT isfinite({cast})"
     negative = "" if name in SIGNED else f" OR {cast} < 0"
-    return [f"({quoted} IS NOT NULL AND ({cast} IS NULL{finite}{negative}))"]
+    most = f" OR {cast} > {MOST[column.unit]!r}" if column.unit in MOST else ""
+    return [f"({quoted} IS NOT NULL AND ({cast} IS NULL{finite}{negative}{most}))"]
 
 
 def _value_sql(name: str) -> str:

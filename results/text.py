@@ -21,11 +21,11 @@ _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 def one_line(text: str) -> str:
     """Returns the text as one printable line of valid UTF-8.
 
-    Line ends and tabs become a space, other control characters go (NUL, terminal escapes), and what is no
-    character in UTF-8 becomes a question mark.
+    Line ends and tabs become a space, other control characters go (NUL, terminal escapes, what turns the direction of
+    text), and what is no character in UTF-8 becomes a question mark.
     """
     spaced = re.sub("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+", " ", text)
-    printable = re.sub("[\x00-\x1f\x7f-\x9f]", "", spaced)
+    printable = re.sub("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", spaced)
     return printable.encode("utf-8", errors="replace").decode("utf-8")
 
 

@@ -2,15 +2,18 @@
 
 import math
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+import samestep
 from results.__main__ import main
-from results.compare import ALIKE, LEAST, Value, compare, ratio_of, sides_of, student, value_of
-from results.table import to_frame
+from results.compare import ALIKE, LEAST, SPREAD, Value, compare, ratio_of, sides_of, student, value_of
+from results.csvfile import write_csv
+from results.table import is_control, to_frame
 from tests.fakes.rows import idle_row, row_of
 from tests.fakes.runs import FIRST, rows_of_run, write_run
 
@@ -121,24 +124,72 @@ def test_students_quantile_is_that_of_scipy():
 
 def runs_of(logs, quality="valid"):
     rows = [
-        row_of(run_id=f"20261123T1259{number:02d}Z-machine-1a2b", latency_p50_s=math.exp(x), quality=quality)
+        row_of(run_id=f"20261123T1259{number:02d}Z-machine-1a2b", quality=quality, **sure(math.exp(x)))
         for number, x in enumerate(logs)
     ]
     return to_frame(rows)
 
 
+def sure(seconds):
+    """Returns a latency that its run knows without doubt."""
+    return {"latency_p50_s": seconds, "latency_ci_low_s": seconds, "latency_ci_high_s": seconds}
+
+
 def test_one_run_is_as_uncertain_as_is_assumed_and_many_as_they_vary():
     one = value_of(runs_of([0.0]), "latency_p50_s")
-    assert one == Value(0.0, pytest.approx(0.01), 1)
-    assert value_of(runs_of([0.0], "degraded"), "latency_p50_s").error == pytest.approx(0.05)
+    assert one == Value(0.0, pytest.approx(0.03), 1)
+    assert value_of(runs_of([0.0], "degraded"), "latency_p50_s").error == pytest.approx(0.08)
     assert value_of(runs_of([0.0]), "latency_p50_s", 0.02).error == pytest.approx(0.02)
     noisy = value_of(runs_of([-0.2, 0.0, 0.2]), "latency_p50_s")
-    assert noisy.error == pytest.approx(math.sqrt((8 * 1e-4 + 0.08) / 10 * 1.571 / 3), rel=1e-3)
+    assert noisy.error == pytest.approx(math.sqrt((8 * 9e-4 + 0.08) / 10 * 1.571 / 3), rel=1e-3)
 
 
 def test_the_interval_of_a_launch_widens_that_of_its_run():
     wide = row_of(latency_ci_low_s=0.9e-3, latency_ci_high_s=1.1e-3)
-    assert value_of(to_frame([wide]), "latency_p50_s").error > 5 * value_of(to_frame([row_of()]), "latency_p50_s").error
+    known = value_of(to_frame([row_of(**sure(1e-3))]), "latency_p50_s").error
+    assert value_of(to_frame([wide]), "latency_p50_s").error == pytest.approx(math.hypot(known, 0.0512), rel=0.01)
+
+
+@pytest.mark.parametrize("metric", ["latency_p50_s", "throughput_samples_per_s"])
+def test_a_number_without_an_interval_is_less_certain_than_one_with(metric):
+    serial = {"throughput_mode": "serial", "throughput_samples_per_s": 4e3}
+    unknown = value_of(to_frame([row_of(**serial)]), metric).error
+    known = value_of(to_frame([row_of(**serial, **sure(1e-3))]), metric).error
+    assert (unknown, known) == (pytest.approx(0.08), pytest.approx(0.03))
+
+
+def on(machine, seconds, day):
+    rows = rows_of_run(machine, FIRST + timedelta(day), {"torch_cpu": seconds})
+    return [{**row, "machine_id": f"id-{machine}"} for row in rows]
+
+
+def test_each_of_several_machines_is_compared_with_itself():
+    fast, slow = ([row for day in days for row in on(*machine, day)] for machine, days in MACHINES[:2])
+    more_fast, more_slow = ([row for day in days for row in on(*machine, day)] for machine, days in MACHINES[2:])
+    found = compared([*fast, *more_slow], [*more_fast, *slow], metrics=["latency_p50_s"])
+    assert found["machine"].tolist() == ["fast", "slow"]
+    assert found["ratio"].tolist() == pytest.approx([1, 1])
+    assert set(found["verdict"]) <= {"same", "unclear"}
+    without = compared([*fast, *more_slow], more_fast, metrics=["latency_p50_s"])
+    assert without["reason"].dropna().tolist() == ["not there after"]
+    with pytest.raises(ValueError, match=r"several machines and share none \(fast, slow before, third after\)"):
+        compared([*fast, *slow], on("third", 1e-3, 0))
+
+
+MACHINES = (
+    (("fast", 1e-3), range(6)),
+    (("slow", 1.1e-3), range(6)),
+    (("fast", 1e-3), range(7, 12)),
+    (("slow", 1.1e-3), range(7, 12)),
+)
+
+
+def test_a_cell_that_is_there_with_other_threads_is_not_said_to_be_absent():
+    found = compared([row_of()], [row_of(threads=64)])
+    assert found["reason"].tolist() == [
+        "after: there with threads 64; `--across threads` compares them",
+        "before: there with threads 2; `--across threads` compares them",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -163,14 +214,23 @@ def test_of_runs_that_do_not_differ_hardly_any_is_called_different():
     for n, most in ((1, 0.02), (5, 0.02)):
         called = 0
         for _ in range(1000):
-            a, b = (_side(generator.normal(0, 0.01, n)) for _ in range(2))
+            a, b = (_side(generator.normal(0, SPREAD, n)) for _ in range(2))
             called += ratio_of(a, b, rate=False)["verdict"] in ("faster", "slower")
         assert called / 1000 <= most
 
 
+def test_of_two_runs_of_one_machine_that_was_not_changed_nothing_is_called_different():
+    runs = Path(__file__).parents[1] / "docs" / "measured" / "runs"
+    sides = [samestep.load(next(runs.glob(f"*Z-{name}-????"))) for name in ("two-threads", "two-threads-again")]
+    found = compare(*sides)
+    found = found[~is_control(found)]
+    assert found["ratio"].notna().sum() >= 8
+    assert set(found["verdict"]) == {"unclear", "not comparable"}
+
+
 def _side(logs):
     x = float(np.median(logs))
-    variance = (8 * 1e-4 + float(((logs - x) ** 2).sum())) / (8 + len(logs) - 1)
+    variance = (8 * SPREAD**2 + float(((logs - x) ** 2).sum())) / (8 + len(logs) - 1)
     return Value(x, math.sqrt(variance * (1 if len(logs) < 3 else 1.571) / len(logs)), len(logs))
 
 
@@ -181,7 +241,7 @@ def test_sides_by_a_column():
     for by, name, message in (
         ("machine", "third", "no row has machine 'third'"),
         ("threads", None, "nothing to compare"),
-        ("colour", None, "no column"),
+        ("latency_p50_s", None, "cannot compare by 'latency_p50_s'; expected one of: machine"),
     ):
         with pytest.raises(ValueError, match=message):
             sides_of(frame, by, name)
@@ -190,7 +250,7 @@ def test_sides_by_a_column():
 @pytest.fixture
 def two_runs(tmp_path):
     write_run(tmp_path, "alpha", FIRST, {"torch_cpu": 1e-3, "jax_cpu": 1e-3, "openvino_cpu": 2e-3})
-    write_run(tmp_path, "alpha", FIRST + timedelta(1), {"torch_cpu": 1.2e-3, "jax_cpu": 0.9e-3, "openvino_cpu": None})
+    write_run(tmp_path, "alpha", FIRST + timedelta(1), {"torch_cpu": 2e-3, "jax_cpu": 0.5e-3, "openvino_cpu": None})
     return sorted(map(str, tmp_path.iterdir()))
 
 
@@ -207,6 +267,26 @@ def test_the_command_says_it_in_words_and_in_files(two_runs, tmp_path, capsys):
     assert main(["compare", *two_runs, "--fail-on", "unclear"]) == 0
     assert main(["compare", *two_runs, "--fail-on", "worse"]) == 2
     assert main(["compare", two_runs[0]]) == 2
+    assert main(["compare", two_runs[0], two_runs[0]]) == 2
+    assert "are both" in capsys.readouterr().err
+
+
+def test_a_comparison_of_nothing_answers_no_fail_on(two_runs, tmp_path, capsys):
+    write_run(tmp_path / "other", "alpha", FIRST, {"onnxruntime_cpu": 1e-3})
+    assert main(["compare", two_runs[0], str(tmp_path / "other"), "--fail-on", "slower"]) == 2
+    assert "no cell could be compared" in capsys.readouterr().err
+
+
+def test_the_control_is_no_cell(tmp_path, capsys):
+    for name, seconds in (("before", 1e-3), ("after", 3e-3)):
+        rows = [row_of(), row_of(workload="gpt2"), row_of(workload="control_copy", latency_p50_s=seconds)]
+        write_csv(rows, tmp_path / f"{name}.csv")
+    sides = [str(tmp_path / f"{name}.csv") for name in ("before", "after")]
+    assert main(["compare", *sides, "--fail-on", "slower", "--metric", "latency_p50_s"]) == 0
+    text = capsys.readouterr().out
+    assert "2 unclear" in text
+    assert "1.000x over 2 cells" in text
+    assert "copy latency 0.33x. Where it moved, the machine did." in text
 
 
 def test_machines_of_one_folder_by_name(tmp_path, capsys):
@@ -219,7 +299,7 @@ def test_machines_of_one_folder_by_name(tmp_path, capsys):
 def test_rows_of_many_runs_count_as_many():
     sides = [
         [row for day in range(4) for row in rows_of_run("alpha", FIRST + timedelta(day), {"torch_cpu": seconds})]
-        for seconds in (1e-3, 1.03e-3)
+        for seconds in (1e-3, 1.2e-3)
     ]
     line = only(compared(*sides))
     assert (line["n_before"], line["n_after"], line["verdict"]) == (4, 4, "slower")

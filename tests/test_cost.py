@@ -14,7 +14,7 @@ from results.cost_plot import plot_costs
 from results.cost_text import costs_text
 from results.csvfile import write_csv
 from results.files import ResultsError
-from results.table import to_frame
+from results.table import load, to_frame
 from tests.fakes.prices import price, table
 from tests.fakes.rows import row_of
 
@@ -113,13 +113,72 @@ def test_the_cheapest_mix_trains_here_and_serves_there():
     assert cheapest_mix(costs(to_frame(rows), DEMAND, [])).empty
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 1e300])
+def test_of_machines_that_cost_the_same_the_one_with_the_most_room_serves():
+    # A machine of each costs 24 x 3.60 USD a day, and torch_cpu takes least of one.
+    rows = [
+        *pair(10.0, 40.0),
+        *pair(9.0, 20.0, backend="jax_cpu", quality="degraded"),
+        *pair(9.8, 30.0, backend="a_cpu"),
+    ]
+    rows += pair(1.0, 39.0, batch=8)
+    costed = costs(to_frame(rows), DEMAND, [price()], whole_machines=True)
+    (row,) = cheapest_mix(costed).to_dict("records")
+    assert (row["serve_on"], row["serve_batch"], row["devices_needed"]) == ("torch_cpu", 4, pytest.approx(50 / 86_400))
+    assert row["serve_equal"] == "a_cpu, jax_cpu~, torch_cpu (batch 8)"
+    assert pd.isna(row["serve_within_5_percent"])
+    assert (row["train_on"], row["train_within_5_percent"]) == ("torch_cpu", "a_cpu")
+    assert pd.isna(row["train_equal"])
+    text = " ".join(costs_text(costed, cheapest_mix(costed), DEMAND, 160, whole_machines=True).split())
+    assert "serve on torch_cpu (fp32, batch 4; $3.60/h 2026-11-26 [1]) for $86.4 a day." in text
+    assert (
+        "Training costs up to 5 % more on a_cpu. "
+        "Serving costs the same on a_cpu, jax_cpu~, torch_cpu (batch 8), which take no less of a device."
+    ) in text
+
+
+def test_who_serves_of_equals_in_a_run_that_was_measured():
+    demand = Demand(1e9, "tokens", 1e4, 500, "tokens")
+    frame = load(ROOT / "docs/measured/runs/20261126T174304Z-two-threads-d8c4")
+    costed = costs(frame[frame["workload"] == "gpt2"], demand, [price("two-threads", 0.5)], whole_machines=True)
+    (row,) = cheapest_mix(costed).to_dict("records")
+    assert (row["serve_on"], row["serving_usd_per_day"]) == ("openvino_cpu", 12.0)
+    assert row["serve_equal"] == "jax_cpu, onnxruntime_cpu~, torch_cpu"
+
+
+def test_every_number_and_choice_carries_the_quality_of_what_it_rests_on():
+    train, infer = pair()
+    rows = [train | {"quality": "degraded"}, infer | {"quality": "valid"}, *pair(5.0, 20.0, backend="jax_cpu")[:1]]
+    costed = costs(to_frame(rows), DEMAND, [price()])
+    mix = cheapest_mix(costed)
+    assert list(mix[["train_quality", "serve_quality"]].iloc[0]) == ["degraded", "valid"]
+    text = costs_text(costed, mix, DEMAND, 200)
+    line = next(line for line in text.splitlines() if line.startswith("torch_cpu"))
+    assert line.split()[1:7] == ["1.00~", "$3.60~", "0.000579", "$0.0500", "$50.0", "73~"]
+    said = " ".join(text.split())
+    assert " for $3.60~; serve on " in said
+    assert " for $0.0500 a day. Serving has cost more than training on day 73~." in said
+    served = costs(to_frame([train, infer | {"quality": "degraded"}]), DEMAND, [price()], whole_machines=True)
+    text = costs_text(served, cheapest_mix(served), DEMAND, 200, whole_machines=True)
+    line = next(line for line in text.splitlines() if line.startswith("torch_cpu"))
+    assert line.split()[1:8] == ["1.00", "$3.60", "0.000579~", "1.00~", "$86.4~", "$86,400~", "1~"]
+    tokens = Demand(36_000, "tokens", 1000, 2, "tokens")
+    dark = costs(to_frame(pair(quality="degraded")), tokens, [price()])
+    assert "~" not in costs_text(dark, cheapest_mix(dark), tokens, 200)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 1e300, 1e29, 1e-20])
 @pytest.mark.parametrize("place", [0, 2, 3])
-def test_what_cannot_be_asked_for_is_refused(wrong, place):
+def test_what_nobody_can_mean_is_refused(wrong, place):
     given = [1.0, "samples", 1.0, 1.0, "samples"]
     given[place] = wrong
-    with pytest.raises(ValueError, match="expected a number over 0"):
+    with pytest.raises(ValueError, match=r"is .*; expected a number from (1|0\.001) to 1e\+18"):
         Demand(*given)
+
+
+def test_a_day_of_more_than_can_be_meant_is_refused():
+    assert Demand(1e18, "samples", 1e9, 1e9, "samples").queries_per_day == 1e9
+    with pytest.raises(ValueError, match=r"queries_per_day times per_query is 1e\+19; expected 1e\+18 at most"):
+        Demand(1.0, "samples", 1e10, 1e9, "samples")
 
 
 def test_a_unit_is_a_sample_or_a_token():
@@ -127,10 +186,22 @@ def test_a_unit_is_a_sample_or_a_token():
         Demand(1, "images", 1, 1, "samples")
 
 
-def test_a_day_that_nobody_sees_is_no_integer():
-    row = only(pair(), Demand(1e29, "samples", 1e-29, 1e-29, "samples"), [price()])
-    assert row["breakeven_days"] > 2**53
-    assert pd.isna(row["breakeven_day"])
+def test_a_day_that_nobody_sees_is_never():
+    # 36,525 days are 100 years: so many samples to train on, each as dear as a day of serving.
+    for samples, day in ((36_525 - 0.5, 36_525), (36_526, None)):
+        row = only(pair(1.0, 1.0), Demand(samples, "samples", 1, 1, "samples"), [price()])
+        assert row["breakeven_days"] == pytest.approx(samples)
+        assert (None if pd.isna(row["breakeven_day"]) else row["breakeven_day"]) == day
+
+
+def test_the_most_and_the_least_that_can_be_asked_for_are_said_in_few_digits():
+    demand = Demand(1e18, "samples", 0.001, 0.001, "samples")
+    costed = costs(to_frame(pair()), demand, [price()])
+    text = costs_text(costed, cheapest_mix(costed), demand, 200)
+    line = next(line for line in text.splitlines() if line.startswith("torch_cpu"))
+    words = ["27.8", "T", "$100", "tn", "2.89e-13", "$2.50e-11", "$0.0250", "never", "within", "100", "years"]
+    assert line.split()[1:12] == words
+    assert "Serving never costs more than training within 100 years." in " ".join(text.split())
 
 
 def test_every_dollar_stands_beside_its_day_and_source():
@@ -147,6 +218,9 @@ def test_every_dollar_stands_beside_its_day_and_source():
     whole = costs_text(costed, cheapest_mix(costed), DEMAND, 160, whole_machines=True)
     assert "around the clock" in whole
     assert "degraded" not in text
+    assert "uncertain" not in text
+    doubted = costs(to_frame(pair()), DEMAND, [price(confidence="uncertain")])
+    assert "$3.60/h 2026-11-26, uncertain [1]" in costs_text(doubted, cheapest_mix(doubted), DEMAND, 160)
     rough = costs(to_frame(pair(quality="degraded")), DEMAND, [price()])
     assert "~ degraded" in costs_text(rough, cheapest_mix(rough), DEMAND, 160)
 
@@ -213,7 +287,11 @@ def test_a_table_of_the_user_s_own_prices_the_machine(run, capsys, monkeypatch):
         ((*ASKED, *PRICED, "--price", "machine=1"), "--price gives 'machine' twice"),
         ((*ASKED, "--workload", "gpt9"), "no row has workload 'gpt9'; known: mlp"),
         ((*ASKED, "--batch", "5"), "no row has batch 5; known: 4"),
-        ((*ASKED[:-1], "0"), "per_query is 0.0; expected a number over 0"),
+        ((*ASKED[:-1], "0"), "per_query is 0.0; expected a number from 0.001 to 1e+18"),
+        (
+            (*ASKED, *PRICED[:3], "2936-11-01", *PRICED[4:]),
+            "--price-date is '2936-11-01'; expected a day that has come",
+        ),
         ((*ASKED, "--plot", "costs.svg"), "nothing to draw"),
         ((*ASKED, *PRICED, "--plot", "costs.pdf"), "expected a name that ends in .svg or .png"),
     ],
@@ -238,6 +316,20 @@ def test_machines_of_other_numbers_of_threads_are_drawn_beside_each_other(tmp_pa
     drawn = (tmp_path / "costs.svg").read_text()
     assert "torch_cpu@machine, threads 2" in drawn
     assert "torch_cpu@other, threads 16" in drawn
+
+
+def test_a_break_even_that_never_comes_and_a_disturbed_number_are_drawn_as_such(tmp_path):
+    demand = Demand(1e12, "samples", 1, 1, "samples")
+    rows = [*pair(), *pair(1e11, 1.0, backend="jax_cpu", quality="degraded")]
+    plot_costs(costs(to_frame(rows), demand, [price()]), demand, tmp_path / "costs.svg")
+    drawn = (tmp_path / "costs.svg").read_text()
+    for words in (
+        "torch_cpu, never within 100 years",
+        "jax_cpu~",
+        "day 11~",
+        "~ degraded, or made of a number that is",
+    ):
+        assert words in drawn, words
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):

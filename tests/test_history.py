@@ -1,6 +1,6 @@
 """Nights in a row: what changed is alarmed once, grouped by cause; what is missing is said and never replaced."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -109,6 +109,43 @@ def test_a_cell_that_lost_its_number_or_its_name_is_said(tmp_path):
     assert cells["status"].tolist() == ["refused", "not in the run", "not in the run"]
 
 
+def test_a_cell_that_broke_is_said_each_night_and_one_that_is_gone_once(tmp_path):
+    write_run(tmp_path, "alpha", FIRST, dict.fromkeys(BACKENDS, 1e-3))
+    for day in (1, 2):
+        write_run(tmp_path, "alpha", FIRST + timedelta(day), {"torch_cpu": 1e-3, "jax_cpu": None})
+    (cell,) = history(tmp_path).missing_cells.to_dict("records")
+    assert (cell["status"], cell["last_ok"]) == ("refused", FIRST)
+    assert " jax_cpu " in f"{cell['cell']} "
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_machine_that_has_been_away_for_longer_than_the_window_is_still_missing(tmp_path, packed, capsys):
+    write_nights(tmp_path, "alpha", nights=3)
+    write_nights(tmp_path, "beta", nights=9, seed=1)
+    if packed:
+        assert main(["pack", str(tmp_path)]) == 0
+    found = history(tmp_path, window=4).missing_machines.set_index("machine")
+    assert (found.loc["alpha", "is_away"], found.loc["alpha", "last_night"]) == (True, FIRST + timedelta(2))
+    later = history(tmp_path, window=4, until=FIRST + timedelta(40))
+    assert later.nights.rows.empty
+    assert later.missing_machines["is_away"].all()
+    assert main(["history", str(tmp_path), "--window", "4", "--until", "2027-01-01"]) == 0
+    text = capsys.readouterr().out
+    assert f"alpha did not run in the newest night; its last was {FIRST + timedelta(2)}" in text
+    assert "0 of 0 series can have an alarm" in text
+
+
+def test_how_many_series_can_have_an_alarm_is_said_and_which_there_are(tmp_path, capsys):
+    write_nights(tmp_path, "alpha", nights=9)
+    assert main(["history", str(tmp_path)]) == 0
+    assert "0 of 4 series can have an alarm, which takes 10 valid nights" in capsys.readouterr().out
+    write_run(tmp_path, "alpha", FIRST + timedelta(9), dict.fromkeys(BACKENDS, 1e-3))
+    assert main(["history", str(tmp_path)]) == 0
+    assert "4 of 4 series" in capsys.readouterr().out
+    assert main(["history", str(tmp_path), "--series", "all"]) == 0
+    assert set(history(tmp_path).nights.series.index) <= set(capsys.readouterr().out.split())
+
+
 def test_a_wrong_run_is_left_out_and_the_rest_is_reported(tmp_path, capsys):
     write_nights(tmp_path, "alpha", 20, backends=("jax_cpu",))
     (tmp_path / "20260905T030001Z-alpha-ffff").mkdir()
@@ -125,5 +162,40 @@ def test_the_rows_of_a_series_and_wrong_options(tmp_path, capsys):
     assert main(["history", str(tmp_path), "--series", name]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
     assert main(["history", str(tmp_path), "--series", "absent"]) == 2
-    assert main(["history", str(tmp_path), "--window", "1"]) == 2
     assert main(["history", str(tmp_path / "absent")]) == 2
+
+
+@pytest.mark.parametrize("command", ["history", "report"])
+def test_a_window_that_no_calendar_has(tmp_path, capsys, command):
+    write_nights(tmp_path, "alpha", nights=3)
+    arguments = [command, str(tmp_path), *(["--output", str(tmp_path / "a.html")] if command == "report" else [])]
+    for window, said in (("100000000", "100000000 nights"), ("1", "1 nights"), ("0", "0 nights"), ("-3", "-3 nights")):
+        assert main([*arguments, "--window", window]) == 2
+        assert capsys.readouterr().err == f"error: the window is {said}; expected 2 to 36,500\n"
+    assert main([*arguments, "--until", "0001-01-05"]) == 2
+    assert "90 nights up to 0001-01-05 begin before the calendar does" in capsys.readouterr().err
+    assert main([*arguments, "--window", "36500"]) == 0
+
+
+def test_a_store_without_runs_of_which_some_are_expected(tmp_path):
+    (tmp_path / "machines.txt").write_text("# nobody\n")
+    with pytest.raises(ResultsError, match="holds no run"):
+        history(tmp_path)
+    (tmp_path / "machines.txt").write_text("Alpha\nbeta\n")
+    for until in (FIRST, None):
+        found = history(tmp_path, until=until)
+        assert found.nights.nights[-1] == (until or datetime.now(UTC).date())
+        assert found.missing_machines[["machine", "is_away", "nights"]].to_numpy().tolist() == [
+            ["alpha", True, 0],
+            ["beta", True, 0],
+        ]
+        assert found.alarms.empty
+        assert found.missing_cells.empty
+
+
+def test_nights_after_all_that_ran_hold_nothing_of_them(tmp_path):
+    write_nights(tmp_path, "alpha", nights=3)
+    found = history(tmp_path, window=5, until=FIRST + timedelta(9))
+    assert found.nights.rows.empty
+    assert found.nights.series.empty
+    assert found.missing_machines[["machine", "last_night"]].to_numpy().tolist() == [["alpha", FIRST + timedelta(2)]]

@@ -34,6 +34,15 @@ def test_only_cells_of_both_sides_count_and_the_others_are_named():
     assert line["missing_cells"] == "bert_base tiny batch 4"
 
 
+def test_the_control_and_the_limits_enter_no_mean():
+    rows = [row_of(), row_of(backend="jax_cpu", latency_p50_s=0.5e-3)]
+    for name in ("control_matmul", "matmul", "stream"):
+        for backend, latency_s in (("torch_cpu", 1e-3), ("jax_cpu", 1.0)):
+            rows.append(row_of(backend=backend, workload=name, workload_digest=name, latency_p50_s=latency_s))
+    (line,) = means_of_ratios(to_frame(rows), "latency_p50_s", "torch_cpu").to_dict("records")
+    assert (line["ratio"], line["cells"], line["missing"]) == (pytest.approx(2), 1, 0)
+
+
 def test_means_of_a_comparison():
     before = [row_of(), row_of(backend="jax_cpu"), row_of(backend="openvino_cpu")]
     after = [row_of(latency_p50_s=0.5e-3), row_of(backend="jax_cpu", latency_p50_s=2e-3)]

@@ -103,6 +103,13 @@ def test_the_workflow_measures_at_one_hour_and_gathers_at_another(workflow):
     assert "needs" not in workflow["jobs"]["gather"]  # a machine that is away would hold it up for a day
 
 
+def test_what_is_measured_on_another_branch_stays_out_of_the_history(workflow):
+    gather = workflow["jobs"]["gather"]
+    assert "inputs.job == 'gather' && github.ref_name == github.event.repository.default_branch)" in gather["if"]
+    (download,) = [step["run"] for step in gather["steps"] if "gh run list" in step.get("run", "")]
+    assert '--branch "$GITHUB_REF_NAME"' in download
+
+
 def test_one_machine_does_not_stop_the_others(workflow):
     measure = workflow["jobs"]["measure"]
     assert measure["strategy"]["fail-fast"] is False
@@ -194,12 +201,12 @@ def test_runs_are_copied_into_the_store_and_stay_as_they_are(tmp_path):
     assert files_of(stored) == before
 
 
-@pytest.mark.parametrize("end", ["exit 1", "kill -KILL $PPID"])
-def test_the_half_of_a_copy_is_no_run(tmp_path, end):
+@pytest.mark.parametrize(("end", "expected"), [("exit 1", 2), ("kill -KILL $PPID", -9)])
+def test_the_half_of_a_copy_is_no_run(tmp_path, end, expected):
     run, store = write_run(tmp_path / "from"), tmp_path / "store"
     half = f'for target; do :; done\n/bin/cp "{run}/journal.jsonl" "$target"\n{end}'
     done = nightly("gather", store, tmp_path / "from", path=command(tmp_path / "bin", "cp", half))
-    assert done.returncode != 0
+    assert done.returncode == expected
     assert run_folders(store) == ()
     assert bool(list(store.glob(".incoming.*"))) == (end != "exit 1")
     assert nightly("gather", store, tmp_path / "from").returncode == 0
@@ -240,7 +247,7 @@ FAKE = """
 if [ "$1 $2" != "-m results" ]; then exec {python} "$@"; fi
 while [ $# -gt 0 ]; do
     case $1 in
-        history) [ -z "$ALARMS" ] || write=--json status=$HISTORY ;;
+        history) printf '%s' "$TEXT"; [ -z "$ALARMS" ] || write=--json status=$HISTORY ;;
         report) write=--output status=$REPORT ;;
         "${{write:-none}}") [ "$2" = /dev/null ] || printf '%s' "${{ALARMS:-a page}}" >"$2" ;;
     esac
@@ -257,7 +264,7 @@ def report_of(tmp_path, alarms, history, page=0, **environment):
     (tmp_path / "store").mkdir(exist_ok=True)
     fake = command(tmp_path / "bin", "python", FAKE.format(python=sys.executable))
     given = {"ALARMS": "" if alarms is None else json.dumps(alarms), "HISTORY": str(history), "REPORT": str(page)}
-    return nightly("report", tmp_path / "store", tmp_path / "out", path=fake, **given, **environment)
+    return nightly("report", tmp_path / "store", tmp_path / "out", path=fake, **{"TEXT": "", **given, **environment})
 
 
 @pytest.mark.parametrize(
@@ -272,12 +279,14 @@ def report_of(tmp_path, alarms, history, page=0, **environment):
         (OPEN, 1, 0, 2),
         (None, 1, 0, 2),
         (None, 2, 0, 2),
+        ("of another form", 0, 0, 2),
     ],
 )
 def test_1_means_a_confirmed_regression_and_nothing_else(tmp_path, alarms, history, page, expected):
     done = report_of(tmp_path, alarms, history, page)
     assert done.returncode == expected, done.stderr
-    assert (tmp_path / "out" / "regressions.md").exists() == bool(alarms and (alarms, history) != (OPEN, 1))
+    is_said = alarms in (NEW, OPEN) and (alarms, history) != (OPEN, 1)
+    assert (tmp_path / "out" / "regressions.md").exists() == is_said
 
 
 def test_fail_on_open(tmp_path):
@@ -292,7 +301,32 @@ def test_the_report_of_another_night_does_not_stand_in_for_one_that_failed(tmp_p
     assert made >= {"report.html", "history.txt", "history.json", "regressions.md", "new-alarms.txt", "night.txt"}
     (tmp_path / "out" / "notes.txt").write_text("mine")
     assert report_of(tmp_path, None, 2).returncode == 2
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["night.txt", "notes.txt"]
+    assert report_of(tmp_path, [], 0).returncode == 0  # it is known as ours after a failure too
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("mark", [None, "a dark night\n"])
+def test_a_folder_that_is_not_ours_is_left_as_it_is(tmp_path, mark):
+    out = tmp_path / "out"
+    for name in ("csv/mine.csv", "export/mine.json", "report.html"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("mine")
+    if mark is not None:
+        (out / "night.txt").write_text(mark)
+    before = files_of(out)
+    done = report_of(tmp_path, NEW, 1)
+    assert (done.returncode, files_of(out)) == (2, before)
+    assert f"{out} holds what no report left" in done.stderr
+
+
+@pytest.mark.parametrize("out", ["store", "store/runs/../", "store/out", "link"])
+def test_a_report_does_not_go_into_the_store(tmp_path, out):
+    (tmp_path / "store" / "runs").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("store")
+    done = nightly("report", tmp_path / "store", f"{tmp_path}/{out}")
+    assert (done.returncode, "or in it; expected a folder elsewhere" in done.stderr) == (2, True)
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["runs"]
 
 
 # Reporting: what is in it, with the commands themselves.
@@ -333,6 +367,46 @@ def test_a_night_on_which_nobody_ran_has_no_numbers(store, tmp_path):
     assert "Missing: alpha did not run in the newest night; its last was 2026-11-23" in done.stdout
     assert not (tmp_path / "out" / "csv" / "tonight.csv").exists()
     assert not (tmp_path / "out" / "export").exists()
+    assert lines_of(tmp_path / "out", "rows") == []
+    assert [line[:15] for line in lines_of(tmp_path / "out", "missing-machines")] == [
+        "alpha,true,2026",
+        "beta,true,2026-",
+        "gamma,true,,0,0",
+    ]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "No machine ran in the night 2026-11-24" in page
+    assert "Nights 2026-08-27 to 2026-11-24" in page
+
+
+def lines_of(out, name):
+    """Returns the lines of a CSV of the report, without its header."""
+    return (out / "csv" / f"{name}.csv").read_text().splitlines()[1:]
+
+
+def test_an_earlier_night_is_reported_as_it_was(store, tmp_path):
+    done = nightly("report", store, tmp_path / "out", SAMESTEP_NIGHT=str(NIGHT - timedelta(1)))
+    assert done.returncode == 0, done.stderr
+    assert [re.findall("2026112.T[^,]*", line) for line in lines_of(tmp_path / "out", "rows")] == [
+        ["20261122T030000Z-alpha-1a2b"],
+        ["20261122T030000Z-beta-1a2b"],
+    ]
+    assert [line[:11] for line in lines_of(tmp_path / "out", "missing-machines")] == [
+        "alpha,false",
+        "beta,false,",
+        "gamma,true,",
+    ]
+
+
+def test_on_the_first_day_all_that_are_expected_are_missing(tmp_path):
+    assert nightly("gather", tmp_path / "store", tmp_path).returncode == 0
+    assert nightly("report", tmp_path / "store", tmp_path / "out").returncode == 2
+    (tmp_path / "store" / "machines.txt").write_text("alpha\nbeta\n")
+    done = nightly("report", tmp_path / "store", tmp_path / "out", SAMESTEP_NIGHT=str(NIGHT))
+    assert done.returncode == 0, done.stderr
+    for machine in ("alpha", "beta"):
+        assert f"Missing: {machine} is expected, and did not run in any of these nights" in done.stdout
+    assert lines_of(tmp_path / "out", "missing-machines") == ["alpha,true,,0,0,", "beta,true,,0,0,"]
+    assert "No machine ran in the night 2026-11-23" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_regression_ends_with_1_until_it_is_acknowledged(store, tmp_path):
@@ -363,6 +437,7 @@ def test_a_regression_ends_with_1_until_it_is_acknowledged(store, tmp_path):
 )
 def test_a_regression_is_said_once(tmp_path, said, number, expected):
     (tmp_path / "open-alarms.txt").write_text("0f-latency-20261123\n")
+    (tmp_path / "regressions.md").write_text("What is slower.\n")
     answers = f'case "$*" in *state\\ all*) echo "{said}" ;; *state\\ open*) echo "{number}" ;; esac'
     text = f'echo "$@" >>"{tmp_path}/calls"\n{answers}'
     assert nightly("issue", tmp_path, path=command(tmp_path / "bin", "gh", text)).returncode == 0
@@ -370,6 +445,44 @@ def test_a_regression_is_said_once(tmp_path, said, number, expected):
         line for line in (tmp_path / "calls").read_text().splitlines() if re.match("issue (create|comment)", line)
     ]
     assert [line.startswith(expected or "?") for line in written] == [True] * bool(expected)
+
+
+def test_how_far_a_date_may_move_is_what_the_history_says(tmp_path):
+    (tmp_path / "open-alarms.txt").write_text("0f-latency-20261123\n")
+    (tmp_path / "regressions.md").write_text("What is slower.\n")
+    fakes = command(tmp_path / "bin", "gh", f'echo "$@" >>"{tmp_path}/calls"\necho 0f-latency-20261115')
+    assert nightly("issue", tmp_path, path=command(fakes, "python", "echo 7")).returncode == 0
+    assert "issue comment" in (tmp_path / "calls").read_text()
+    (tmp_path / "calls").unlink()
+    assert nightly("issue", tmp_path, path=command(fakes, "python", "echo 8")).returncode == 0
+    assert "issue comment" not in (tmp_path / "calls").read_text()
+
+
+def test_an_issue_is_as_long_as_github_takes_and_says_the_rest_the_next_time(tmp_path):
+    ids = [f"{number:016x}-throughput-20261123" for number in range(1200)]
+    alarms = [{"alarm_id": one, "is_open": True, "is_new": True} for one in ids]
+    text = "~~~~~~~~\n```\n\r</pre>\n\n" + "a row of a run é\n" * 3000
+    assert report_of(tmp_path, alarms, 1, TEXT=text).returncode == 1
+    fakes, said, body = tmp_path / "bin", tmp_path / "said", tmp_path / "body"
+    said.write_text("")
+    answers = f'*state\\ all*) cat "{said}" ;; issue\\ create*) cp "${{@: -1}}" "{body}" ;;'
+    command(fakes, "gh", f'case "$*" in {answers} esac')
+    found = []
+    for _ in range(2):
+        assert nightly("issue", tmp_path / "out", path=fakes).returncode == 0
+        written = body.read_text()
+        assert len(written) < 65_536
+        of_run = [line for line in written.splitlines() if re.search("~~~|```|pre>|a row", line)]
+        assert {line[:4] for line in of_run} == {"    "}
+        assert f"{3004 - 1 - len(of_run)} lines more are in `history.txt`" in written
+        (comment,) = re.findall(r"<!-- alarms: (.*) -->", written)
+        found.append(comment.split())
+        assert f"{1200 - len(found[-1])} alarms more are in `open-alarms.txt`" in written
+        said.write_text(said.read_text() + written)
+    assert set(found[0]) | set(found[1]) == set(ids)
+    body.unlink()
+    assert nightly("issue", tmp_path / "out", path=fakes).returncode == 0
+    assert not body.exists()
 
 
 def test_no_regression_no_issue(tmp_path):
@@ -419,6 +532,49 @@ def test_two_that_publish_at_once_lose_nothing(tmp_path, checkouts):
     assert (again.returncode, "no new run" in again.stderr) == (0, True)
 
 
+def test_a_change_that_is_not_committed_stays_when_a_branch_is_opened_again(tmp_path, checkouts):
+    one, two, _ = checkouts
+    stores = [tmp_path / "store-1", tmp_path / "store-2"]
+    for script, store, machine in ((one, stores[0], "alpha"), (two, stores[1], "beta")):
+        assert nightly("open-branch", store, "nights", script=script).returncode == 0
+        nightly("gather", store, write_run(tmp_path / machine, machine).parent, script=script)
+        assert nightly("publish-branch", store, "nights", script=script, SAMESTEP_PAUSE_S="0").returncode == 0
+        (store / ".gitattributes").write_text("* -text\n# mine\n")
+    done = nightly("open-branch", stores[0], "nights", script=one)
+    assert done.returncode == 0, done.stderr
+    assert (stores[0] / ".gitattributes").read_text() == "* -text\n# mine\n"
+    assert len(run_folders(stores[0])) == 2
+    nightly("gather", stores[0], write_run(tmp_path / "gamma", "gamma").parent, script=one)
+    nightly("gather", stores[1], write_run(tmp_path / "delta", "delta").parent, script=two)
+    for script, store in ((one, stores[0]), (two, stores[1])):
+        done = nightly("publish-branch", store, "nights", script=script, SAMESTEP_PAUSE_S="0")
+        assert done.returncode == 0, done.stderr
+    assert len(run_folders(stores[1])) == 4
+
+
+def test_branches_that_contradict_each_other_are_said(tmp_path, checkouts):
+    stores = [tmp_path / "store-1", tmp_path / "store-2"]
+    for script, store in zip(checkouts, stores, strict=False):
+        assert nightly("open-branch", store, "nights", script=script).returncode == 0
+        nightly("gather", store, write_run(tmp_path / store.name / "from", store.name).parent, script=script)
+        assert nightly("publish-branch", store, "nights", script=script, SAMESTEP_PAUSE_S="0").returncode == 0
+    for store in stores:
+        (store / ".gitattributes").write_text(f"# of {store.name}\n")
+        git(store, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-am", "mine")
+    git(stores[0], "pull", "--quiet", "--rebase", "origin", "nights")
+    git(stores[0], "push", "--quiet", "origin", "HEAD:nights")
+    done = nightly("open-branch", stores[1], "nights", script=checkouts[1])
+    assert (done.returncode, "contradict each other" in done.stderr) == (2, True)
+    assert git(stores[1], "status", "--porcelain", "--untracked-files=no") == b""
+    git(stores[1], "reset", "--quiet", "--hard", "HEAD~1")
+    (stores[1] / ".gitattributes").write_text("# not committed\n")
+    done = nightly("open-branch", stores[1], "nights", script=checkouts[1])
+    assert (done.returncode, "not committed and contradicts" in done.stderr) == (2, True)
+    assert b"# not committed" in git(stores[1], "stash", "show", "-p")
+    checkouts[2].rename(tmp_path / "away.git")
+    assert nightly("open-branch", stores[1], "nights", script=checkouts[1]).returncode == 2
+
+
 def test_a_store_on_another_branch_or_without_a_remote_is_not_pushed(tmp_path, checkouts):
     script, _, remote = checkouts
     assert nightly("open-branch", tmp_path / "store", "nights", script=script).returncode == 0
@@ -437,3 +593,29 @@ def test_a_bucket_gets_the_runs_and_then_what_is_made_from_them(tmp_path):
     assert (done.returncode, done.stdout.splitlines()) == (0, sources)
     assert nightly("publish-bucket", tmp_path / "store", "s3://b", SAMESTEP_SYNC="false").returncode == 2
     assert nightly("publish-bucket", tmp_path / "store", "s3://b").returncode == 2
+
+
+# The documented script of cron.
+
+
+@pytest.mark.parametrize(
+    ("rsync", "store", "expected"),
+    [
+        (1, "a folder", ["alpha was not reached"]),
+        (0, "a folder", []),
+        (0, "a file", ["alpha: what came was not gathered"]),
+    ],
+)
+def test_cron_says_what_failed(tmp_path, rsync, store, expected):
+    (text,) = re.findall("```\n(#!/usr/bin/env bash\n.*?)```", (ROOT / "docs" / "nightly.md").read_text(), re.DOTALL)
+    text = text.replace("/home/bench/", f"{tmp_path}/").replace("gpu-box cpu-server edge-board", "alpha")
+    (tmp_path / "samestep").symlink_to(ROOT)
+    write_run(tmp_path / "incoming" / "alpha", "alpha")
+    if store == "a file":
+        (tmp_path / "store").write_text("")
+    else:
+        write_run(tmp_path / "store", "alpha", NIGHT - timedelta(1))
+    fakes = command(tmp_path / "bin", "rsync", f"exit {rsync}")
+    done = nightly(script=command(tmp_path / "scripts", "gather.sh", text) / "gather.sh", path=fakes)
+    assert done.returncode == (0 if store == "a folder" else 2), done.stderr
+    assert re.findall("alpha.*(?:reached|gathered)", done.stdout) == expected

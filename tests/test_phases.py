@@ -115,6 +115,43 @@ def test_the_best_of_each_phase_is_named_per_machine_and_over_all():
     assert len(said) == 6
 
 
+def test_those_within_5_percent_of_the_best_are_as_good():
+    rows = [
+        *pair(10.0, 40.0, quality="degraded"),
+        *pair(10.4, 38.2, backend="jax_cpu", quality="valid"),
+        *pair(9.0, 38.0, backend="openvino_cpu"),
+        *pair(9.95, 1.0, backend="jax_cpu", threads=1, quality="degraded"),
+    ]
+    train, infer = best(phases(to_frame(rows), [price()])).to_dict("records")
+    for of in ("fastest", "cheapest"):
+        assert (train[of], train[f"{of}_quality"]) == ("jax_cpu", "valid")
+        assert train[f"{of}_within_5_percent"] == "torch_cpu~, jax_cpu~ (threads 1)"
+        # 1 / 38.2 is 4.7 % more than 1 / 40, 1 / 38 is 5.3 % more.
+        assert (infer[of], infer[f"{of}_quality"], infer[f"{of}_within_5_percent"]) == (
+            "torch_cpu",
+            "degraded",
+            "jax_cpu",
+        )
+    text = phases_text(phases(to_frame(rows), [price()]), 200)
+    assert "torch_cpu, 25.0 ms~; jax_cpu within 5 %" in text
+    assert "torch_cpu, $25.0~ (2026-11-26 [1]); jax_cpu within 5 %" in text
+    alone = best(phases(to_frame(pair()), [price()]))
+    assert alone[["fastest_within_5_percent", "cheapest_within_5_percent"]].isna().all(axis=None)
+
+
+def test_the_text_marks_every_number_that_rests_on_a_disturbed_one_and_no_dash():
+    (train, infer), (_, dark) = pair(), pair(backend="dark_cpu", quality="degraded")
+    train |= {"quality": "degraded", "energy_per_step_j": 60.0}
+    text = phases_text(phases(to_frame([train, infer | {"energy_per_step_j": 12.0}, dark]), [price()]), 200)
+    line = next(line for line in text.splitlines() if line.startswith("torch_cpu"))
+    for words in ("100 ms~", "25.0 ms ", "4.00x~", "15.0 J~", "3.00 J ", "5.00x~", "$100~", "$25.0 "):
+        assert words in line, words
+    assert line.count("4.00x~") == 2
+    assert "-~" not in text
+    assert "~ degraded, or made of a number that is" in text
+    assert "degraded" not in phases_text(phases(to_frame(pair()), [price()]))
+
+
 def test_other_work_is_not_better():
     rows = [*pair(), *pair(100.0, 400.0, backend="jax_cpu", workload_digest="d2")]
     assert sorted(best(phases(to_frame(rows), []))["fastest"]) == ["jax_cpu", "jax_cpu", "torch_cpu", "torch_cpu"]

@@ -1,5 +1,7 @@
 """Prices: each with its source and day or refused, of the device or machine it is for and of no other."""
 
+from datetime import date, timedelta
+
 import pytest
 
 from results.files import ResultsError
@@ -28,9 +30,23 @@ def test_an_owned_machine_costs_its_purchase_and_its_electricity(tmp_path):
 
 def test_every_price_of_ours_has_a_source_a_day_and_one_place():
     found = read_prices(FILE)
-    assert len(found) == 9
-    assert all("github.com" in one.source and one.retrieved >= "2026-08-26" for one in found)
-    assert len({one.device for one in found}) == len(found)
+    assert len(found) == 20
+    assert all("https://" in one.source and "2025-11-30" <= one.retrieved <= "2026-11-26" for one in found)
+    assert len({(one.name, one.device) for one in found}) == len(found)
+    assert [one.name for one in found if one.confidence == "uncertain"] == [
+        "AWS trn2.48xlarge us-east-2",
+        "Azure MI300X (region not stated)",
+        "Oracle MI300X (region not stated)",
+    ]
+
+
+def test_the_page_has_every_price_of_ours():
+    lines = (FILE.parents[1] / "docs" / "cost.md").read_text(encoding="utf-8").splitlines()
+    of_table = [line for line in lines if line.endswith(("secondary |", "uncertain |"))]
+    for line, one in zip(of_table, read_prices(FILE), strict=True):
+        assert one.name.replace(" MI300X (region not stated)", "") in line.replace(", ", " ")
+        assert f" | {one.devices} | {one.usd_per_hour:.4g} | " in line
+        assert line.endswith(f", {one.retrieved}, {one.confidence} |")
 
 
 @pytest.mark.parametrize(
@@ -43,10 +59,23 @@ def test_every_price_of_ours_has_a_source_a_day_and_one_place():
         ("NVIDIA L40S", "AWS g6e.xlarge us-east-1", 1.861),
         ("4 × TPU v6e", "GCP TPU v6e us-east1", 2.7),
         ("TPU v6 lite", "GCP TPU v6e us-east1", 2.7),
+        ("1 × TPU v5e", "GCP TPU v5litepod-1 us-east1", 1.2),
+        ("TPU v5 lite", "GCP TPU v5litepod-1 us-east1", 1.2),
+        ("TPU v5", "GCP TPU v5p-8 us-east1", 4.2),
+        ("4 × TPU v5p", "GCP TPU v5p-8 us-east1", 4.2),
+        ("4 × TPU v4", "GCP TPU v4-8 us-central2", 3.22),
+        # A row is of one NeuronCore: four, two, two, and four of each of 16 chips.
+        ("Inferentia ×1", "AWS inf1.xlarge us-east-1", 0.228 / 4),
+        ("Inferentia2 ×1", "AWS inf2.xlarge us-east-1", 0.7582 / 2),
+        ("Trainium1 ×16", "AWS trn1.2xlarge us-east-1", 1.34375 / 2),
+        ("Trainium2 ×16", "AWS trn2.48xlarge us-east-2", 35.76 / 64),
+        ("AMD Instinct MI300X", "TensorWave MI300X (region not stated)", 1.5),
+        ("TPU v4 lite", None, None),
+        ("TPU7x", None, None),
+        ("Trainium3 ×16", None, None),
         (f"{H100} MIG 1g.10gb", None, None),
         ("NVIDIA H100 PCIe", None, None),
         ("NVIDIA H200 NVL", None, None),
-        ("TPU v5 lite", None, None),
         ("AMD EPYC", None, None),
         ("", None, None),
     ],
@@ -63,6 +92,23 @@ def test_a_price_of_the_machine_goes_before_one_of_the_device():
     assert price_of("chip", "machine", [device, dearer, own]) == own
     assert price_of("chip", "other", [device, dearer, own]) == device
     assert price_of("another chip", "other", [device, dearer, own]) is None
+
+
+def test_an_uncertain_price_counts_where_there_is_no_other():
+    doubted = price(usd=1.0, confidence="uncertain")
+    assert price_of("chip", "machine", [doubted]) == doubted
+    assert price_of("chip", "machine", [doubted, price(usd=5.0)]).usd_per_hour == 5.0
+    assert price_of("chip", "machine", [doubted, price(usd=5.0, machine="", device="chip")]) == doubted
+
+
+def test_a_day_that_has_not_come_is_refused(tmp_path):
+    today = date.today()
+    assert given_price("lab=1", f"{today}", "bill").retrieved == f"{today}"
+    tomorrow = today + timedelta(days=1)
+    with pytest.raises(ValueError, match=f"--price-date is '{tomorrow}'; expected a day that has come: today is "):
+        given_price("lab=1", f"{tomorrow}", "bill")
+    with pytest.raises(ResultsError, match=r"prices\.csv, line 3: retrieved is '2936-11-01'; expected a day that has"):
+        read(tmp_path, OWNED, {**CLOUD, "retrieved": "2936-11-01"})
 
 
 def test_a_row_for_both_is_for_that_device_in_that_machine():

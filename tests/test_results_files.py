@@ -56,3 +56,14 @@ def test_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "absent" / "a.txt", "new")
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    kinds = {"absent/a.txt": FileNotFoundError, "file/a.txt": NotADirectoryError, "folder": IsADirectoryError}
+    for name, kind in kinds.items():
+        with pytest.raises(kind) as caught:
+            write_atomic(tmp_path / name, "new")
+        assert caught.value.filename == str(tmp_path / name)
+    assert sorted(names_in(tmp_path)) == ["file", "folder"]

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.human import TIME_UNITS, in_time_unit, in_words, prefixed, rate, ratio, significant, time_unit
+from results.human import TIME_UNITS, in_time_unit, in_words, prefixed, quantity, rate, ratio, significant, time_unit
 from results.layout import Cell, hanging, side_by_side
+from results.money import dollars
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,38 @@ def test_prefixes(value, text):
 )
 def test_rates(value, text):
     assert rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (2.5e-6, "0.00000250"),
+        (1.158e-14, "1.16e-14"),
+        (2050.0, "2,050"),
+        (2.05e14, "205 T"),
+        (1e24, "1.00e+24"),
+    ],
+)
+def test_quantities_of_any_size(value, text):
+    assert quantity(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((0.0, "$0"), (9.15e-9, "$9.15e-09"), (0.0879, "$0.0879"), (12_345.0, "$12,300"), (999_600.0, "$1.00 M")),
+        *(
+            (1.25e6, "$1.25 M"),
+            (9.996e8, "$1.00 bn"),
+            (3.1e10, "$31.0 bn"),
+            (1.02e14, "$102 tn"),
+            (1.02e23, "$1.02e+23"),
+        ),
+    ],
+)
+def test_dollars(value, text):
+    assert dollars(value) == text
 
 
 CELLS = {"one": [Cell("1 s", "1.00x"), Cell(word="crashed")], "another": [Cell("20 s"), Cell("3 s", "12x")]}

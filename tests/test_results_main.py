@@ -1,5 +1,6 @@
 """`python -m results table`, as a person calls it: on runs, on nothing, on what is no run."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,34 @@ def test_it_runs_as_a_module_on_a_terminal_without_unicode(tmp_path):
     )
     assert "3.00 ?s  1.00x" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path):
+    write_csv([row_of()], tmp_path / "results.csv")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "results", "table", tmp_path / "results.csv"],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + 13, "")
+
+
+def test_a_bug_has_its_traceback_and_never_the_status_of_a_regression(tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise KeyError("planted")
+
+    monkeypatch.setattr("results.history.history", fail)
+    assert door.main(["history", str(tmp_path), "--fail-on", "new"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Traceback")
+    assert said.err.endswith("KeyError: 'planted'\n")
 
 
 def test_without_a_command_its_usage_is_said(capsys):

@@ -1,10 +1,13 @@
 """A store: runs at any depth, packed once, a wrong one left out with its file and line, and the rest still there."""
 
+import re
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
+from results import row
+from results import store as store_module
 from results.__main__ import main
 from results.csvfile import read_csv
 from results.files import ResultsError
@@ -77,10 +80,27 @@ HOSTILE = {
     "status": "splendid",
     "run_id": "20260901T030000Z-other-0000",
     "phase": "",
+    "workload": "<script>alert(1)</script>",
+    "machine": "<b>x",
+    "backend": "torch_cpu\u202e",
+    "size": "=1+1",
+    "latency_mean_s": "1e300",
+    "latency_p99_s": "0.001",
+    "flags": "x" * 40_000,
 }
+TWICE = [("latency_p50_s", "1e300"), ("latency_p50_s", "1e-320"), ("throughput_samples_per_s", "1e25")]
 
 
-@pytest.mark.parametrize(("column", "value"), HOSTILE.items())
+def test_every_limit_of_a_row_is_one_of_the_store():
+    """A refusal of `results.row` that this list lacks is one that packing may lack."""
+    refusals = {name for name in vars(row) if name.isupper() and isinstance(getattr(row, name), (tuple, dict, float))}
+    refusals |= {name for name in vars(row) if name.isupper() and isinstance(getattr(row, name), re.Pattern)}
+    known = {"COLUMNS", "COLUMN", "CELL_COLUMNS", "MEASURED", "DERIVED", "STATUSES", "STAGES", "REASON_CODES"}
+    known |= {"VERIFICATIONS", "QUALITIES", "STOP_REASONS"}  # the words of VOCABULARIES, and what is no limit
+    assert refusals - known <= set(vars(store_module))
+
+
+@pytest.mark.parametrize(("column", "value"), [*HOSTILE.items(), *TWICE])
 def test_a_wrong_value_costs_its_run_and_names_file_and_line(store, column, value):
     path = write_run(store, "gamma", FIRST, {"torch_cpu": 1e-3, "jax_cpu": 1e-3}) / "results.csv"
     lines = path.read_text().splitlines()
@@ -101,6 +121,13 @@ def test_an_empty_foreign_or_newer_file_is_left_out(store, content):
     done = pack(store)
     assert done.rows == 7
     assert "line 1" in done.problems[0]
+
+
+def test_text_that_a_row_changes_is_changed_in_a_store_too(store):
+    path = write_run(store, "gamma", FIRST, {"torch_cpu": None}) / "results.csv"
+    path.write_bytes(path.read_bytes().replace(b"disturbed", "dis\u202eturbed\x1b".encode()))
+    assert pack(store).problems == ()
+    assert rows_of_runs(store, [path.parent.name])["reason"].tolist() == ["disturbed"]
 
 
 def test_a_truncated_file_and_a_row_that_is_there_twice(store):

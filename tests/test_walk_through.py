@@ -2,10 +2,20 @@
 
 import pytest
 
+import samestep
 from results.read import read_rows
+from results.render import render
 from tests.walk_through import PAGE, ROOT, renewed
 
 RUNS = ROOT / "docs" / "measured" / "runs"
+
+
+def test_the_readme_shows_what_its_rows_say():
+    rows = samestep.load(ROOT / "docs" / "measured" / "2026-11-26-first-command.csv")
+    shown = (ROOT / "README.md").read_text().partition("```\nLatency: median")[2].partition("\n```")[0]
+    said = render(rows, width=160).splitlines()
+    assert len(shown.splitlines()) > 40
+    assert [line for line in f"Latency: median{shown}".splitlines() if line not in said] == []
 
 
 def test_the_output_in_it_is_what_comes_out():

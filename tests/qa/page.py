@@ -44,7 +44,7 @@ def made_up() -> tuple[pd.DataFrame, History]:
         rows["latency_p50_s"] = rows["latency_p50_s"].to_numpy(float) * factors[:, number]
         parts.append(rows)
     series = frame[list(SERIES_COLUMNS)].set_index(pd.Index(names, name="series"))
-    whole = Nights(nights, series, pd.concat(parts, ignore_index=True), ())
+    whole = Nights(nights, series, pd.concat(parts, ignore_index=True), {}, ())
     cells = pd.DataFrame(columns=["machine", "run_id", "cell", "status", "reason"])
     return frame, History(whole, alarms_of(whole), missing_machines(whole), cells, ())
 
