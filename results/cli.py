@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results.read import read_rows
+from results.read import OnRun, read_rows
 from results.row import Row
 from results.run import latest_run
 
@@ -34,9 +34,12 @@ def add_runs(parser: argparse.ArgumentParser, text: str = RUN_HELP) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help=text)
 
 
-def rows_of(paths: Sequence[Path]) -> tuple[Row, ...]:
-    """Returns the rows of the paths, of the newest run where there are none, after saying what was forgiven."""
-    rows, problems = read_rows(*(paths or [latest_run(RUNS)]))
+def rows_of(paths: Sequence[Path], on_run: OnRun | None = None) -> tuple[Row, ...]:
+    """Returns the rows of the paths, of the newest run where there are none, after saying what was forgiven.
+
+    `on_run` is shown each run whose journal is read.
+    """
+    rows, problems = read_rows(*(paths or [latest_run(RUNS)]), on_run=on_run)
     note(problems)
     return rows
 

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from results.cli import RUNS, add_runs, note, rows_of
+from results.cli import add_runs, note, rows_of
 from results.export import Exported, export_bencher, export_github
 from results.files import write_atomic
 from results.pytest_json import export_pytest
-from results.read import read_journals
 from results.row import Row
-from results.run import latest_run
+from results.run import Run
 
 # The latency is a time and smaller is better; throughput is a rate.
 OF_ROWS: dict[str, Callable[[Sequence[Row]], Exported]] = {
@@ -36,9 +35,9 @@ def add_commands(commands: Any) -> None:
 
 def _export(options: argparse.Namespace) -> str:
     """Writes the file and returns what is in it, after saying what is not."""
-    paths = options.runs or [latest_run(RUNS)]
-    rows = rows_of(paths)
-    made = export_pytest(rows, read_journals(*paths)) if options.format == PYTEST else OF_ROWS[options.format](rows)
+    runs: list[Run] = []
+    rows = rows_of(options.runs, runs.append)
+    made = export_pytest(rows, runs) if options.format == PYTEST else OF_ROWS[options.format](rows)
     note(made.notes)
     write_atomic(options.output, made.text)
     return f"{options.output}: {made.benchmarks} benchmarks for {options.format}"

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from results.csvfile import read_csv
@@ -43,17 +42,6 @@ def read_rows(*paths: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...
             of_cell[cell] = row, path
             rows.append(row)
     return tuple(rows), tuple(problems)
-
-
-def read_journals(*paths: Path) -> tuple[Run, ...]:
-    """Returns the runs of the paths whose journal can be read; `read_rows` says what is wrong with others."""
-    found = []
-    for path in paths:
-        for place in run_folders(path) if path.is_dir() and not is_run(path) else (path,):
-            if place.suffix != ".csv" and (place.is_file() or (place / JOURNAL_NAME).is_file()):
-                with suppress(ResultsError):
-                    found.append(read_run(place))
-    return tuple(found)
 
 
 def _as_measured(row: Row) -> Row:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from results import render
 from results.human import in_time_unit, rate, time_unit
-from results.render import DEGRADED
 from results.table import POSITION, idle_labels, is_control, is_verified, to_rows
 
 Line = dict[str, Any]
@@ -105,6 +105,6 @@ def time(seconds: float) -> str:
     return in_time_unit(seconds, time_unit([seconds]))
 
 
-def mark(row: Any) -> str:
-    """Returns the mark of a disturbed number."""
-    return DEGRADED if row["quality"] == "degraded" else ""
+def mark(row: Line) -> str:
+    """Returns the mark of a row whose number was disturbed."""
+    return render.mark(row["quality"])

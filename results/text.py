@@ -25,7 +25,7 @@ def one_line(text: str) -> str:
     text), and what is no character in UTF-8 becomes a question mark.
     """
     spaced = re.sub("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+", " ", text)
-    printable = re.sub("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", spaced)
+    printable = _DIRECTIONS.sub("", re.sub("[\x00-\x1f\x7f-\x9f]", "", spaced))
     return printable.encode("utf-8", errors="replace").decode("utf-8")
 
 

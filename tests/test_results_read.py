@@ -8,7 +8,7 @@ import pytest
 from results.csvfile import write_csv
 from results.files import ResultsError
 from results.journal import Journal, encode_line
-from results.read import read_journals, read_rows
+from results.read import read_rows
 from results.run import read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
@@ -160,13 +160,20 @@ def test_a_folder_of_bad_runs_alone_is_an_error(runs):
         read_rows(runs)
 
 
+def journals_of(*paths):
+    """Returns the runs that reading the paths shows."""
+    shown = []
+    read_rows(*paths, on_run=shown.append)
+    return tuple(shown)
+
+
 def test_the_journals_of_paths_are_read_whatever_lies_beside_them(runs):
     both = [RUN_ID, LATER_RUN_ID]
-    assert [run.header["run_id"] for run in read_journals(runs)] == both
-    assert [run.header["run_id"] for run in read_journals(runs / RUN_ID, runs / LATER_RUN_ID / "journal.jsonl")] == both
+    assert [run.header["run_id"] for run in journals_of(runs)] == both
+    assert [run.header["run_id"] for run in journals_of(runs / RUN_ID, runs / LATER_RUN_ID / "journal.jsonl")] == both
     (runs / RUN_ID / "journal.jsonl").write_text("hello\n")
     (runs / LATER_RUN_ID / "journal.jsonl").unlink()
-    assert read_journals(runs, runs / LATER_RUN_ID, runs / LATER_RUN_ID / "results.csv") == ()
+    assert journals_of(runs, runs / LATER_RUN_ID, runs / LATER_RUN_ID / "results.csv") == ()
     assert {row["run_id"] for row in read_rows(runs)[0]} == {LATER_RUN_ID}
 
 
