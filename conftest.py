@@ -17,26 +17,27 @@ import pytest
 
 import backends
 from backends.base import PHASES
-from bench import plan
-from bench.cache import Cache, UnsafeCache, default_root
 from bench.cell import Cell
-from bench.control import Control
 from bench.effort import METHOD_VERSION, Effort
-from bench.environment import usable_cpus
-from bench.lock import BUSY_EXIT, Busy, MachineLock
-from bench.record import Launch
-from bench.replay import ReplayTimer, replay
-from bench.session import SKIPPED, BenchSession, Order, whole_pairs
-from bench.suite import Suite, probed
-from results.csvfile import write_csv
-from results.files import AtomicPath, ResultsError
-from results.human import in_words
-from results.journal import Journal, JournalError, new_run_id
-from results.machine import describe_machine, describe_software
-from results.peaks import published
-from results.row import cell_of as key_of
-from results.row import make_row
-from results.run import Run, read_run
+from bench.parent import plan
+from bench.parent.cache import Cache, UnsafeCache, default_root
+from bench.parent.control import Control
+from bench.parent.environment import usable_cpus
+from bench.parent.lock import BUSY_EXIT, Busy, MachineLock
+from bench.parent.record import Launch
+from bench.parent.replay import ReplayTimer, replay
+from bench.parent.session import SKIPPED, BenchSession, Order, whole_pairs
+from bench.parent.suite import Suite, probed
+from host.machine import describe_machine, describe_software
+from results.record.csvfile import write_csv
+from results.record.files import AtomicPath, ResultsError
+from results.record.human import in_words
+from results.record.journal import Journal, JournalError, new_run_id
+from results.record.peaks import published
+from results.record.row import cell_of as key_of
+from results.record.row import make_row
+from results.record.run import Run, read_run
+from results.record.text import slug
 from samestep import __version__
 from workloads.catalog import CATALOG
 
@@ -151,8 +152,9 @@ def interrupted_run(config: pytest.Config) -> Run | None:
 
 def new_header() -> dict[str, Any]:
     """Returns what every run says of itself before it begins."""
+    machine = describe_machine()
     return {
-        "machine": describe_machine() | describe_software(),
+        "machine": machine | {"name": slug(str(machine["name"]))} | describe_software(),
         "versions": {"samestep": __version__, "pytest": pytest.__version__, "method": METHOD_VERSION},
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -428,9 +430,9 @@ def finish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if SESSION not in config.stash:
         return
-    from results.pairs import pairs_of, render_pairs
-    from results.render import render
-    from results.table import load
+    from results.show.pairs import pairs_of, render_pairs
+    from results.show.render import render
+    from results.tables.table import load
 
     folder = config.stash[SESSION].journal.folder
     terminalreporter.section("samestep")

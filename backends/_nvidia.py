@@ -107,7 +107,7 @@ def _not_found(visible: str, error: str, root: Path) -> Probe:
 def nvml_handle(nvml: Any, visible: str) -> Any:
     """Returns NVML's handle of a number or UUID out of `CUDA_VISIBLE_DEVICES`.
 
-    NVML counts in PCI order, and so does CUDA in our children (`bench/environment.py`).
+    NVML counts in PCI order, and so does CUDA in our children (`bench/parent/environment.py`).
     """
     if visible.isdecimal():
         return nvml.nvmlDeviceGetHandleByIndex(int(visible))

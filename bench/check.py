@@ -13,11 +13,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import backends
-from bench.cache import Cache, UnsafeCache, default_root
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.environment import usable_cpus
-from bench.suite import Suite
+from bench.parent.cache import Cache, UnsafeCache, default_root
+from bench.parent.environment import usable_cpus
+from bench.parent.suite import Suite
 from workloads.catalog import CATALOG, is_run_by, load
 
 ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)

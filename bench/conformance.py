@@ -21,11 +21,11 @@ import pytest
 import backends
 from backends._outside import BrokenAdapter, declaration_faults, unsupported_faults
 from backends.base import PHASES, Adapter
-from bench.cache import ROOT, Cache, default_root
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.environment import child_environment, usable_cpus
-from bench.suite import Suite
+from bench.parent.cache import ROOT, Cache, default_root
+from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.suite import Suite
 from workloads.catalog import CATALOG, is_run_by, load, phases_of
 
 CHILD = Path(__file__).resolve().parent / "conformance_child.py"

@@ -60,8 +60,8 @@ def lifetime(job: dict[str, Any]) -> dict[str, Any]:
     """Returns what a step does wrong that was verified and timed: steps out of order, and closing it twice."""
     import backends
     from bench.cell import Cell
+    from bench.child.trial import measure_cell
     from bench.effort import Effort
-    from bench.trial import measure_cell
 
     adapter = backends.load_adapter(job["adapter"])
     entries = {kind: Path(path) for kind, path in job["entries"].items()}

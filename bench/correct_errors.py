@@ -14,17 +14,17 @@ from pathlib import Path
 
 import backends
 from backends.base import Request
-from bench.cache import Cache, default_root
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.environment import usable_cpus
-from bench.suite import Suite
+from bench.parent.cache import Cache, default_root
+from bench.parent.environment import usable_cpus
+from bench.parent.suite import Suite
 from workloads.catalog import load, phases_of
 
 
 def main(workload_name: str, size: str, backend: str) -> None:
     """Prints one line per phase and quantity: worst error and worst scale, each with its tensor."""
-    from bench import artifacts, verify
+    from bench.child import artifacts, verify
     from workloads.tolerance import Tolerance
 
     adapter = backends.get(backend)

@@ -6,9 +6,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from results import cli_compare, cli_cost, cli_export, cli_history, cli_plot, cli_report, cli_run
-from results.cli import Found
-from results.files import ResultsError
+from results.cli import compare as cli_compare
+from results.cli import cost as cli_cost
+from results.cli import export as cli_export
+from results.cli import history as cli_history
+from results.cli import plot as cli_plot
+from results.cli import report as cli_report
+from results.cli import run as cli_run
+from results.cli.common import Found
+from results.record.files import ResultsError
 
 CUT_SHORT = 141
 """128 + SIGPIPE, as of any tool whose reader left: the text was cut, which is neither success nor a regression."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _ROOT = Path(__file__).resolve().parent.parent
-_ROOM_NAMES = ("workloads", "backends", "bench", "results")
+_ROOM_NAMES = ("workloads", "backends", "bench", "host", "results")
 _PUBLIC = {
     "Adapter": "backends.base",
     "AdapterConformance": "bench.conformance",
-    "Demand": "results.cost",
+    "Demand": "results.tables.cost",
     "DeviceReading": "backends.base",
     "EnergyCounter": "backends.base",
     "EnergyUnavailable": "backends.base",
@@ -30,16 +30,16 @@ _PUBLIC = {
     "Request": "backends.base",
     "Step": "backends.base",
     "Workload": "workloads.workload",
-    "compare": "results.compare",
-    "comparison": "results.table",
-    "costs": "results.cost",
-    "history": "results.history",
+    "compare": "results.tables.compare",
+    "comparison": "results.tables.table",
+    "costs": "results.tables.cost",
+    "history": "results.nights.history",
     "initial_state": "workloads.workload",
-    "load": "results.table",
-    "means_of_ratios": "results.means",
-    "phases": "results.phases",
-    "ratios": "results.table",
-    "read_prices": "results.prices",
+    "load": "results.tables.table",
+    "means_of_ratios": "results.tables.means",
+    "phases": "results.tables.phases",
+    "ratios": "results.tables.table",
+    "read_prices": "results.tables.prices",
     "train_step": "workloads.workload",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given by __getattr__
@@ -55,16 +55,16 @@ if TYPE_CHECKING:
     from backends.base import Request as Request
     from backends.base import Step as Step
     from bench.conformance import AdapterConformance as AdapterConformance
-    from results.compare import compare as compare
-    from results.cost import Demand as Demand
-    from results.cost import costs as costs
-    from results.history import history as history
-    from results.means import means_of_ratios as means_of_ratios
-    from results.phases import phases as phases
-    from results.prices import read_prices as read_prices
-    from results.table import comparison as comparison
-    from results.table import load as load
-    from results.table import ratios as ratios
+    from results.nights.history import history as history
+    from results.tables.compare import compare as compare
+    from results.tables.cost import Demand as Demand
+    from results.tables.cost import costs as costs
+    from results.tables.means import means_of_ratios as means_of_ratios
+    from results.tables.phases import phases as phases
+    from results.tables.prices import read_prices as read_prices
+    from results.tables.table import comparison as comparison
+    from results.tables.table import load as load
+    from results.tables.table import ratios as ratios
     from workloads.ops import Ops as Ops
     from workloads.workload import Workload as Workload
     from workloads.workload import initial_state as initial_state

@@ -28,12 +28,12 @@ import numpy as np
 import backends
 from backends._memory import set_memory
 from backends.base import Request
-from bench import artifacts
-from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.child import artifacts
 from bench.effort import Effort
-from bench.environment import child_environment, usable_cpus
-from bench.suite import Suite
+from bench.parent.cache import Cache, default_root
+from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.suite import Suite
 from workloads.catalog import load
 from workloads.workload import initial_state, train_step
 

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import backends
-from results.pairs import SHARED, pairs_of
-from results.run import find_runs, read_run
+from results.record.run import find_runs, read_run
+from results.show.pairs import SHARED, pairs_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "tuning"

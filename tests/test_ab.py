@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 import backends
-from bench.cache import Cache, default_root
 from bench.cell import Cell
 from bench.effort import METHOD_VERSION
-from bench.plan import PAIRS, PlanError, cells, left_out, select
-from bench.session import Order
-from bench.suite import Suite
-from bench.variant import Variant, named, of_side, parse
-from results.pairs import pairs_of
+from bench.parent.cache import Cache, default_root
+from bench.parent.plan import PAIRS, PlanError, cells, left_out, select
+from bench.parent.session import Order
+from bench.parent.suite import Suite
+from bench.parent.variant import Variant, named, of_side, parse
+from results.show.pairs import pairs_of
 from tests.fakes.bench import CELL, EFFORT, filled_cache
 from tests.fakes.busy import Busy
 from tests.fakes.door import bench, run_in
@@ -207,7 +207,7 @@ def test_another_python_checkout_and_variable_are_the_child_s(suite, tmp_path):
         (tree / name).symlink_to(ROOT / name)
     columns = suite.outcome(replace(CELL, variant=f"B: python={python},tree={tree},env.PLANTED=seven"))
     assert (columns["status"], columns["reason"]) == ("ok", None)
-    assert (tmp_path / "seen").read_text().startswith(f"seven -P {tree}/bench/worker.py ")
+    assert (tmp_path / "seen").read_text().startswith(f"seven -P {tree}/bench/child/worker.py ")
 
 
 @pytest.fixture

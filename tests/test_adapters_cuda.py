@@ -9,7 +9,7 @@ import torch
 
 import backends
 from backends import _jax, _torch, torch_cuda
-from bench.verify import Refused
+from bench.child.verify import Refused
 from tests.fakes.hardware import FakeEvent, Prepared, fake_cuda, kept_switches
 
 TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")

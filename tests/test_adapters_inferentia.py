@@ -8,8 +8,8 @@ import torch
 
 from backends import inferentia
 from backends.base import Request
-from bench import artifacts, verify
-from bench.trial import WrongResult, verify_step
+from bench.child import artifacts, verify
+from bench.child.trial import WrongResult, verify_step
 from workloads import data
 from workloads.catalog import MODELS, load
 from workloads.tolerance import tolerances

@@ -8,7 +8,7 @@ import pytest
 
 import backends
 from backends import _jax
-from bench.verify import Refused
+from bench.child.verify import Refused
 from tests.fakes.hardware import Prepared
 
 TPU = backends.get("jax_tpu")

@@ -8,9 +8,9 @@ from threading import Barrier, Thread
 
 import pytest
 
-from bench import cache as caching
-from bench.artifacts import MAKERS
-from bench.cache import Cache, default_root, entry_name, source_digest
+from bench.child.artifacts import MAKERS
+from bench.parent import cache as caching
+from bench.parent.cache import Cache, default_root, entry_name, source_digest
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from workloads.catalog import load
 
@@ -220,8 +220,8 @@ def test_another_library_version_changes_what_it_made(monkeypatch):
         ("backends/_torch.py", {"expected", "graph"}),
         ("backends/_onnx_export.py", {"graph"}),
         ("backends/_decompositions.py", {"graph"}),
-        ("bench/verify.py", {"expected"}),
-        ("bench/artifacts.py", set(KINDS)),
+        ("bench/child/verify.py", {"expected"}),
+        ("bench/child/artifacts.py", set(KINDS)),
         ("backends/_jax.py", set()),
     ],
 )
@@ -252,7 +252,7 @@ def bindings_imported(tree):
     ],
 )
 def test_the_key_has_every_binding_that_its_maker_imports(kind, at_least):
-    tree = ast.parse((caching.ROOT / "bench/artifacts.py").read_text())
+    tree = ast.parse((caching.ROOT / "bench/child/artifacts.py").read_text())
     others = {maker.__name__ for other, maker in MAKERS.items() if other != kind}
     tree.body = [node for node in tree.body if getattr(node, "name", "") not in others]
     imported = bindings_imported(tree)

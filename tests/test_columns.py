@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from results.columns import FORMULAS, GROUPS, columns_of, page
-from results.row import COLUMN, COLUMNS, DERIVED
+from results.record.row import COLUMN, COLUMNS, DERIVED
+from results.show.columns import FORMULAS, GROUPS, columns_of, page
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -9,8 +9,9 @@ from time import perf_counter, process_time
 import pytest
 
 from backends.base import DeviceReading
-from bench import cgroup, conditions
-from bench.conditions import Watch, read
+from bench.child import conditions
+from bench.child.conditions import Watch, read
+from host import cgroup
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.control import Control, Reading, numpy_reading
+from bench.parent.control import Control, Reading, numpy_reading
 from tests.test_rows_of_launches import failed, launch
 
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from results import __main__ as door
-from results.cost import Demand, cheapest_mix, costs
-from results.cost_plot import plot_costs
-from results.cost_text import costs_text
-from results.csvfile import write_csv
-from results.files import ResultsError
-from results.table import load, to_frame
+from results.record.csvfile import write_csv
+from results.record.files import ResultsError
+from results.show.cost_text import costs_text
+from results.show.plot.cost import plot_costs
+from results.tables.cost import Demand, cheapest_mix, costs
+from results.tables.table import load, to_frame
 from tests.fakes.prices import price, table
 from tests.fakes.rows import row_of
 

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from results import detect
-from results.changepoints import LEAST_NIGHTS, despiked, last_changes, median, noise_of, packed, strongest_split
-from results.detect import Change, alarms, benjamini_hochberg, changes, replay
+from results.nights import detect
+from results.nights.changepoints import LEAST_NIGHTS, despiked, last_changes, median, noise_of, packed, strongest_split
+from results.nights.detect import Change, alarms, benjamini_hochberg, changes, replay
 from tests.qa.detect import QUIET, STEPS, believed, found_without_the_screen, previous, simulated, z_score
 
 

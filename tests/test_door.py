@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 import conftest
-from bench import artifacts
-from bench.cache import default_root, entry_name
-from results.csvfile import read_csv
+from bench.child import artifacts
+from bench.parent.cache import default_root, entry_name
+from results.record.csvfile import read_csv
 from tests.fakes.door import bench, rows_of_work, run_in, seed_of, statuses
 from workloads.catalog import CONTROLS, load
 

@@ -10,9 +10,9 @@ import pytest
 import backends
 from backends import _nvidia
 from backends.base import EnergyCounter, EnergyUnavailable
-from bench import energy
-from bench.energy import MOST_W, Meter, energy_columns, rapl_counters
-from results.row import make_row
+from bench.child import energy
+from bench.child.energy import MOST_W, Meter, energy_columns, rapl_counters
+from results.record.row import make_row
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 
 CPU = SimpleNamespace(device_kind="cpu")

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench import environment
-from bench.environment import CLEARED_PREFIXES, THREAD_VARIABLES, child_environment, usable_cpus
+from bench.parent import environment
+from bench.parent.environment import CLEARED_PREFIXES, THREAD_VARIABLES, child_environment, usable_cpus
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import estimate
-from bench.estimate import StoppingRule, drift, effective_size, is_steady, mann_whitney, median, rank_below
+from bench.child import estimate
+from bench.child.estimate import StoppingRule, drift, effective_size, is_steady, mann_whitney, median, rank_below
 
 RANDOM = np.random.default_rng(0)
 

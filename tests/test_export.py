@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from results import __main__ as door
-from results.csvfile import write_csv
-from results.export import export_bencher, export_github, name_of, name_with_machine
+from results.record.csvfile import write_csv
+from results.tables.export import export_bencher, export_github, name_of, name_with_machine
 from tests.fakes.rows import LATER_RUN_ID, RUN_ID, idle_row, row_of
 
 NAME = "mlp/tiny/infer/b4/fp32/t2/torch_cpu"

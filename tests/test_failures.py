@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench import crew
-from bench.cache import Cache
-from bench.launch import launch
-from results.row import make_row
+from bench.parent import crew
+from bench.parent.cache import Cache
+from bench.parent.launch import launch
+from results.record.row import make_row
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 
 

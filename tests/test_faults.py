@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import pytest
 
-from bench import launch as launching
-from bench.launch import launch
-from results.row import make_row
+from bench.parent import launch as launching
+from bench.parent.launch import launch
+from results.record.row import make_row
 from tests.fakes.bench import CELL, EFFORT, faulty_suite, filled_cache
 from tests.fakes.door import group_members, wait_for, workers_of
 

@@ -7,14 +7,14 @@ import pytest
 
 import backends
 from backends.base import Flow, Request
-from bench import artifacts, trial
-from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.child import artifacts, trial
+from bench.child.measure import Samples, flow_throughput
+from bench.child.trial import Proof, WrongResult
+from bench.child.verify import Refused
 from bench.effort import Effort
-from bench.measure import Samples, flow_throughput
-from bench.suite import Suite
-from bench.trial import Proof, WrongResult
-from bench.verify import Refused
+from bench.parent.cache import Cache, default_root
+from bench.parent.suite import Suite
 from workloads.catalog import load
 from workloads.tolerance import tolerances
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from results.frames import to_csv, to_json, to_markdown, write_frame
-from results.text import one_line, restore
+from results.record.text import one_line, restore
+from results.tables.frames import to_csv, to_json, to_markdown, write_frame
 from tests.fakes.csv_readers import EXACT, cells_of, of_duckdb, runs_in_a_spreadsheet
 
 texts = st.one_of(st.text("=+-@＝＋－＠'\"\t\r\n, ab|<\x00é\u2028", max_size=12), st.text(st.characters(), max_size=12))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from results.__main__ import main
-from results.files import ResultsError
-from results.history import history, read_acknowledged
+from results.nights.history import history, read_acknowledged
+from results.record.files import ResultsError
 from tests.fakes.runs import FIRST, write_run
 
 BACKENDS = ("torch_cpu", "jax_cpu", "openvino_cpu", "onnxruntime_cpu")

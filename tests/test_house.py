@@ -9,12 +9,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
+    "host": {"host"},
     "workloads": {"workloads"},
     "results": {"results"},
-    "backends": {"backends", "workloads"},
-    "bench": {"bench", "backends", "workloads", "results"},
+    "backends": {"backends", "workloads", "host"},
+    "bench": {"bench", "backends", "workloads", "host", "results"},
 }
 """What each room may import, of the rooms."""
+FLOORS = {
+    "results.record": {"results.record"},
+    "results.tables": {"results.record", "results.tables"},
+    "results.nights": {"results.record", "results.tables", "results.nights"},
+    "results.show": {"results.record", "results.tables", "results.nights", "results.show"},
+    "results.cli": {"results.record", "results.tables", "results.nights", "results.show", "results.cli"},
+    "bench.parent": {"bench.cell", "bench.effort", "bench.parent"},
+    "bench.child": {"bench.cell", "bench.effort", "bench.child"},
+}
+"""What each folder of a room may import, of its room."""
 HEAVY = {"torch", "jax", "jaxlib", "onnx", "onnxscript", "onnxruntime", "openvino", "pandas", "numpy", "scipy"}
 
 
@@ -40,20 +51,29 @@ def test_no_arrow_runs_back(path):
     assert rooms <= ROOMS[room]
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_between_the_folders_of_a_room_runs_back(path):
+    room, *rest = path.relative_to(ROOT).parts
+    allowed = FLOORS.get(f"{room}.{rest[0]}")
+    if allowed is not None:
+        mine = {".".join(name.split(".")[:2]) for name in imported(path) if name.partition(".")[0] == room}
+        assert mine <= allowed
+
+
 def test_bench_imports_results_only_to_write_rows():
     importers = {
         path.name: {name for name in imported(path) if name.startswith("results.")}
-        for path in (ROOT / "bench").glob("*.py")
+        for path in (ROOT / "bench").rglob("*.py")
         if any(name.startswith("results") for name in imported(path))
     }
     assert importers == {
-        "record.py": {"results.row.MEASURED"},
+        "record.py": {"results.record.row.MEASURED"},
         "session.py": {
-            "results.journal.Journal",
-            "results.journal.not_run_row",
-            "results.limits.bounds_of",
-            "results.row.CELL_COLUMNS",
-            "results.row.make_row",
+            "results.record.journal.Journal",
+            "results.record.journal.not_run_row",
+            "results.record.limits.bounds_of",
+            "results.record.row.CELL_COLUMNS",
+            "results.record.row.make_row",
         },
     }
 
@@ -89,8 +109,8 @@ def loaded_by(code):
         "import backends; [backends.get(name).probe() for name in backends.names()]",
         "import backends.__main__; backends.__main__.main([])",
         "import workloads.catalog",
-        "import bench.suite, bench.session, bench.plan",
-        "import results.journal, results.row, results.machine",
+        "import bench.parent.suite, bench.parent.session, bench.parent.plan",
+        "import results.record.journal, results.record.row, host.machine",
         "import samestep",
         "import pytest; pytest.main(['bench', '--co', '-q'])",
     ],

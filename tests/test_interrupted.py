@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from results.csvfile import read_csv
+from results.record.csvfile import read_csv
 from tests.fakes.door import command, environment, run_in, seed_of, statuses, wait_for, workers_of
 
 ORDER = (("infer", "null"), ("infer", "openvino_cpu"), ("train", "null"), ("train", "openvino_cpu"))

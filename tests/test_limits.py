@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from bench import verify
-from bench.environment import cpu_ceiling_flops_per_s
-from bench.plausible import judged
-from bench.session import Order
-from results.csvfile import write_csv
-from results.files import ResultsError
-from results.journal import Journal
-from results.limits import BYTE_LIMITS, FLOP_LIMITS, Limits, bounds_of, limits_of, with_limits
-from results.peaks import FILE, published, read_peaks
-from results.read import read_rows
-from results.render import render
-from results.run import read_run
-from results.table import to_frame
+from bench.child import verify
+from bench.parent.environment import cpu_ceiling_flops_per_s
+from bench.parent.plausible import judged
+from bench.parent.session import Order
+from results.record.csvfile import write_csv
+from results.record.files import ResultsError
+from results.record.journal import Journal
+from results.record.limits import BYTE_LIMITS, FLOP_LIMITS, Limits, bounds_of, limits_of, with_limits
+from results.record.peaks import FILE, published, read_peaks
+from results.record.read import read_rows
+from results.record.run import read_run
+from results.show.render import render
+from results.tables.table import to_frame
 from tests.fakes.bench import CELL
 from tests.fakes.door import bench
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from bench.lock import BUSY_EXIT, DEFAULT, Busy, MachineLock, holder
+from bench.parent.lock import BUSY_EXIT, DEFAULT, Busy, MachineLock, holder
 from tests.fakes.door import ROOT, bench, wait_for
 
 HOLD = """
 import sys, time
-from bench.lock import MachineLock
+from bench.parent.lock import MachineLock
 lock = MachineLock({"SAMESTEP_LOCK": sys.argv[1]})
 print("held", flush=True)
 time.sleep(3600)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from results.compare import compare
-from results.means import geometric_mean, means_of_comparison, means_of_ratios
-from results.table import to_frame
+from results.tables.compare import compare
+from results.tables.means import geometric_mean, means_of_comparison, means_of_ratios
+from results.tables.table import to_frame
 from tests.fakes.rows import idle_row, row_of
 
 

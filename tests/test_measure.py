@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.null import NullStep
-from bench import estimate, measure
+from bench.child import estimate, measure
+from bench.child.measure import MAX_SAMPLES, Clock, quiet_collector
+from bench.child.verify import Refused
 from bench.effort import Effort
-from bench.measure import MAX_SAMPLES, Clock, quiet_collector
-from bench.record import latency_columns, percentile, throughput_columns
-from bench.verify import Refused
-from results.row import SAMPLES_NEEDED
+from bench.parent.record import latency_columns, percentile, throughput_columns
+from results.record.row import SAMPLES_NEEDED
 from tests.fakes.bench import CELL
 
 SECOND = 10**9

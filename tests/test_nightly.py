@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
-from results.csvfile import write_csv
-from results.journal import Journal
-from results.store import run_folders
+from results.nights.store import run_folders
+from results.record.csvfile import write_csv
+from results.record.journal import Journal
 from tests.fakes.rows import HEADER, cell, row_of
 
 ROOT = Path(__file__).resolve().parent.parent

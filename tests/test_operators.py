@@ -12,17 +12,17 @@ from backends._operator_kinds import KINDS, kind_of
 from backends._xla_profile import names_of
 from backends._xla_profile import operators_of as operators_of_xla
 from backends.base import NoOperators, Operator, Request
-from bench import artifacts, trial
-from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.child import artifacts, trial
 from bench.effort import Effort
-from bench.launch import Outcome
-from bench.record import Launch, to_launch
-from bench.suite import Suite
+from bench.parent.cache import Cache, default_root
+from bench.parent.launch import Outcome
+from bench.parent.record import Launch, to_launch
+from bench.parent.suite import Suite
 from results import __main__ as door
-from results.journal import Journal
-from results.operators import CSV_COLUMNS, operators_of, render_operators
-from results.run import read_run
+from results.record.journal import Journal
+from results.record.run import read_run
+from results.show.operators import CSV_COLUMNS, operators_of, render_operators
 from tests.fakes.door import bench, rows_of_work, run_in
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 from workloads.catalog import load

@@ -9,7 +9,7 @@ import pytest
 import backends
 import conftest
 from backends.base import PHASES
-from bench.plan import PRESETS, PlanError, cells, select
+from bench.parent.plan import PRESETS, PlanError, cells, select
 from tests.fakes.door import bench, run_in, statuses
 from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS
 

@@ -10,10 +10,10 @@ import backends
 from backends._outside import PROBE_CODES, UNSUPPORTED_CODES, declaration_faults, unsupported_faults
 from backends.base import PRESETS
 from backends.torch_cpu import TorchCpu
-from bench import plan
-from bench.cache import Cache
-from bench.suite import Suite
-from results.row import REASON_CODES
+from bench.parent import plan
+from bench.parent.cache import Cache
+from bench.parent.suite import Suite
+from results.record.row import REASON_CODES
 from tests.fakes.bench import CELL, EFFORT
 from tests.fakes.door import bench, rows_of_work, run_in
 

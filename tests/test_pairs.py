@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.pairs import Ratio, compare, critical, pairs_of, render_pairs, write_pairs
-from results.run import Run
+from results.record.run import Run
+from results.show.pairs import Ratio, compare, critical, pairs_of, render_pairs, write_pairs
 from tests.fakes.rows import row_of
 from tests.qa.ab import simulated
 

@@ -11,20 +11,20 @@ import backends
 import conftest
 from backends.base import ONE_GRAPH, PARTS, PHASES
 from backends.null import NullStep
-from bench import parts
-from bench.cache import Cache
 from bench.cell import Cell
+from bench.child import parts
+from bench.child.measure import Clock
 from bench.effort import Effort
-from bench.measure import Clock
-from bench.plan import PRESETS, PlanError
-from bench.quality import judge
-from bench.record import workload_columns
-from bench.suite import Suite
+from bench.parent.cache import Cache
+from bench.parent.plan import PRESETS, PlanError
+from bench.parent.quality import judge
+from bench.parent.record import workload_columns
+from bench.parent.suite import Suite
 from results import __main__ as door
-from results.csvfile import write_csv
-from results.parts import render_parts
-from results.row import make_row
-from results.table import to_frame
+from results.record.csvfile import write_csv
+from results.record.row import make_row
+from results.show.parts import render_parts
+from results.tables.table import to_frame
 from tests.fakes.hardware import Prepared
 from tests.fakes.rows import idle_row, row_of
 from workloads.catalog import load

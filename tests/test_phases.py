@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from results.phases import best, phases
-from results.phases_text import phases_text
-from results.table import to_frame
+from results.show.phases_text import phases_text
+from results.tables.phases import best, phases
+from results.tables.table import to_frame
 from tests.fakes.prices import price
 from tests.fakes.rows import idle_row, row_of
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from backends.base import Request
-from bench import artifacts, verify
-from bench.trial import WrongResult, verify_step
+from bench.child import artifacts, verify
+from bench.child.trial import WrongResult, verify_step
 from tests import planted_models  # noqa: F401 - it registers its bugs
 from tests.planted import BUGS, PlantedAdapter
 from workloads import data

@@ -10,13 +10,13 @@ from xml.etree import ElementTree
 import pytest
 
 from results import __main__ as door
-from results.csvfile import write_csv
-from results.dots import dots_of
-from results.files import ResultsError
-from results.plot import plot
-from results.plotting import COLOURS
-from results.table import load, to_frame
-from results.ticks import rate_tick, ratio_tick, ticks_of, time_tick
+from results.record.csvfile import write_csv
+from results.record.files import ResultsError
+from results.show.plot.dots import dots_of
+from results.show.plot.figure import plot
+from results.show.plot.style import COLOURS
+from results.show.plot.ticks import rate_tick, ratio_tick, ticks_of, time_tick
+from results.tables.table import load, to_frame
 from tests.fakes.rows import idle_row, row_of
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,8 +4,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from results.files import ResultsError
-from results.prices import FILE, given_price, known_prices, price_of, read_prices, why_unpriced
+from results.record.files import ResultsError
+from results.tables.prices import FILE, given_price, known_prices, price_of, read_prices, why_unpriced
 from tests.fakes.prices import CLOUD, OWNED, price, table
 
 H100 = "NVIDIA H100 80GB HBM3"

@@ -38,7 +38,7 @@ def python(code, folder):
 
 def test_rooms_of_the_same_name_in_the_current_folder_are_not_taken(foreign):
     done = python("import samestep; print(samestep.Adapter.__module__, samestep.load.__module__)", foreign)
-    assert (done.stdout.strip(), done.stderr) == ("backends.base results.table", "")
+    assert (done.stdout.strip(), done.stderr) == ("backends.base results.tables.table", "")
 
 
 def test_a_room_that_was_imported_before_is_named(foreign):

@@ -10,13 +10,13 @@ from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import load_storage
 
 from results import __main__ as door
-from results.csvfile import write_csv
-from results.files import ResultsError
-from results.journal import Journal
-from results.pytest_json import FROM_SAMPLES, MOST_SAMPLES, export_pytest
-from results.row import cell_of
-from results.run import read_run
-from results.samples import samples_of
+from results.record.csvfile import write_csv
+from results.record.files import ResultsError
+from results.record.journal import Journal
+from results.record.row import cell_of
+from results.record.run import read_run
+from results.record.samples import samples_of
+from results.tables.pytest_json import FROM_SAMPLES, MOST_SAMPLES, export_pytest
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
 NAME = "mlp/tiny/infer/b4/fp32/t2/torch_cpu"

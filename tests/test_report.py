@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from results import svg
 from results.__main__ import main
-from results.history import history
-from results.report import page
-from results.table import to_frame
+from results.nights.history import history
+from results.show.report import svg
+from results.show.report.page import page
+from results.tables.table import to_frame
 from tests.fakes.rows import idle_row, row_of
 from tests.fakes.runs import FIRST, write_run
 from tests.test_history import write_nights

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from results.__main__ import main
-from results.report import page
-from results.table import to_frame
+from results.show.report.page import page
+from results.tables.table import to_frame
 from tests.browser import Browser, chromium
 from tests.fakes.rows import row_of
 from tests.test_history import write_nights

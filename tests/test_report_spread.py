@@ -4,13 +4,14 @@ import re
 
 import pytest
 
-from results import read, samples, svg
 from results.__main__ import main
-from results.journal import JOURNAL_NAME, Journal
-from results.report import page
-from results.row import cell_of
-from results.store import pack
-from results.table import to_frame
+from results.nights.store import pack
+from results.record import read, samples
+from results.record.journal import JOURNAL_NAME, Journal
+from results.record.row import cell_of
+from results.show.report import svg
+from results.show.report.page import page
+from results.tables.table import to_frame
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 
 SPREAD = {"latency_min_s": 0.9e-3, "latency_max_s": 2e-3}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.csvfile import read_csv, write_csv
-from results.files import ResultsError
-from results.row import (
+from results.record.csvfile import read_csv, write_csv
+from results.record.files import ResultsError
+from results.record.row import (
     COLUMN,
     COLUMNS,
     LEAST_LATENCY_S,
@@ -23,7 +23,7 @@ from results.row import (
     cell_of,
     make_row,
 )
-from results.text import one_line, protect, restore, shortened
+from results.record.text import one_line, protect, restore, shortened
 from tests.fakes.csv_readers import EXACT, cells_of, of_duckdb, runs_in_a_spreadsheet
 from tests.fakes.rows import LATER_RUN_ID, RUN_ID, idle_row, row_of
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from results.files import write_atomic
+from results.record.files import write_atomic
 
 
 def names_in(folder):

@@ -4,9 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.human import TIME_UNITS, in_time_unit, in_words, prefixed, quantity, rate, ratio, significant, time_unit
-from results.layout import Cell, hanging, side_by_side
-from results.money import dollars
+from results.record.human import (
+    TIME_UNITS,
+    in_time_unit,
+    in_words,
+    prefixed,
+    quantity,
+    rate,
+    ratio,
+    significant,
+    time_unit,
+)
+from results.show.layout import Cell, hanging, side_by_side
+from results.show.money import dollars
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ def heavy_after(code):
 @pytest.mark.parametrize(
     "code",
     [
-        "import results, results.row, results.journal, results.machine, results.run, results.read, results.csvfile",
+        "import results, results.record.row, results.record.journal, results.record.run",
+        "import host.machine, results.record.read, results.record.csvfile",
         "import results.__main__; results.__main__.main(['table', 'absent'])",
     ],
 )
@@ -30,4 +31,4 @@ def test_neither_pandas_nor_numpy_is_loaded_by(code):
 
 
 def test_tables_load_pandas():
-    assert heavy_after("import results.table") == ["numpy", "pandas"]
+    assert heavy_after("import results.tables.table") == ["numpy", "pandas"]

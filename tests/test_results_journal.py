@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from results.journal import JOURNAL_FORMAT, Journal, JournalError, decode_line, encode_line, new_run_id
-from results.journal import RUN_ID as RUN_ID_PATTERN
-from results.run import read_run
+from results.record.journal import JOURNAL_FORMAT, Journal, JournalError, decode_line, encode_line, new_run_id
+from results.record.journal import RUN_ID as RUN_ID_PATTERN
+from results.record.run import read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
 

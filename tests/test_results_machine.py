@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from results.machine import describe_machine, machine_id, slug
+from host.machine import describe_machine, machine_id
+from results.record.text import slug
 
 GIB = 2**30
 HARDWARE = {

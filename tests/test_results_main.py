@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from results import __main__ as door
-from results import cli
-from results.csvfile import read_csv, write_csv
-from results.journal import Journal
-from results.render import render
-from results.table import to_frame
+from results.cli import common as cli
+from results.record.csvfile import read_csv, write_csv
+from results.record.journal import Journal
+from results.show.render import render
+from results.tables.table import to_frame
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,7 +145,7 @@ def test_a_bug_has_its_traceback_and_never_the_status_of_a_regression(tmp_path, 
     def fail(*_):
         raise KeyError("planted")
 
-    monkeypatch.setattr("results.history.history", fail)
+    monkeypatch.setattr("results.nights.history.history", fail)
     assert door.main(["history", str(tmp_path), "--fail-on", "new"]) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from results.csvfile import write_csv
-from results.files import ResultsError
-from results.journal import Journal, encode_line
-from results.read import read_rows
-from results.run import read_run
+from results.record.csvfile import write_csv
+from results.record.files import ResultsError
+from results.record.journal import Journal, encode_line
+from results.record.read import read_rows
+from results.record.run import read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
 

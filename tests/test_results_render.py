@@ -2,8 +2,8 @@
 
 import pytest
 
-from results.render import render
-from results.table import to_frame
+from results.show.render import render
+from results.tables.table import to_frame
 from tests.fakes.rows import LATER_RUN_ID, idle_row, row_of
 
 ABSENT = "no NVIDIA device: its driver's file nvidia0 is absent"

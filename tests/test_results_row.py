@@ -9,8 +9,8 @@ import pytest
 
 import backends
 from backends.base import PHASES
-from results.journal import new_run_id
-from results.row import (
+from results.record.journal import new_run_id
+from results.record.row import (
     CELL_COLUMNS,
     COLUMN,
     COLUMNS,

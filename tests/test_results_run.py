@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.files import ResultsError
-from results.journal import Journal, JournalError, encode_line
-from results.run import find_runs, latest_run, read_run
+from results.record.files import ResultsError
+from results.record.journal import Journal, JournalError, encode_line
+from results.record.run import find_runs, latest_run, read_run
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
 HEADER_LINE = encode_line(0, "run", {**HEADER, "journal_format": 1, "run_id": RUN_ID})

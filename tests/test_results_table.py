@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.csvfile import read_csv, write_csv
-from results.row import COLUMNS, make_row
-from results.table import (
+from results.record.csvfile import read_csv, write_csv
+from results.record.row import COLUMNS, make_row
+from results.tables.table import (
     comparison,
     default_baseline,
     is_rate,
@@ -64,7 +64,7 @@ def test_rows_survive_a_frame_and_a_csv(tmp_path_factory, latencies_s, with_fail
 
 
 def test_load_warns_of_what_was_forgiven(tmp_path, monkeypatch):
-    monkeypatch.setattr("results.table.read_rows", lambda *_: ((row_of(),), ("line 3: torn",)))
+    monkeypatch.setattr("results.tables.table.read_rows", lambda *_: ((row_of(),), ("line 3: torn",)))
     with pytest.warns(UserWarning, match="line 3: torn"):
         assert len(load(tmp_path)) == 1
 

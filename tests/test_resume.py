@@ -10,12 +10,12 @@ import pytest
 
 import conftest
 from bench.cell import Cell
-from bench.record import Launch
-from bench.session import BenchSession, Order, whole_pairs
-from bench.suite import CellResult
-from results.csvfile import read_csv
-from results.journal import JOURNAL_NAME, Journal
-from results.run import latest_run, read_run
+from bench.parent.record import Launch
+from bench.parent.session import BenchSession, Order, whole_pairs
+from bench.parent.suite import CellResult
+from results.record.csvfile import read_csv
+from results.record.journal import JOURNAL_NAME, Journal
+from results.record.run import latest_run, read_run
 from tests.fakes.door import bench, command, environment, run_in, wait_for
 from tests.fakes.rows import HEADER, RUN_ID
 from tests.qa import kill

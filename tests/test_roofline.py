@@ -5,11 +5,11 @@ import sys
 import pytest
 
 from results import __main__ as door
-from results.csvfile import write_csv
-from results.files import ResultsError
-from results.limits import with_limits
-from results.roofline import plot_roofline
-from results.table import to_frame
+from results.record.csvfile import write_csv
+from results.record.files import ResultsError
+from results.record.limits import with_limits
+from results.show.plot.roofline import plot_roofline
+from results.tables.table import to_frame
 from tests.fakes.rows import idle_row, row_of
 
 PEAKS = {"torch_cpu": 140e9, "jax_cpu": 150e9}

@@ -7,10 +7,10 @@ from statistics import mean, stdev
 
 import pytest
 
-import bench.suite
-from bench.launch import Outcome
-from bench.record import Launch, to_launch, to_row, workload_columns
-from results.row import MEASURED, make_row
+import bench.parent.suite
+from bench.parent.launch import Outcome
+from bench.parent.record import Launch, to_launch, to_row, workload_columns
+from results.record.row import MEASURED, make_row
 from tests.fakes.bench import CELL
 
 KNOWN = CELL.columns() | workload_columns(CELL.load_workload(), CELL.phase)
@@ -143,7 +143,7 @@ def test_of_a_launch_that_seemed_not_to_wait_the_repetition_decides():
     assert row_of(doubtful(), failed("crashed"))["status"] == "refused"  # it was never repeated
 
 
-class Suite(bench.suite.Suite):
+class Suite(bench.parent.suite.Suite):
     """Its launches come out as given."""
 
     def attempt(self, cell):

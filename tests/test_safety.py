@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from backends.base import Request
-from bench import launch as launching
-from bench import trial
-from bench.cache import Cache, UnsafeCache
-from bench.launch import launch
-from bench.quality import FLAGS
-from bench.verify import Refused
-from results.files import AtomicPath, ResultsError
-from results.machine import describe_machine, describe_software
-from results.run import find_runs, read_run
+from bench.child import trial
+from bench.child.verify import Refused
+from bench.parent import launch as launching
+from bench.parent.cache import Cache, UnsafeCache
+from bench.parent.launch import launch
+from bench.parent.quality import FLAGS
+from host.machine import describe_machine, describe_software
+from results.record.files import AtomicPath, ResultsError
+from results.record.run import find_runs, read_run
 from tests.fakes.bench import faulty_suite, filled_cache
 from tests.fakes.door import bench
 from tests.test_faults import job_of

@@ -3,8 +3,8 @@
 import pytest
 
 from backends.null import NullStep
-from bench import verify
-from bench.verify import Refused, check_effective, check_waits
+from bench.child import verify
+from bench.child.verify import Refused, check_effective, check_waits
 
 
 class Device(NullStep):

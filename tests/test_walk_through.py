@@ -3,8 +3,8 @@
 import pytest
 
 import samestep
-from results.read import read_rows
-from results.render import render
+from results.record.read import read_rows
+from results.show.render import render
 from tests.walk_through import PAGE, ROOT, renewed
 
 RUNS = ROOT / "docs" / "measured" / "runs"

@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import save_file
 
 import backends
-from bench.cache import Cache, entry_name
 from bench.cell import Cell
-from bench.plan import PlanError, cells, select
-from bench.suite import Suite
+from bench.parent.cache import Cache, entry_name
+from bench.parent.plan import PlanError, cells, select
+from bench.parent.suite import Suite
 from tests.fakes.bench import EFFORT
 from tests.fakes.door import bench, rows_of_work, run_in, statuses
 from workloads import data, weights

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bench import artifacts
-from bench.cache import Cache, Entry
 from bench.cell import Cell
+from bench.child import artifacts
 from bench.effort import Effort
-from bench.suite import Suite
+from bench.parent.cache import Cache, Entry
+from bench.parent.suite import Suite
 from tests.fakes.faulty import Faulty
 from workloads.summary import summarize
 

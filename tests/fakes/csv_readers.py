@@ -27,7 +27,7 @@ def cells_of(content):
 def runs_in_a_spreadsheet(cell):
     """Returns whether a spreadsheet that trims, and reads full-width signs as plain ones, takes the text for a formula.
 
-    Written without `results.text`, by what NFKC makes of the first character.
+    Written without `results.record.text`, by what NFKC makes of the first character.
     """
     begun = cell.strip()[:1]
     return cell[:1] in ("\t", "\r") or unicodedata.normalize("NFKC", begun)[:1] in {"=", "+", "-", "@"}

@@ -11,9 +11,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from bench.cell import Cell
-from bench.session import Order
-from results.row import Row
-from results.run import Run, latest_run, read_run
+from bench.parent.session import Order
+from results.record.row import Row
+from results.record.run import Run, latest_run, read_run
 from workloads.catalog import CONTROLS, load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import torch
 
 from backends import _nvidia, _torch
 from backends.base import Request
-from bench import artifacts
-from bench.trial import verify_step
+from bench.child import artifacts
+from bench.child.trial import verify_step
 from workloads import data
 from workloads.catalog import load
 from workloads.tolerance import tolerances

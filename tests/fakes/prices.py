@@ -2,7 +2,7 @@
 
 import csv
 
-from results.prices import COLUMNS, Price
+from results.tables.prices import COLUMNS, Price
 
 CLOUD = {
     "name": "Cloud c2",

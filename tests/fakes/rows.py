@@ -1,6 +1,6 @@
 """Made-up cells and rows: of one workload digest, verified, and fast or not as a test says."""
 
-from results.row import make_row
+from results.record.row import make_row
 
 RUN_ID = "20261123T125900Z-machine-1a2b"
 LATER_RUN_ID = "20261124T125900Z-machine-3c4d"

@@ -2,8 +2,8 @@
 
 from datetime import UTC, date, datetime
 
-from results.csvfile import write_csv
-from results.journal import Journal
+from results.record.csvfile import write_csv
+from results.record.journal import Journal
 from tests.fakes.rows import CELL, HEADER, row_of
 
 

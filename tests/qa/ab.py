@@ -12,9 +12,9 @@ from statistics import median
 import numpy as np
 
 from bench.effort import Effort
-from bench.session import Order
-from bench.suite import Suite
-from results.pairs import Ratio, compare
+from bench.parent.session import Order
+from bench.parent.suite import Suite
+from results.show.pairs import Ratio, compare
 from tests.fakes.bench import CELL, filled_cache
 from tests.fakes.busy import Busy
 

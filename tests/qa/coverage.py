@@ -7,7 +7,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from bench import estimate
+from bench.child import estimate
 
 SERIES = 1000
 TARGET = 0.01

@@ -14,8 +14,8 @@ from time import perf_counter
 
 import numpy as np
 
-from results.changepoints import PENALTY, despiked, kernel_change_points, noise_of, packed, strongest_split
-from results.detect import Change, alarms, benjamini_hochberg, replay
+from results.nights.changepoints import PENALTY, despiked, kernel_change_points, noise_of, packed, strongest_split
+from results.nights.detect import Change, alarms, benjamini_hochberg, replay
 
 SERIES, NIGHTS, SEEDS = 200, 90, 5
 STEP_AT, WATCHED = 60, 14

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.journal import JOURNAL_NAME
-from results.run import Run, find_runs, read_run
+from results.record.journal import JOURNAL_NAME
+from results.record.run import Run, find_runs, read_run
 from tests.fakes.door import command, environment, wait_for, workers_of
 
 INSTANTS = 100

@@ -17,12 +17,12 @@ from time import perf_counter
 
 import backends
 from backends.base import Request
-from bench import artifacts
-from bench.cache import Cache, default_root
 from bench.cell import Cell
+from bench.child import artifacts
 from bench.effort import Effort
-from bench.environment import child_environment, usable_cpus
-from bench.suite import Suite
+from bench.parent.cache import Cache, default_root
+from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.suite import Suite
 from tests.print_fidelity import BARE, ROOT, interval
 from workloads.catalog import load
 

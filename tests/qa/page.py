@@ -11,11 +11,11 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from results.history import History, alarms_of, missing_machines
-from results.nights import Nights
-from results.report import page
-from results.store import SERIES_COLUMNS, series_of
-from results.table import to_frame, to_rows
+from results.nights.history import History, alarms_of, missing_machines
+from results.nights.nights import Nights
+from results.nights.store import SERIES_COLUMNS, series_of
+from results.show.report.page import page
+from results.tables.table import to_frame, to_rows
 from tests.browser import Browser, chromium
 from tests.fakes.runs import FIRST, rows_of_run
 

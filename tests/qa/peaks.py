@@ -15,11 +15,11 @@ import numpy as np
 
 import backends
 from backends.base import Request
-from bench.cache import Cache, default_root
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.environment import child_environment, usable_cpus
-from bench.suite import Suite
+from bench.parent.cache import Cache, default_root
+from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.suite import Suite
 from tests.fakes.door import ROOT
 from tests.print_fidelity import BARE
 from tests.qa.others import request_of
@@ -78,7 +78,7 @@ def in_child(loop: str, name: str) -> float:
 
 
 def in_harness(loop: str, name: str, suite: Suite) -> float:
-    """Returns the seconds of a step as `results/limits.py` reads them from a row."""
+    """Returns the seconds of a step as `results/record/limits.py` reads them from a row."""
     row = suite.outcome(cell_of(name, loop))
     if row["status"] != "ok":
         raise RuntimeError(f"{name} on {loop}: {row['status']}: {row['reason']}")

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from results.row import Row, cell_of
-from results.run import find_runs, read_run
+from results.record.row import Row, cell_of
+from results.record.run import find_runs, read_run
 from tests.fakes.door import bench
 
 WITHIN = 0.05

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from results.csvfile import write_csv
-from results.nights import series_rows
-from results.store import NIGHT, PACKED, connect, pack, series_sql
+from results.nights.nights import series_rows
+from results.nights.store import NIGHT, PACKED, connect, pack, series_sql
+from results.record.csvfile import write_csv
 from tests.fakes.runs import FIRST, rows_of_run
 
 INGEST_ROWS, STORE_ROWS = 1_000_000, 10_000_000
@@ -96,12 +96,12 @@ def main(ingest: int = INGEST_ROWS, large: int = STORE_ROWS) -> int:
             .fetchall()[0][0]
         )
         call = f"start = perf_counter(); rows = series_rows({str(store)!r}, {name!r}); seconds = perf_counter() - start"
-        seconds, peak = in_a_process(f"from results.nights import series_rows\n{call}")
+        seconds, peak = in_a_process(f"from results.nights.nights import series_rows\n{call}")
         rows = len(series_rows(store, name))
         print(f"of {large:,} rows, the {rows} of one series were read in {seconds:.2f} s, {peak / 2**20:.0f} MiB")
         good &= seconds <= SERIES_S and rows == large // (MACHINES * CELLS)
         call = f"start = perf_counter(); found = history({str(store)!r}); seconds = perf_counter() - start"
-        seconds, peak = in_a_process(f"from results.history import history\n{call}")
+        seconds, peak = in_a_process(f"from results.nights.history import history\n{call}")
         print(f"the nightly comparison ({MACHINES * CELLS:,} series) took {seconds:.1f} s, {peak / 2**20:.0f} MiB")
         good &= seconds <= NIGHT_S and peak <= MEMORY_BYTES
     print("ok" if good else "MISSED")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import perf_counter, perf_counter_ns, sleep
 
 from backends.null import NullStep
-from bench import estimate
+from bench.child import estimate
+from bench.child.measure import Clock
+from bench.child.verify import Refused, check_waits
 from bench.effort import Effort
-from bench.measure import Clock
-from bench.verify import Refused, check_waits
 
 EFFORT = Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=3.0, min_rounds=20)
 BUSY_S = (100e-6, 1e-3, 10e-3, 100e-3)

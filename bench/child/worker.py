@@ -1,0 +1,156 @@
+"""The child: makes one artifact, or prepares, verifies and times one cell; reports one JSON line per event.
+
+Started by `bench.parent.launch` as a file, `python -P worker.py EVENT_FD PARENT_PID`, with its job as the first line
+on stdin. It imports from the checkout that it lies in, whatever folder it is started from.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from backends.base import Adapter
+
+FAILURES = {
+    "start": "import_failed",
+    "import": "import_failed",
+    "build": "start_failed",
+    "compile": "compile_failed",
+}
+"""The row's reason code for an exception in a stage; in later stages a step failed."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: int) -> None:
+    """Arranges that this process ends when `parent` does, even while stopped or inside native code."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Reporter:
+    """Writes events to the parent, and remembers the stage."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.stage = "start"
+
+    def send(self, **event: Any) -> None:
+        data = json.dumps(event, allow_nan=False).encode() + b"\n"
+        while data:
+            data = data[os.write(self.fd, data) :]
+
+    def enter(self, stage: str) -> None:
+        self.stage = stage
+        self.send(event="stage", stage=stage)
+
+    def end(self, status: str, reason_code: str | None = None, reason: str | None = None) -> NoReturn:
+        """Reports the end and leaves without running exit handlers: runtimes are known to crash in theirs."""
+        self.send(event="end", status=status, reason_code=reason_code, reason=reason)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the error's type and the first lines of its message, short enough for a table."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:400]}"
+
+
+def told(adapter: Adapter | None, question: str, error: BaseException) -> bool:
+    """Returns the adapter's answer to `question(error)`; one that cannot answer does not hide the error."""
+    try:
+        return adapter is not None and bool(getattr(adapter, question)(error))
+    except Exception:  # noqa: BLE001 - an adapter of another package raises whatever it likes
+        traceback.print_exc()
+        return False
+
+
+def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
+    """Makes one cache entry and ends."""
+    report.enter("artifacts")
+    start = perf_counter()
+    try:
+        from bench.cell import Cell
+        from bench.child import artifacts
+
+        cell = Cell(**job["cell"])
+        inputs = {kind: Path(path) for kind, path in job["inputs"].items()}
+        made = artifacts.MAKERS[job["kind"]](cell.load_workload(), cell.phase, Path(job["folder"]), inputs)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the cells that need it say so
+        traceback.print_exc()
+        report.end("error", "artifact_failed", f"making the {job['kind']} failed: {one_line(error)}")
+    report.send(event="result", result=made | {"seconds": perf_counter() - start})
+    report.end("ok")
+
+
+def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
+    """Prepares, verifies and times one cell, reports it, and ends."""
+    import backends
+    from bench.cell import Cell
+    from bench.child.trial import Refused, WrongResult, measure_cell
+    from bench.effort import Effort
+
+    sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
+    adapter: Adapter | None = None
+    try:
+        adapter = backends.load_adapter(job["adapter"])
+        entries = {kind: Path(path) for kind, path in job["entries"].items()}
+        cell, effort, options = Cell(**job["cell"]), Effort(**job["effort"]), job.get("options", {})
+        step, result = measure_cell(adapter, cell, entries, effort, report.enter, options)
+        report.send(event="result", result=result)
+        report.enter("close")
+        step.close()
+    except Refused as refusal:
+        report.end("refused", refusal.code, str(refusal))
+    except WrongResult as wrong:
+        report.send(event="result", result=wrong.columns)
+        report.end("wrong", wrong.code, str(wrong))
+    except Exception as error:  # noqa: BLE001 - native runtimes raise whatever they like; the row says it
+        traceback.print_exc()
+        said = f"{report.stage}: {one_line(error)}"
+        if told(adapter, "is_out_of_memory", error) or isinstance(error, MemoryError):
+            report.end("out_of_memory", "memory", said)
+        if told(adapter, "is_lost", error):
+            report.end("broken", "device_lost", said)
+        report.end("broken", FAILURES.get(report.stage, "step_failed"), said)
+    report.end("ok")
+
+
+def main() -> NoReturn:
+    """Reads the job and does it."""
+    report = Reporter(int(sys.argv[1]))
+    os.set_inheritable(report.fd, False)
+    die_with(int(sys.argv[2]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    job = json.loads(sys.stdin.buffer.readline())
+    if job.get("cpus") and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, job["cpus"])
+    if job["job"] == "artifact":
+        make_artifact(job, report)
+    run_cell(job, report)
+
+
+if __name__ == "__main__":
+    main()

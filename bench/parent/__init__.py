@@ -1,0 +1,1 @@
+"""The parent: plans, launches, judges and records. It imports no framework."""

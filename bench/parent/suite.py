@@ -1,0 +1,233 @@
+"""Runs cells, one after the other: probe, artifacts, launch, row. The parent's engine; it imports no framework."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import backends
+from backends._outside import in_one_line, unsupported_faults
+from backends.base import Adapter, Probe
+from bench.cell import Cell
+from bench.effort import Effort
+from bench.parent.cache import NEEDS, SHARED, Cache, Entry, entry_name
+from bench.parent.crew import Crew, makers
+from bench.parent.environment import usable_cpus
+from bench.parent.launch import Outcome, launch
+from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
+from bench.parent.variant import of_side
+from workloads.workload import Workload
+
+WAVES = (("parameters",), ("batches",), ("expected", "graph"))
+"""Kinds of artifacts that can be made beside each other, each wave from what the ones before it made."""
+
+
+class ArtifactError(Exception):
+    """An artifact could not be made; `outcome` says how its child ended."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What came out of a cell: its row's columns and its latency samples in seconds, empty without a number."""
+
+    columns: dict[str, Any]
+    samples_s: tuple[float, ...]
+
+
+@dataclass
+class Suite:
+    """How the cells of one run are run."""
+
+    cache: Cache
+    logs: Path
+    effort: Effort
+    longest_stage_s: float | None = None
+    find_adapter: Callable[[str], Adapter] = backends.get
+    adapter_paths: tuple[str, ...] = ()
+    _failed: dict[str, Outcome] = field(default_factory=dict)
+    _lost: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def run(self, cell: Cell) -> CellResult:
+        """Runs `cell` once, to the row of that one launch; only Ctrl-C and our own faults are raised."""
+        launch = self.attempt(cell)
+        return CellResult(to_row([launch]), launch.series.get("samples_s", ()))
+
+    def outcome(self, cell: Cell) -> dict[str, Any]:
+        """Returns the columns of one launch of `cell`, for whoever asks what it computes and not how fast.
+
+        However disturbed, it counts; one that seemed not to wait is launched once more.
+        """
+        launch = self.attempt(cell)
+        return (self.attempt(cell) if launch.is_doubtful else launch).columns
+
+    def attempt(self, cell: Cell) -> Launch:
+        """Launches `cell` once, unless it cannot be started, and returns what came of it."""
+        workload = cell.load_workload()
+        known = cell.columns() | workload_columns(workload, cell.phase)
+        adapter = self.find_adapter(cell.backend)
+        probe = probed(adapter)
+        known |= adapter_columns(adapter, probe)
+        if of_side(cell.variant).python is not None:  # whose versions its child alone can tell
+            known |= {"library_versions": None, "python_version": None}
+        device = (adapter.device_kind, cell.device_index)
+        if refusal := self._why_not(adapter, probe, cell):
+            return Launch(known | refusal)
+        if device in self._lost:
+            reason = f"its device was lost in an earlier cell: {self._lost[device]}"
+            return Launch(known | _not_started("broken", "device_lost", reason))
+        try:
+            entries = self.entries(cell, workload, adapter)
+        except ArtifactError as error:
+            return to_launch(cell, known, error.outcome)
+        known |= {name: entries["batches"].made[name] for name in ("workload_digest", "model_digest")}
+        known["artifacts_s"] = sum(entry.seconds for entry in entries.values())
+        found = to_launch(cell, known, self._launch(cell, adapter, entries))
+        if found.columns["reason_code"] == "device_lost":
+            self._lost[device] = str(found.columns["reason"])
+        failure = self._known_failure(adapter, cell)
+        if failure and found.status not in ("ok", "not_run"):
+            declared = {"status": "known_failure", "reason_code": "declared", "reason": failure}
+            found = replace(found, columns=found.columns | declared)
+        return found
+
+    def _why_not(self, adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
+        """Returns the columns of a cell that need not be started, or None."""
+        try:
+            unsupported = adapter.why_unsupported(cell.phase, cell.precision)
+            faults = unsupported_faults(unsupported)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - code of strangers raises whatever it likes
+            unsupported, faults = None, [f"why_unsupported(): {in_one_line(error)}"]
+        if faults:
+            return _not_started("broken", "start_failed", faults[0])
+        if unsupported:
+            status, (code, reason) = "unsupported", unsupported
+        elif probe.status == "absent":
+            status, code, reason = "unavailable", probe.reason_code, probe.reason
+        elif probe.status == "broken":
+            status, code, reason = "broken", probe.reason_code, probe.reason
+        else:
+            return None
+        return _not_started(status, code, reason)
+
+    def _known_failure(self, adapter: Adapter, cell: Cell) -> str | None:
+        for failure in adapter.known_failures:
+            if failure.covers(cell.workload, cell.phase):
+                return f"{failure.reason} ({failure.link})"
+        return None
+
+    def prepare(self, cells: Iterable[Cell]) -> None:
+        """Makes the cache entries that the cells need and that are missing, several at once: nothing is timed yet.
+
+        What cannot be made is said by the rows of its cells.
+        """
+        wanted: dict[str, tuple[str, Cell, Workload]] = {}
+        for cell in cells:
+            adapter = self.find_adapter(cell.backend)
+            if self._why_not(adapter, probed(adapter), cell):
+                continue
+            workload = cell.load_workload()
+            wanted |= {entry_name(kind, workload, cell.phase): (kind, cell, workload) for kind in kinds_for(adapter)}
+        # What takes longest comes first, so that it does not come last, alone.
+        ordered = sorted(wanted.values(), key=lambda w: (w[1].phase == "train", w[2].parameter_count), reverse=True)
+        with Crew(makers()) as crew:
+            for wave in WAVES:
+                crew.run(partial(self._try_entry, *what, crew) for what in ordered if what[0] in wave)
+
+    def _try_entry(self, kind: str, cell: Cell, workload: Workload, crew: Crew) -> None:
+        with suppress(ArtifactError):  # `entries` raises it again, for each cell that needs it
+            self._entry(kind, cell, workload, crew)
+
+    def entries(self, cell: Cell, workload: Workload, adapter: Adapter) -> dict[str, Entry]:
+        """Returns the cache entries that the cell needs, made where they are missing. Raises ArtifactError."""
+        with Crew(1) as crew:
+            return {kind: self._entry(kind, cell, workload, crew) for kind in kinds_for(adapter)}
+
+    def _entry(self, kind: str, cell: Cell, workload: Workload, crew: Crew) -> Entry:
+        """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
+        needed = {name: self._entry(name, cell, workload, crew) for name in NEEDS.get(kind, SHARED)}
+        attempt = entry_name(kind, workload, cell.phase)
+        if attempt in self._failed:
+            raise ArtifactError(self._failed[attempt])
+
+        def make(folder: Path) -> dict[str, Any]:
+            phase = "" if kind in SHARED else f" ({cell.phase})"
+            what = f"the {kind} of {workload.name} {workload.size}{phase}"
+            self.cache.say(f"making {what} …")
+            job = {
+                "job": "artifact",
+                "kind": kind,
+                "cell": asdict(cell),
+                "folder": str(folder),
+                "inputs": {name: str(entry.path) for name, entry in needed.items()},
+                "cpus": None,
+            }
+            log = self.logs / f"{kind}-{cell.workload}-{cell.phase}.log"
+            outcome = crew.launch(job, log, crew.threads_each, self.longest_stage_s)
+            if outcome.status != "ok":
+                if outcome.status == "broken":
+                    outcome.status = "error"
+                outcome.stage = "artifacts"
+                self._failed[attempt] = outcome
+                raise ArtifactError(outcome)
+            self.cache.say(f"… made {what} in {outcome.result['seconds']:.1f} s")
+            return outcome.result
+
+        try:
+            return self.cache.ensure(kind, workload, cell.phase, make)
+        except OSError as error:
+            reason = f"the cache {self.cache.root} cannot be used: {error}"
+            raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
+
+    def _launch(self, cell: Cell, adapter: Adapter, entries: Mapping[str, Entry]) -> Outcome:
+        side = of_side(cell.variant)
+        job = {
+            "job": "cell",
+            "cell": given(replace(cell, variant=None)),
+            "options": dict(side.options),
+            "adapter": type(adapter).__module__,
+            "paths": list(self.adapter_paths),
+            "entries": {kind: str(entry.path) for kind, entry in entries.items()},
+            "effort": given(self.effort),
+            "cpus": usable_cpus()[: cell.threads],
+        }
+        log = self.logs / f"{cell.phase}-{cell.id}.log"
+        outcome = launch(job, log, cell.threads, self.longest_stage_s, side=side)
+        taken = json.loads(outcome.result.get("options") or "{}")
+        if outcome.status == "ok" and not side.options.items() <= taken.items():
+            reason = f"asked for {dict(side.options)}, its adapter took {taken or 'no options'}"
+            return Outcome("refused", outcome.stage, "effective_options", reason, launch_s=outcome.launch_s)
+        return outcome
+
+
+def given(record: Cell | Effort) -> dict[str, Any]:
+    """Returns the fields that are not their defaults: another checkout, older than a field, is asked as it can be."""
+    return {field.name: value for field in fields(record) if (value := getattr(record, field.name)) != field.default}
+
+
+def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:
+    return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
+
+
+def kinds_for(adapter: Adapter) -> tuple[str, ...]:
+    """Returns the kinds of artifacts that a cell of the adapter needs, each after what it is made from."""
+    return (
+        "parameters",
+        "batches",
+        *(("expected",) if adapter.verifiable else ()),
+        *(("graph",) if adapter.needs_graph else ()),
+    )
+
+
+@cache
+def probed(adapter: Adapter) -> Probe:
+    """Returns what the adapter's probe says, asked once per process."""
+    return backends.probe(adapter)

@@ -1,0 +1,101 @@
+"""One side of an A/B: what differs from the rest of the run, from a text such as `threads=1,spinning=off`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.effort import METHOD_VERSION
+from bench.parent.environment import THREAD_VARIABLES
+
+BASE = "base"
+SIDES = ("A", "B")
+FIXED = (*THREAD_VARIABLES, "PYTHONHASHSEED", "PYTHONPATH", "CUDA_DEVICE_ORDER")
+"""Variables that the harness sets itself, the same for every child."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What one side runs with: threads, the adapter's options, variables, another Python, another checkout."""
+
+    threads: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    python: str | None = None
+    tree: Path | None = None
+
+
+def parse(text: str) -> Variant:
+    """Returns the variant that the text means: `base`, or KEY=VALUE, comma-separated.
+
+    KEY is `threads`, `python` (an interpreter with other versions), `tree` (another checkout of this repository),
+    `env.NAME` (a variable of the child), or an option of the adapter. Raises ValueError with what was expected.
+    """
+    body = text.strip()
+    if body == BASE:
+        return Variant()
+    given: dict[str, str] = {}
+    for part in body.split(","):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (key and equals and value):
+            raise ValueError(f"expected `{BASE}` or KEY=VALUE, comma-separated; got {part.strip()!r}")
+        if key in given:
+            raise ValueError(f"{key} is given twice")
+        given[key] = value
+    threads, python, tree = given.pop("threads", None), given.pop("python", None), given.pop("tree", None)
+    if threads is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", threads):
+        raise ValueError(f"threads takes a whole number, at least 1; got {threads!r}")
+    variables = {key[4:]: given.pop(key) for key in list(given) if key.startswith("env.")}
+    if wrong := [name for name in (*variables, *given) if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII)]:
+        raise ValueError(f"{wrong[0]!r} is no name of an option or a variable")
+    if fixed := [name for name in variables if name in FIXED or name.startswith("SAMESTEP_")]:
+        raise ValueError(f"{', '.join(fixed)} is set by the harness, the same for all; use threads=N for threads")
+    return Variant(
+        threads=None if threads is None else int(threads),
+        options=given,
+        environment=variables,
+        python=None if python is None else interpreter(python),
+        tree=None if tree is None else checkout(tree),
+    )
+
+
+def named(side: str, text: str) -> str:
+    """Returns what the side is called in the row: `B: threads=1`. `of_side` reads it."""
+    return f"{side}: {text.strip()}"
+
+
+def of_side(name: str | None) -> Variant:
+    """Returns the variant of what `named` made; of None, which is no A/B, the one with nothing of its own."""
+    return Variant() if name is None else parse(name.partition(": ")[2])
+
+
+def interpreter(given: str) -> str:
+    """Returns the interpreter's path. Raises ValueError where it is none that can be run."""
+    path = Path(given).expanduser().absolute()  # not resolved: the link is what makes it a virtual environment's
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise ValueError(f"python={given}: expected an interpreter, such as other-venv/bin/python")
+    return str(path)
+
+
+def worker_of(tree: Path) -> Path:
+    """Returns the child's script of a checkout; before 0.2 it lay one folder higher."""
+    places = (tree / "bench" / "child" / "worker.py", tree / "bench" / "worker.py")
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def checkout(given: str) -> Path:
+    """Returns the folder of another checkout. Raises ValueError where it is none, or measures in another way."""
+    path = Path(given).expanduser().resolve()
+    effort = path / "bench" / "effort.py"
+    if not worker_of(path).is_file() or not effort.is_file():
+        raise ValueError(f"tree={given}: expected a checkout of samestep, such as `git worktree add` makes")
+    found = re.search(r"^METHOD_VERSION = (\d+)", effort.read_text(), re.MULTILINE)
+    if found is None or int(found[1]) != METHOD_VERSION:
+        there = found[1] if found else "unknown"
+        raise ValueError(
+            f"tree={given}: its method_version is {there}, ours {METHOD_VERSION}: not the same measurement"
+        )
+    return path

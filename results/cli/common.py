@@ -1,0 +1,93 @@
+"""What the commands of `python -m results` share: runs in, tables out, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results.record.read import OnRun, read_rows
+from results.record.row import Row
+from results.record.run import latest_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.nights.history import History
+
+RUNS = Path(__file__).resolve().parent.parent / "runs"
+"""Where `pytest bench/` keeps its runs."""
+FORMS = ("csv", "json", "markdown")
+RUN_HELP = f"a run's folder, a journal, a CSV of results, or a folder of runs (default: the newest in {RUNS.name}/)"
+
+
+class Found(Exception):
+    """What `--fail-on` names was found: its text is printed as any other, and the exit status is 1."""
+
+
+def add_runs(parser: argparse.ArgumentParser, text: str = RUN_HELP) -> None:
+    """Adds RUN…, which `rows_of` reads."""
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help=text)
+
+
+def rows_of(paths: Sequence[Path], on_run: OnRun | None = None) -> tuple[Row, ...]:
+    """Returns the rows of the paths, of the newest run where there are none, after saying what was forgiven.
+
+    `on_run` is shown each run whose journal is read.
+    """
+    rows, problems = read_rows(*(paths or [latest_run(RUNS)]), on_run=on_run)
+    note(problems)
+    return rows
+
+
+def add_nights(parser: argparse.ArgumentParser) -> None:
+    """Adds which nights of a store to look at, and what is known of them, which `nights_of` reads."""
+    parser.add_argument("--window", metavar="N", type=int, default=90, help="how many nights to look at (default: 90)")
+    parser.add_argument(
+        "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
+    )
+    parser.add_argument("--acknowledged", metavar="FILE", type=Path, help="default: acknowledged.csv in the store")
+    parser.add_argument(
+        "--machines", metavar="FILE", type=Path, help="expected ones; default: machines.txt in the store"
+    )
+
+
+def nights_of(store: Path | str, options: argparse.Namespace) -> History:
+    """Returns the history of the store's nights that were asked for, after saying what was left out."""
+    from results.nights.history import history
+
+    found = history(store, options.window, options.until, options.acknowledged, options.machines)
+    note(found.problems)
+    return found
+
+
+def note(problems: Sequence[str]) -> None:
+    """Says on stderr what was forgiven, or left out."""
+    for problem in problems:
+        print(f"note: {problem}", file=sys.stderr)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Adds --csv, --json and --markdown, which `write_outputs` serves."""
+    for form in FORMS:
+        parser.add_argument(f"--{form}", metavar="FILE", type=Path, help=f"also write the table as {form.upper()}")
+
+
+def write_outputs(frame: pd.DataFrame, options: argparse.Namespace) -> None:
+    """Writes the frame, tidy and in SI units, into the files that were asked for."""
+    from results.record.files import write_atomic
+    from results.tables.frames import to_csv, to_json, to_markdown
+
+    for form, made in zip(FORMS, (to_csv, to_json, to_markdown), strict=True):
+        path = getattr(options, form)
+        if path is not None:
+            write_atomic(path, made(frame))
+
+
+def width() -> int:
+    """Returns how many characters a line has."""
+    return shutil.get_terminal_size((120, 40)).columns

@@ -1,0 +1,125 @@
+"""The commands that set training against inference: phases, and cost in money."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.cli.common import add_outputs, add_runs, rows_of, width, write_outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.tables.prices import Price
+
+CHOICES = ("workload", "size", "precision", "batch")
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the commands to a parser's subparsers."""
+    phases = commands.add_parser("phases", help="training against inference: time, energy, money, who is best at which")
+    phases.set_defaults(made_by=_phases)
+    _add_common(phases)
+    cost = commands.add_parser("cost", help="cost of training and of serving, and the day on which serving costs more")
+    cost.set_defaults(made_by=_cost)
+    _add_common(cost)
+    train = cost.add_mutually_exclusive_group(required=True)
+    query = cost.add_mutually_exclusive_group(required=True)
+    for unit in ("samples", "tokens"):
+        train.add_argument(f"--train-{unit}", metavar="N", type=float, help=f"{unit} to train on, in all")
+        query.add_argument(f"--{unit}-per-query", metavar="N", type=float, help=f"{unit} that a query asks for")
+    cost.add_argument("--queries-per-day", metavar="N", type=float, required=True)
+    cost.add_argument(
+        "--whole-machines", action="store_true", help="serving pays for whole machines (default: for a fraction of one)"
+    )
+    cost.add_argument("--plot", metavar="FILE", type=Path, help="an .svg or .png of cost over days (extra: plot)")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_runs(parser)
+    for name in CHOICES:
+        parser.add_argument(f"--{name}", type=int if name == "batch" else str, help=f"only rows of this {name}")
+    parser.add_argument(
+        "--price",
+        metavar="MACHINE=USD[/DEVICES]",
+        action="append",
+        default=[],
+        help="USD per hour of a whole machine by its name, shared by DEVICES (default 1); before those of the table",
+    )
+    parser.add_argument("--price-date", metavar="DAY", help="the day as of which --price holds, such as 2026-11-26")
+    parser.add_argument("--price-source", metavar="TEXT", help="where --price is from: a bill, an offer, a page")
+    add_outputs(parser)
+
+
+def _phases(options: argparse.Namespace) -> str:
+    """Returns the text of `phases`, after writing its files."""
+    frame = _frame(options)
+
+    from results.show.phases_text import phases_text
+    from results.tables.phases import phases
+
+    compared = phases(frame, _prices(options, frame))
+    write_outputs(compared, options)
+    return phases_text(compared, width())
+
+
+def _cost(options: argparse.Namespace) -> str:
+    """Returns the text of `cost`, after writing its files and its plot."""
+    frame = _frame(options)
+
+    from results.show.cost_text import costs_text
+    from results.tables.cost import Demand, cheapest_mix, costs
+
+    train_unit = "samples" if options.train_samples is not None else "tokens"
+    query_unit = "samples" if options.samples_per_query is not None else "tokens"
+    demand = Demand(
+        getattr(options, f"train_{train_unit}"),
+        train_unit,
+        options.queries_per_day,
+        getattr(options, f"{query_unit}_per_query"),
+        query_unit,
+    )
+    costed = costs(frame, demand, _prices(options, frame), whole_machines=options.whole_machines)
+    write_outputs(costed, options)
+    text = costs_text(costed, cheapest_mix(costed), demand, width(), whole_machines=options.whole_machines)
+    if options.plot is None:
+        return text
+
+    from results.show.plot.cost import plot_costs
+
+    return f"{text}\n\n{plot_costs(costed, demand, options.plot)}"
+
+
+def _frame(options: argparse.Namespace) -> pd.DataFrame:
+    """Returns the rows that were chosen. Raises ValueError where a choice leaves none."""
+    rows = rows_of(options.runs)
+
+    from results.tables.table import to_frame
+
+    for name in CHOICES:
+        wanted = getattr(options, name)
+        chosen = tuple(row for row in rows if wanted is None or row[name] == wanted)
+        if rows and not chosen:
+            known = sorted({str(row[name]) for row in rows if row[name] is not None})
+            raise ValueError(f"no row has {name} {wanted!r}; known: {', '.join(known)}")
+        rows = chosen
+    return to_frame(rows)
+
+
+def _prices(options: argparse.Namespace, frame: pd.DataFrame) -> tuple[Price, ...]:
+    """Returns the prices that were given and those of the table. Raises ValueError for one that nothing here has."""
+    from results.tables.prices import given_price, known_prices
+
+    given = [given_price(text, options.price_date, options.price_source) for text in options.price]
+    if not given and (options.price_date or options.price_source):
+        raise ValueError("--price-date and --price-source are of --price, which was not given")
+    known = sorted(frame["machine"].dropna().unique())
+    for number, price in enumerate(given):
+        if price.machine not in known:
+            raise ValueError(f"--price is of machine {price.machine!r}; known here: {', '.join(known)}")
+        if price.machine in [other.machine for other in given[:number]]:
+            raise ValueError(f"--price gives {price.machine!r} twice")
+    # A given price of a machine is in place of the table's, not one more offer.
+    others = (price for price in known_prices() if price.machine not in [one.machine for one in given])
+    return (*given, *others)

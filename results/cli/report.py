@@ -1,0 +1,92 @@
+"""python -m results report: all of it as one page, and as CSV files beside it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.cli.common import RUNS, add_nights, nights_of, note
+from results.record.files import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.nights.history import History
+    from results.record.samples import Collected
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the command to a parser's subparsers."""
+    parser = commands.add_parser("report", help="one HTML file of runs, or of a store and its nights")
+    parser.set_defaults(made_by=_report)
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        type=Path,
+        help=f"a store, for its newest night and its history; or runs and CSVs (default: {RUNS.name}/)",
+    )
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="where the page goes")
+    parser.add_argument("--baseline", metavar="NAME", help="the backend that ratios refer to (default: torch_cpu)")
+    add_nights(parser)
+    parser.add_argument("--csv-dir", metavar="DIR", type=Path, help="also the rows, ratios, alarms and what is missing")
+
+
+def _report(options: argparse.Namespace) -> str:
+    from results.record.samples import Collected
+    from results.show.report.page import page
+
+    collected = Collected()
+    frame, found = _read(options.runs or [RUNS], options, collected)
+    note(collected.problems)
+    text = page(frame, found, options.baseline, collected.samples)
+    write_atomic(options.output, text)
+    files = _write_csvs(options.csv_dir, frame, found, options.baseline) if options.csv_dir is not None else []
+    beside = f" and {', '.join(files)} in {options.csv_dir}" if files else ""
+    return f"{len(frame)} rows, {len(text.encode()) / 1e6:.2f} MB: {options.output}{beside}"
+
+
+def _read(paths: list[Path], options: argparse.Namespace, collected: Collected) -> tuple[pd.DataFrame, History | None]:
+    """Returns the rows to report, and the nights where one store was named; samples are `collected` on the way.
+
+    Of a store they are those of its last night alone: older ones never stand in for a machine that was away, and where
+    all were, there is none. Raises ValueError where runs were named, and an option that only a store can follow.
+    """
+    from results.nights.nights import rows_of_runs
+    from results.record.read import is_run, read_rows, run_folders
+    from results.tables.table import to_frame
+
+    if len(paths) > 1 or paths[0].is_file() or is_run(paths[0]):
+        for name in ("until", "acknowledged", "machines"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name} is of a store's nights; expected one folder with runs in it, got runs")
+        rows, problems = read_rows(*paths, on_run=collected.add)
+        note(problems)
+        return to_frame(rows), None
+    found = nights_of(paths[0], options)
+    ran = found.nights.machines()
+    tonight = ran.loc[ran["night"].dt.date == found.nights.nights[-1], "run_id"].tolist()
+    frame = rows_of_runs(paths[0], tonight, on_run=collected.add)
+    for folder in run_folders(paths[0]) if paths[0].is_dir() else ():  # the rows of some may have come from columns
+        if folder.name in tonight:
+            collected.add_folder(folder)
+    return frame, found
+
+
+def _write_csvs(folder: Path, frame: pd.DataFrame, found: History | None, baseline: str | None) -> list[str]:
+    from results.tables.frames import to_csv
+    from results.tables.means import means_by_machine
+    from results.tables.phases import phases
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {"rows": frame, "phases": phases(frame), "means": means_by_machine(frame, "latency_p50_s", baseline)}
+    if found is not None:
+        made |= {
+            "alarms": found.alarms,
+            "missing-machines": found.missing_machines,
+            "missing-cells": found.missing_cells,
+        }
+    for name, table in made.items():
+        write_atomic(folder / f"{name}.csv", to_csv(table))
+    return [f"{name}.csv" for name in made]

@@ -1,0 +1,115 @@
+"""The commands that read one run at a time: table, parts, ab, operators, roofline; and columns."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from results.cli.common import RUNS, add_outputs, add_runs, note, rows_of, width, write_outputs
+from results.record.read import read_rows
+from results.record.run import latest_run, read_run
+
+ONE_RUN = f"a run's folder or journal (default: the newest in {RUNS.name}/)"
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the commands to a parser's subparsers."""
+    table = commands.add_parser("table", help="numbers beside each other, ratios, reasons")
+    table.set_defaults(made_by=_table)
+    add_runs(table)
+    table.add_argument("--baseline", metavar="NAME", help="the backend that ratios refer to (default: torch_cpu)")
+    table.add_argument(
+        "--metric", metavar="COLUMN", action="append", help="a numeric column to show (default: latency, throughput)"
+    )
+    add_outputs(table)
+    parts = commands.add_parser("parts", help="what a step consists of, what its start takes, and what it holds")
+    parts.set_defaults(made_by=_parts)
+    add_runs(parts)
+    ab = commands.add_parser("ab", help="two settings of one run held against each other, in pairs of launches")
+    ab.set_defaults(made_by=_ab)
+    _add_run(ab)
+    ab.add_argument("--csv", metavar="FILE", type=Path, help="also write each comparison as a line of CSV")
+    roofline = commands.add_parser("roofline", help="what each step reached under what its chip can do, as a plot")
+    roofline.set_defaults(made_by=_roofline)
+    _add_run(roofline)
+    roofline.add_argument(
+        "--output", metavar="FILE", type=Path, help="an .svg or .png (default: roofline.svg in the run's folder)"
+    )
+    operators = commands.add_parser("operators", help="where the time of a step goes, by kind of operator")
+    operators.set_defaults(made_by=_operators)
+    _add_run(operators)
+    operators.add_argument(
+        "--names", metavar="N", type=int, default=0, help="also the N slowest by the runtime's names"
+    )
+    operators.add_argument("--csv", metavar="FILE", type=Path, help="also write each operator as a line of CSV")
+    columns = commands.add_parser("columns", help="what each column is, as Markdown: docs/reading-the-numbers.md")
+    columns.set_defaults(made_by=_columns)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", nargs="?", type=Path, help=ONE_RUN)
+
+
+def _parts(options: argparse.Namespace) -> str:
+    rows = rows_of(options.runs)
+
+    from results.show.parts import render_parts
+    from results.tables.table import to_frame
+
+    return render_parts(to_frame(rows), width())
+
+
+def _table(options: argparse.Namespace) -> str:
+    """Returns the text of `table`, after writing its files."""
+    rows = rows_of(options.runs)
+
+    from results.show.render import METRICS, render
+    from results.tables.table import label_of, placed, to_frame
+
+    frame = to_frame(rows)
+    if options.baseline is not None and rows:
+        label_of(placed(frame), options.baseline)
+    text = render(frame, options.baseline, options.metric or METRICS, width())
+    write_outputs(frame, options)
+    return text
+
+
+def _ab(options: argparse.Namespace) -> str:
+    """Returns the text of `ab`, after writing its CSV."""
+    from results.show.pairs import pairs_of, render_pairs, write_pairs
+
+    comparisons = pairs_of(read_run(options.run or latest_run(RUNS)))
+    if options.csv is not None:
+        write_pairs(comparisons, options.csv)
+    return render_pairs(comparisons, width())
+
+
+def _roofline(options: argparse.Namespace) -> str:
+    """Draws the plot and returns where it is."""
+    from results.show.plot.roofline import plot_roofline
+    from results.tables.table import to_frame
+
+    path = options.run or latest_run(RUNS)
+    rows, problems = read_rows(path)
+    note(problems)
+    folder = path if path.is_dir() else path.parent
+    return plot_roofline(to_frame(rows), options.output or folder / "roofline.svg")
+
+
+def _columns(options: argparse.Namespace) -> str:
+    """Returns the page."""
+    from results.show.columns import page
+
+    return page().rstrip()
+
+
+def _operators(options: argparse.Namespace) -> str:
+    """Returns the text of `operators`, after writing its CSV."""
+    from results.show.operators import render_operators, write_operators_csv
+
+    run = read_run(options.run or latest_run(RUNS))
+    note(run.problems)
+    if options.csv is not None:
+        write_operators_csv(run, options.csv)
+    return render_operators(run, options.names, width())

@@ -1,0 +1,1 @@
+"""Rows of many machines over many nights: the store, change points, what is missing."""

@@ -1,0 +1,324 @@
+"""A folder of runs as a store: from many machines over many nights, append-only, merged by copying, no server.
+
+    STORE/…/RUN/journal.jsonl, results.csv     what was measured, never changed; at any depth
+    STORE/packed/*.parquet                     the same rows in columns: made by `pack`, can be thrown away
+
+`pack` reads each new run's `results.csv` with DuckDB and checks it as `make_row` would; a run that is wrong is left
+out, and said with file and line. A run whose CSV is missing is read from its journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results.record.csvfile import header_of
+from results.record.files import ResultsError
+from results.record.read import CSV_NAME, read_folders, run_folders
+from results.record.row import (
+    CELL_COLUMNS,
+    COLUMN,
+    COLUMNS,
+    LEAST_LATENCY_S,
+    MEASURED,
+    MOST,
+    NAME,
+    NAMED,
+    REASON_LIMIT,
+    ROW_FORMAT,
+    SAMPLES_NEEDED,
+    SIGNED,
+    VOCABULARIES,
+    Row,
+)
+from results.record.text import TEXT_LIMIT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from duckdb import DuckDBPyConnection
+
+PACKED = "packed"
+SERIES_COLUMNS = ("machine", "machine_id", *CELL_COLUMNS, "workload_digest", "method_version")
+"""What makes a series: other hardware, other work or another method is another one; new software is a mark in it."""
+NIGHT = "CAST(strptime(substr(run_id, 1, 8), '%Y%m%d') AS DATE)"
+"""The UTC day on which a run began, as its id says."""
+FILES_AT_ONCE = 500
+_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]"
+"""What `results.record.text.one_line` changes."""
+MEMORY = "1GiB"
+TYPES = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` did: runs and rows that are in now and were not before, and what was left out, with the reason."""
+
+    runs: int
+    rows: int
+    problems: tuple[str, ...]
+
+
+def connect() -> DuckDBPyConnection:
+    """Returns a DuckDB in memory. Raises ResultsError where it is not installed."""
+    try:
+        import duckdb
+    except ModuleNotFoundError as error:
+        raise ResultsError(f"{error}: a packed store takes DuckDB: pip install -e '.[history]'") from error
+    connection = duckdb.connect()
+    connection.execute(
+        f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
+    )
+    return connection
+
+
+def open_packed(store: Path | str) -> tuple[DuckDBPyConnection | None, tuple[str, ...]]:
+    """Returns a connection that sees the packed rows as `packed`, None where there are none; and what is wrong.
+
+    A file that is none, or was packed by a version with other columns, is left out: its runs then count as not packed.
+    A store that is an address (`s3://…`) is a folder of Parquet files, as `packed` is. Raises ResultsError where DuckDB
+    is missing, or cannot read the address.
+    """
+    if "://" in str(store):
+        connection = connect()
+        _show(connection, [f"{str(store).rstrip('/')}/*.parquet"])
+        return connection, ()
+    files = sorted((Path(store) / PACKED).glob("*.parquet"))
+    if not files:
+        return None, ()
+    connection = connect()
+    problems = {file: problem for file in files if (problem := _why_not(connection, file))}
+    good = [str(file) for file in files if file not in problems]
+    if good:
+        _show(connection, good)
+    return connection if good else None, tuple(problems.values())
+
+
+def ask(connection: DuckDBPyConnection, sql: str, given: object = None) -> pd.DataFrame:
+    """Returns what the SQL finds; raises ResultsError where a packed file cannot be read."""
+    import duckdb
+
+    try:
+        found: pd.DataFrame = connection.execute(sql, given).fetchdf()
+    except duckdb.Error as error:
+        said = " ".join(str(error).split())[:300]
+        raise ResultsError(f"cannot read what is packed: {said}; throw that file away and `pack` again") from error
+    return found
+
+
+def packed_runs(connection: DuckDBPyConnection | None) -> set[str]:
+    """Returns the ids of the runs that are packed."""
+    return set() if connection is None else set(ask(connection, "SELECT DISTINCT run_id FROM packed")["run_id"])
+
+
+def _show(connection: DuckDBPyConnection, files: Sequence[str]) -> None:
+    listed = ", ".join(f"'{_quoted(file)}'" for file in files)
+    ask(connection, f"CREATE VIEW packed AS SELECT * FROM read_parquet([{listed}])")
+
+
+def _why_not(connection: DuckDBPyConnection, file: Path) -> str | None:
+    """Returns why a file's rows cannot be used, None where they can."""
+    expected = {"series": "VARCHAR", "night": "DATE"} | {column.name: TYPES[column.kind] for column in COLUMNS}
+    try:
+        found = ask(connection, f"DESCRIBE SELECT * FROM read_parquet('{_quoted(file)}')")
+    except ResultsError as error:
+        return f"left out: {file}: {error}"
+    kinds = dict(zip(found["column_name"], found["column_type"], strict=True))
+    if wrong := [name for name, kind in expected.items() if kinds.get(name) != kind]:
+        return f"left out: {file}: packed by another version (see {wrong[0]}); throw it away and `pack` again"
+    return None
+
+
+def pack(store: Path) -> Packed:
+    """Adds the runs that are not in it yet to STORE/packed, as one Parquet file, and returns what came of it.
+
+    Rows are sorted by series, so that one series is in few places. Raises ResultsError where DuckDB is missing.
+    """
+    packed, wrong = open_packed(store)
+    connection = packed or connect()
+    known = packed_runs(packed)
+    new = [folder for folder in run_folders(store) if folder.name not in known]
+    columns = ", ".join(f"{_name(column.name)} {TYPES[column.kind]}" for column in COLUMNS)
+    connection.execute(f"CREATE TABLE packing ({columns})")
+    problems = [*wrong]
+    for headed in _by_header(new, problems):
+        for batch in _batches(headed.files):
+            problems += _read_batch(connection, headed.names, batch)
+    for folder in new:
+        if not (folder / CSV_NAME).is_file():
+            problems += _read_slowly(connection, folder)
+    (rows, runs) = connection.execute("SELECT count(*), count(DISTINCT run_id) FROM packing").fetchall()[0]
+    if rows:
+        _write(connection, Path(store) / PACKED, [folder.name for folder in new])
+    return Packed(runs, rows, tuple(problems))
+
+
+def series_sql() -> str:
+    """Returns the SQL that names a row's series: 16 hex digits, the same on every machine."""
+    texts = ", ".join(f"coalesce(CAST({_name(name)} AS VARCHAR), '')" for name in SERIES_COLUMNS)
+    return f"substr(sha256(concat_ws(chr(31), {texts})), 1, 16)"
+
+
+def series_of(row: dict[str, object]) -> str:
+    """Returns the same for a row of Python values."""
+    texts = ["" if row[name] is None else str(row[name]) for name in SERIES_COLUMNS]
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:16]
+
+
+def _write(connection: DuckDBPyConnection, folder: Path, runs: Sequence[str]) -> None:
+    """Writes the table as one file that is whole or absent, named by what is in it."""
+    folder.mkdir(exist_ok=True)
+    name = hashlib.sha256("\n".join(runs).encode()).hexdigest()[:12]
+    temporary, final = folder / f".{name}.tmp", folder / f"{runs[0][:15]}-{name}.parquet"
+    try:
+        connection.execute(
+            f"COPY (SELECT {series_sql()} AS series, {NIGHT} AS night, * FROM packing"
+            f" ORDER BY series, night) TO '{_quoted(temporary)}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Headed:
+    """CSV files that have the same columns."""
+
+    names: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def _by_header(folders: Iterable[Path], problems: list[str]) -> Iterator[_Headed]:
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for folder in folders:
+        path = folder / CSV_NAME
+        if not path.is_file():
+            continue
+        try:
+            found.setdefault(header_of(path), []).append(path)
+        except ResultsError as error:
+            problems.append(f"left out: {error}")
+    for names, files in found.items():
+        yield _Headed(names, tuple(files))
+
+
+def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(files), FILES_AT_ONCE):
+        yield files[start : start + FILES_AT_ONCE]
+
+
+def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Sequence[Path]) -> Sequence[str]:
+    """Adds the files' rows to the table; returns why some are left out, each with its file and line."""
+    import duckdb
+
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE texts AS {_texts_sql(names, files)}")
+        suspects = {name for (name,) in connection.execute(_suspects_sql(names)).fetchall()}
+    except duckdb.Error:
+        if len(files) == 1:
+            return _read_slowly(connection, files[0].parent)
+        half = len(files) // 2
+        return [*_read_batch(connection, names, files[:half]), *_read_batch(connection, names, files[half:])]
+    connection.execute("CREATE OR REPLACE TEMP TABLE suspects (filename VARCHAR)")
+    if suspects:
+        connection.executemany("INSERT INTO suspects VALUES (?)", [[name] for name in suspects])
+    values = ", ".join(_value_sql(name) for name in names)
+    targets = ", ".join(map(_name, names))
+    connection.execute(
+        f"INSERT INTO packing ({targets}) SELECT {values} FROM texts ANTI JOIN suspects USING (filename)"
+    )
+    return [problem for name in sorted(suspects) for problem in _read_slowly(connection, Path(name).parent)]
+
+
+def _read_slowly(connection: DuckDBPyConnection, folder: Path) -> tuple[str, ...]:
+    """Adds the rows of a run that may be wrong, or has a journal only; returns why not, with its line."""
+    rows, problems = read_folders([folder])
+    _insert(connection, rows)
+    return problems
+
+
+def _insert(connection: DuckDBPyConnection, rows: Sequence[Row]) -> None:
+    marks = ", ".join("?" for _ in COLUMNS)
+    if rows:
+        connection.executemany(f"INSERT INTO packing VALUES ({marks})", [list(row.values()) for row in rows])
+
+
+def _texts_sql(names: Sequence[str], files: Sequence[Path]) -> str:
+    """Returns the SQL that reads files of one header as text."""
+    columns = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
+    listed = ", ".join(f"'{_quoted(file)}'" for file in files)
+    return (
+        f"SELECT * FROM read_csv([{listed}], header = true, auto_detect = false, columns = {{{columns}}},"
+        " delim = ',', quote = '\"', escape = '\"', nullstr = '', filename = true, strict_mode = true)"
+    )
+
+
+def _suspects_sql(names: Sequence[str]) -> str:
+    """Returns the SQL that names the files in which `make_row` may refuse or change something: they are read by it."""
+    wrong = [
+        f"row_format IS DISTINCT FROM '{ROW_FORMAT}'",
+        "run_id IS DISTINCT FROM parse_filename(parse_dirpath(filename))",
+    ]
+    wrong += [f"{name} IS NULL" for name in ("workload", "phase", "backend", "status")]
+    for name in names:
+        wrong += _wrong_sql(name)
+    texts = ", ".join(_name(name) for name in names if COLUMN[name].kind == "text")
+    wrong += [f"regexp_matches(concat({texts}), '{_UNPRINTABLE}')"]
+    numbers = [name for name in MEASURED if name in names]
+    given = " OR ".join(f"{_name(name)} IS NOT NULL" for name in numbers)
+    wrong += [f"(status != 'ok' AND (reason IS NULL OR {given}))"]
+    wrong += [
+        "(status = 'ok' AND (verification IS NULL OR NOT coalesce(try_cast(latency_p50_s AS DOUBLE) > 0, false)))"
+    ]
+    wrong += [
+        f"(try_cast(latency_{end}_s AS DOUBLE) {sign} try_cast(latency_p50_s AS DOUBLE))"
+        for end, sign in (("min", ">"), ("max", "<"))
+        if f"latency_{end}_s" in names
+    ]
+    wrong += [f"try_cast(latency_p50_s AS DOUBLE) < {LEAST_LATENCY_S!r}"]
+    n = "coalesce(try_cast(latency_n AS BIGINT), 0)" if "latency_n" in names else "0"
+    wrong += [f"({name} IS NOT NULL AND {n} < {least})" for name, least in SAMPLES_NEEDED.items() if name in names]
+    cell = ", ".join(_name(name) for name in CELL_COLUMNS if name in names)
+    return (
+        f"SELECT DISTINCT filename FROM texts WHERE {' OR '.join(wrong)}"
+        f" UNION SELECT filename FROM texts GROUP BY filename, {cell} HAVING count(*) > 1"
+    )
+
+
+def _wrong_sql(name: str) -> list[str]:
+    """Returns the conditions under which a column's text is none of its values."""
+    column, quoted = COLUMN[name], _name(name)
+    if column.kind == "text":
+        known = VOCABULARIES.get(name)
+        limit = REASON_LIMIT if name == "reason" else TEXT_LIMIT
+        wrong = [f"(length({quoted}) > {limit})"]
+        if known is not None:
+            wrong += [f"({quoted} NOT IN ({', '.join(map(repr, known))}))"]
+        if name in NAMED:
+            wrong += [f"(NOT regexp_full_match({quoted}, '{NAME.pattern}'))"]
+        return wrong
+    if column.kind == "boolean":
+        return [f"({quoted} NOT IN ('true', 'false'))"]
+    cast = f"try_cast({quoted} AS {TYPES[column.kind]})"
+    finite = "" if column.kind == "integer" else f" OR NOT isfinite({cast})"
+    negative = "" if name in SIGNED else f" OR {cast} < 0"
+    most = f" OR {cast} > {MOST[column.unit]!r}" if column.unit in MOST else ""
+    return [f"({quoted} IS NOT NULL AND ({cast} IS NULL{finite}{negative}{most}))"]
+
+
+def _value_sql(name: str) -> str:
+    """Returns the SQL of a column's value, text without the apostrophe of `results.record.text.protect`."""
+    if COLUMN[name].kind == "text":
+        quoted = _name(name)
+        return f"CASE WHEN regexp_matches({quoted}, '^''+\\s*[=+@\\t\\r-]') THEN substr({quoted}, 2) ELSE {quoted} END"
+    return f"CAST({_name(name)} AS {TYPES[COLUMN[name].kind]})"
+
+
+def _name(name: str) -> str:
+    return f'"{name}"'
+
+
+def _quoted(path: Path | str) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,224 @@
+"""The primary record of a run: one checksummed line per fact, on disk before the next cell begins.
+
+A run is a folder `<results_dir>/<run_id>/` with `journal.jsonl`, `results.csv` (made from the journal) and `logs/`.
+A line of the journal is a JSON object `{"crc": …, "seq": …, "kind": …, "body": …}`; `crc` is the CRC-32 of the
+bytes between its comma and the end of the line, in eight hex digits, and `seq` counts the lines from 0.
+
+    kind    body
+    run     journal_format, run_id, machine, versions, options, started_utc: the first line
+    plan    cells: a list of the cells that the run means to measure
+    launch  one launch record, with its raw samples
+    row     one row (`results.record.row`)
+    end     reason_code, reason: the last line of a run that was not killed
+    resume  started_utc: the run goes on, after its end or after it was killed
+"""
+
+import binascii
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from results.record.files import ResultsError, sync_folder, write_atomic
+from results.record.row import CELL_COLUMNS, REASON_CODES, Row, cell_of, describe_cell, make_row
+from results.record.text import slug
+
+JOURNAL_FORMAT = 2
+READABLE_FORMATS = (1, 2)
+"""1: launch records hold a cell, its status and its latency samples, and nothing from which a run could go on."""
+JOURNAL_NAME = "journal.jsonl"
+HEADER_KEYS = ("machine", "versions", "options", "started_utc")
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]{1,40}-[0-9a-f]{4}")
+
+
+class JournalError(ResultsError):
+    """A journal cannot be created, or holds something that it was not written with."""
+
+
+def new_run_id(machine_name: str, now: datetime) -> str:
+    """Returns a fresh id that sorts by time and is safe as a folder's name: `20261123T125900Z-machine-1a2b`."""
+    if now.tzinfo is None:
+        raise ValueError(f"now is {now.isoformat()}, without a time zone; use datetime.now(UTC)")
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{slug(machine_name)}-{os.urandom(2).hex()}"
+
+
+class Journal:
+    """The journal of a run that is being written; `Journal.create` opens it.
+
+    Each method returns when its line is on disk. One that raises, or is interrupted, may leave its line or a part
+    of it at the end of the file; the next one removes that first, so a line in the middle is always whole.
+    """
+
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        """Goes on with the journal in `folder`, open for appending, that holds the header and nothing else."""
+        self.folder = folder
+        self.run_id = folder.name
+        self.logs = folder / "logs"
+        self._descriptor: int | None = descriptor
+        self._next = (1, os.fstat(descriptor).st_size)
+        self._planned: set[tuple[object, ...]] | None = None
+        self._with_row: set[tuple[object, ...]] = set()
+        self._ended = False
+
+    @classmethod
+    def create(cls, results_dir: Path, run_id: str, header: Mapping[str, object]) -> Self:
+        """Returns the journal of a new run, whose folder and header are on disk.
+
+        `header` holds machine (what `describe_machine` returns), versions, options and started_utc. Raises
+        JournalError where the folder cannot be written or the run exists, ValueError for a wrong id or header.
+        """
+        if not RUN_ID.fullmatch(run_id):
+            raise ValueError(f"run_id is {run_id!r}; expected what new_run_id returns")
+        missing = [key for key in HEADER_KEYS if key not in header]
+        if missing:
+            raise ValueError(f"the header of a run lacks {missing}; expected {', '.join(HEADER_KEYS)}")
+        machine = header["machine"]
+        if not isinstance(machine, Mapping) or not {"name", "machine_id"} <= set(machine):
+            raise ValueError(f"machine is {machine!r}; expected what describe_machine returns")
+        line = encode_line(0, "run", {**header, "journal_format": JOURNAL_FORMAT, "run_id": run_id})
+        folder = results_dir / run_id
+        try:
+            results_dir.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            (folder / "logs").mkdir()
+            # Renamed into place, so that a folder with a journal always has a header.
+            write_atomic(folder / JOURNAL_NAME, line)
+            sync_folder(results_dir)
+            descriptor = os.open(folder / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        except FileExistsError as error:
+            raise JournalError(f"{error.filename} exists; choose another results folder or run id") from error
+        except OSError as error:
+            raise JournalError(
+                f"cannot write results into {results_dir} ({error.strerror}); choose a folder that can be written"
+            ) from error
+        return cls(folder, descriptor)
+
+    @classmethod
+    def reopen(
+        cls, folder: Path, lines: int, size: int, planned: Iterable[tuple[object, ...]], with_row: Iterable[Any]
+    ) -> Self:
+        """Returns the journal of a run that goes on behind its first `lines` lines of `size` bytes in all.
+
+        `planned` and `with_row` are the cells (`cell_of`) of its plan and of its rows. Raises JournalError.
+        """
+        try:
+            descriptor = os.open(folder / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise JournalError(f"cannot go on with {folder / JOURNAL_NAME}: {error.strerror}") from error
+        if os.fstat(descriptor).st_size == size - 1:  # the last line is whole but for its end
+            os.write(descriptor, b"\n")
+        journal = cls(folder, descriptor)
+        journal._next = (lines, size)
+        journal._planned, journal._with_row = set(planned), set(with_row)
+        journal._append("resume", {"started_utc": datetime.now(UTC).isoformat(timespec="seconds")})
+        return journal
+
+    def plan(self, cells: Iterable[Mapping[str, object]]) -> None:
+        """Writes the cells that the run means to measure; each without a row at the end becomes a `not_run` row.
+
+        A cell has the columns of `CELL_COLUMNS`, and may have more of a row's (not its status).
+        """
+        if self._planned is not None:
+            raise ValueError("the run has a plan; a journal holds one")
+        bodies = [dict(cell) for cell in cells]
+        planned = {cell_of(not_run_row(body, "planned", "killed")) for body in bodies}
+        if len(planned) < len(bodies):
+            raise ValueError(f"the plan has {len(bodies)} cells, {len(planned)} of them different; plan each once")
+        self._append("plan", {"cells": bodies})
+        self._planned = planned
+
+    def launch(self, record: Mapping[str, object]) -> None:
+        """Writes a launch record: anything that JSON can hold, without NaN and infinities."""
+        self._append("launch", dict(record))
+
+    def row(self, row: Mapping[str, object]) -> None:
+        """Writes the row of a cell: what `make_row` returned, of this run, the only one of its cell."""
+        checked = make_row(**row)
+        if checked["run_id"] != self.run_id:
+            raise ValueError(f"the row is of run {checked['run_id']!r}; this journal is of {self.run_id!r}")
+        cell = cell_of(checked)
+        if self._planned is not None and cell not in self._planned:
+            raise ValueError(f"no such cell is in the plan: {describe_cell(checked)}")
+        if cell in self._with_row:
+            raise ValueError(f"the cell has a row already: {describe_cell(checked)}")
+        self._append("row", checked)
+        self._with_row.add(cell)
+
+    def end(self, reason: str, reason_code: str | None = None) -> None:
+        """Writes why the run ended; `reason_code` (interrupted, first_failure) where it ended before its plan."""
+        if reason_code is not None and reason_code not in REASON_CODES:
+            raise ValueError(f"unknown reason_code {reason_code!r}; known: {', '.join(REASON_CODES)}")
+        self._append("end", {"reason_code": reason_code, "reason": reason})
+        self._ended = True
+
+    def close(self) -> None:
+        """Closes the file. A journal that was closed without an end reads as that of a killed run."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _append(self, kind: str, body: Mapping[str, object]) -> None:
+        if self._descriptor is None or self._ended:
+            state = "ended" if self._ended else "closed"
+            raise ValueError(f"the journal of {self.run_id} is {state}; nothing more can be written")
+        seq, size = self._next
+        line = encode_line(seq, kind, body)
+        if os.fstat(self._descriptor).st_size != size:
+            os.ftruncate(self._descriptor, size)
+        written = os.write(self._descriptor, line)
+        if written < len(line):
+            raise OSError(f"{self.folder / JOURNAL_NAME}: {written} of {len(line)} bytes written; is the disk full?")
+        os.fsync(self._descriptor)
+        self._next = (seq + 1, size + len(line))
+
+
+def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None) -> Row:
+    """Returns the row of a planned cell that the run did not come to; raises where the cell is not one."""
+    # Runs of before there was an A/B have no variant.
+    missing = [name for name in CELL_COLUMNS if name not in cell and name != "variant"]
+    if missing:
+        raise ValueError(f"a planned cell lacks {missing}; expected at least {', '.join(CELL_COLUMNS)}")
+    return make_row(**{**cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code})
+
+
+def encode_line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:
+    """Returns the line with its checksum and its end. Raises TypeError or ValueError for what JSON cannot hold."""
+    try:
+        text = json.dumps({"seq": seq, "kind": kind, "body": body}, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"the {kind} line cannot be written as JSON ({error}); give finite numbers, text, lists and dicts"
+        ) from error
+    checked = text[1:].encode("ascii")
+    return b'{"crc":"%08x",%s\n' % (binascii.crc32(checked), checked)
+
+
+def decode_line(line: bytes) -> tuple[int, str, dict[str, Any]]:
+    """Returns seq, kind and body of a line without its end. Raises ValueError for what `encode_line` did not write."""
+    found = re.fullmatch(rb'\{"crc":"([0-9a-f]{8})",(.*)', line, re.DOTALL)
+    if found is None:
+        raise ValueError("it does not begin with the checksum of a journal's line")
+    if int(found[1], 16) != binascii.crc32(found[2]):
+        raise ValueError("its checksum does not match")
+    try:
+        entry = json.loads(line)
+        seq, kind, body = entry["seq"], entry["kind"], entry["body"]
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from error
+    except RecursionError as error:  # a checksum says nothing of who made it
+        raise ValueError("it is nested more deeply than any journal's line") from error
+    if not isinstance(body, dict):
+        raise ValueError(f"its body is a {type(body).__name__}; expected an object")
+    return seq, kind, body

@@ -1,0 +1,120 @@
+"""What bounds a step: the highest peaks that a run measured on the same device, and the published ones.
+
+FLOP/s are those of `matmul` and `conv`, byte/s those of `stream`. MFU is model FLOPs utilisation as Chowdhery et al.
+2022 (arXiv:2204.02311, section 4.1 and appendix B) have it: the FLOPs that the model needs, per second, of the peak.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from results.record.peaks import published
+from results.record.row import Row
+
+FLOP_LIMITS = ("matmul", "conv")
+BYTE_LIMITS = ("stream",)
+LEAST_FLOPS, LEAST_BYTES = 1e9, 128 << 20
+"""A step of less shows what it costs to start one, or a cache, and not what the chip can do."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most that was reached, per second, and by whom."""
+
+    per_s: float
+    of: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The measured peaks of one device at one precision; None where the run did not measure it."""
+
+    flops: Peak | None = None
+    bytes: Peak | None = None
+
+
+def device_of(row: Mapping[str, object]) -> tuple[object, ...]:
+    """Returns what two rows share that have the same limits: one device of one machine, equally many threads."""
+    return tuple(row.get(name) for name in ("machine_id", "device", "device_index", "precision", "threads"))
+
+
+def limits_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[object, ...], Limits]:
+    """Returns the limits of each device in the rows of one run, by `device_of`."""
+    found: dict[tuple[object, ...], Limits] = {}
+    for row in rows:
+        if row["status"] != "ok" or row.get("verification") != "passed":
+            continue
+        known = found.get(device_of(row), Limits())
+        if row["workload"] in FLOP_LIMITS and _number(row, "flops_per_step") >= LEAST_FLOPS:
+            reached = max(_number(row, "flops_per_s"), _number(row, "throughput_flops_per_s"))
+            known = Limits(_higher(known.flops, reached, f"{row['backend']} {row['workload']}"), known.bytes)
+        if row["workload"] in BYTE_LIMITS and _number(row, "minimum_bytes_per_step") >= LEAST_BYTES:
+            reached = _number(row, "throughput_bytes_per_s")
+            known = Limits(known.flops, _higher(known.bytes, reached, str(row["backend"])))
+        found[device_of(row)] = known
+    return found
+
+
+def _higher(known: Peak | None, per_s: float, of: str) -> Peak:
+    return Peak(per_s, of) if known is None or per_s > known.per_s else known
+
+
+def _number(row: Mapping[str, object], name: str) -> float:
+    value = row.get(name)
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def with_limits(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Returns the rows of one run, each beside its limits: the columns of `results.record.row.DERIVED`.
+
+    Rows without a number have none, and neither has what cannot be verified.
+    """
+    limits = limits_of(rows)
+    return tuple(
+        row | _beside(row, limits.get(device_of(row), Limits()))
+        if row["status"] == "ok" and row["verification"] == "passed"
+        else row
+        for row in rows
+    )
+
+
+def _beside(row: Row, limits: Limits) -> Row:
+    found: Row = {}
+    flops, moved = row["throughput_flops_per_s"], row["throughput_bytes_per_s"]
+    if limits.flops is not None:
+        found |= {"peak_flops_per_s": limits.flops.per_s, "peak_flops_of": limits.flops.of}
+        found["mfu"] = _share(flops, limits.flops.per_s)
+    if limits.bytes is not None:
+        found |= {"peak_bytes_per_s": limits.bytes.per_s, "peak_bytes_of": limits.bytes.of}
+        found["bandwidth_utilisation"] = _share(moved, limits.bytes.per_s)
+    known = published(str(row["device"] or ""), str(row["precision"] or ""))
+    if known is not None:
+        found |= {"published_flops_per_s": known.flops_per_s, "published_bytes_per_s": known.bytes_per_s}
+        found["published_source"] = known.source
+        found["published_mfu"] = _share(flops, known.flops_per_s)
+        found["published_bandwidth_utilisation"] = _share(moved, known.bytes_per_s)
+    return found
+
+
+def _share(value: object, of: float | None) -> float | None:
+    return float(value) / of if isinstance(value, (int, float)) and of else None
+
+
+def bounds_of(
+    row: Mapping[str, object],
+    others: Iterable[Mapping[str, object]],
+    ceiling_flops_per_s: float | None = None,
+) -> tuple[float | None, float | None]:
+    """Returns the most FLOP/s and byte/s that a row of this device may reach: the highest peaks known of it.
+
+    `others` are rows of the same run. What measures a limit itself is held against what is published, or
+    a ceiling that no such chip exceeds: one backend may well find more than another.
+    """
+    measured = limits_of(others).get(device_of(row), Limits())
+    if row["workload"] in (*FLOP_LIMITS, *BYTE_LIMITS):
+        measured = Limits() if ceiling_flops_per_s is None else Limits(Peak(ceiling_flops_per_s, "ceiling"))
+    known = published(str(row.get("device") or ""), str(row.get("precision") or ""))
+    flops = [peak.per_s for peak in (measured.flops,) if peak] + [peak.flops_per_s for peak in (known,) if peak]
+    moved = [peak.per_s for peak in (measured.bytes,) if peak] + [peak.bytes_per_s for peak in (known,) if peak]
+    if _number(row, "minimum_bytes_per_step") < LEAST_BYTES:
+        moved = []  # a cache may hold all that such a step moves
+    return max(flops, default=None), max(moved, default=None)

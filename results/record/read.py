@@ -1,0 +1,126 @@
+"""Rows from whatever holds them: run folders, journals, CSV files, results folders."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from results.record.csvfile import read_csv
+from results.record.files import ResultsError
+from results.record.journal import JOURNAL_NAME, RUN_ID
+from results.record.row import DERIVED, Row, cell_of, describe_cell
+from results.record.run import Run, read_run
+
+CSV_NAME = "results.csv"
+
+OnRun = Callable[[Run], None]
+"""Is shown each run whose journal is read, for what a row does not hold: a journal is large, and read once."""
+
+
+def read_rows(*paths: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows that the paths hold, and what was forgiven or left out on the way.
+
+    A path is a run folder, a journal, a CSV of results or a folder with runs in it at any depth. The same row given
+    twice (a run and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows
+    of one cell of one run differ. In a results folder a run that cannot be read is left out.
+    """
+    rows: list[Row] = []
+    of_cell: dict[tuple[object, ...], tuple[Row, Path]] = {}
+    problems: list[str] = []
+    for path in paths:
+        found, forgiven = _read(path, on_run)
+        problems += forgiven
+        for row in found:
+            cell = (row["run_id"], *cell_of(row))
+            if row["run_id"] is not None and cell in of_cell:
+                known, source = of_cell[cell]
+                if _as_measured(known) != _as_measured(row):
+                    raise ResultsError(
+                        f"{source} and {path} say different things of one cell of run {row['run_id']}"
+                        f" ({describe_cell(row)}); give the one to believe"
+                    )
+                continue
+            of_cell[cell] = row, path
+            rows.append(row)
+    return tuple(rows), tuple(problems)
+
+
+def _as_measured(row: Row) -> Row:
+    """Returns the row without what is made when a run is read, by a table of peaks that may have grown since."""
+    return {name: value for name, value in row.items() if name not in DERIVED}
+
+
+def run_folders(store: Path) -> tuple[Path, ...]:
+    """Returns the folders of all runs below the store, the oldest first; raises ResultsError where it is no folder.
+
+    A run that was copied to two places is there once: the first by path.
+    """
+    if not store.is_dir():
+        raise ResultsError(f"{store} is no folder; expected one with runs in it, at any depth")
+    found: dict[str, Path] = {}
+    for place, folders, files in os.walk(store):
+        folders.sort()
+        here = Path(place)
+        if RUN_ID.fullmatch(here.name) and not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
+            found.setdefault(here.name, here)
+            folders.clear()
+    return tuple(found[name] for name in sorted(found))
+
+
+def read_folder(folder: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows of a run's journal, or of its CSV where only that was kept, and what was forgiven.
+
+    Raises ResultsError with the file and the line where they cannot be read.
+    """
+    problems: tuple[str, ...] = ()
+    if (folder / JOURNAL_NAME).is_file():
+        run = read_run(folder)
+        rows, problems = run.rows, run.problems
+    else:
+        run, rows = None, read_csv(folder / CSV_NAME)
+    if wrong := {str(row["run_id"]) for row in rows} - {folder.name}:
+        of_it = f"{folder / JOURNAL_NAME}, line 1" if (folder / JOURNAL_NAME).is_file() else folder / CSV_NAME
+        raise ResultsError(f"{of_it}: it is of run {', '.join(sorted(wrong))}; expected {folder.name}")
+    if run is not None and on_run is not None:
+        on_run(run)
+    return rows, problems
+
+
+def read_folders(folders: Iterable[Path], on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows of runs' folders, and what was forgiven; a run that cannot be read is left out, and said."""
+    rows: list[Row] = []
+    problems: list[str] = []
+    for folder in folders:
+        try:
+            found, forgiven = read_folder(folder, on_run)
+        except ResultsError as error:
+            problems.append(f"left out: {error}")
+        else:
+            rows += found
+            problems += forgiven
+    return tuple(rows), tuple(problems)
+
+
+def _read(path: Path, on_run: OnRun | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    if not path.exists():
+        raise ResultsError(f"{path} does not exist; expected a run's folder, a journal or a CSV of results")
+    if path.is_file() and path.suffix == ".csv":
+        return read_csv(path), ()
+    if path.is_file():
+        run = read_run(path)
+        if on_run is not None:
+            on_run(run)
+        return run.rows, run.problems
+    if is_run(path):
+        return read_folder(path, on_run)
+    folders = run_folders(path)
+    rows, problems = read_folders(folders, on_run)
+    if not rows and problems:
+        raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
+    if not folders:
+        raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
+    return rows, problems
+
+
+def is_run(folder: Path) -> bool:
+    """Returns whether the folder is that of a run: it has a journal, or the CSV alone."""
+    return any((folder / name).is_file() for name in (JOURNAL_NAME, CSV_NAME))

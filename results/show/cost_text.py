@@ -1,0 +1,102 @@
+"""What a person reads of costs: a table per step, the cheapest mix, the sources and what is assumed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from results.record.human import quantity, significant
+from results.show.money import Sources, dollars
+from results.show.phases_text import NOTHING, by_step, gaps, mark, marks, shown, step_words, wrapped
+from results.show.terminal import columns_text
+from results.tables.cost import ASSUMPTIONS, HORIZON_YEARS, WHOLE_MACHINES, Demand
+from results.tables.phases import PHASES
+from results.tables.table import to_rows
+
+NEVER = f"never within {HORIZON_YEARS} years"
+
+
+def costs_text(
+    costed: pd.DataFrame, mix: pd.DataFrame, demand: Demand, width: int = 120, *, whole_machines: bool = False
+) -> str:
+    """Returns what `results.tables.cost.costs` and `cheapest_mix` found, with the sources and what is assumed."""
+    rows = to_rows(costed)
+    if not rows:
+        return NOTHING
+    sources = Sources()
+    assumed = [*ASSUMPTIONS, WHOLE_MACHINES] if whole_machines else ASSUMPTIONS
+    tables = [_block(group, whole_machines, sources, width) for group in by_step(rows)]
+    cheapest = [_mix_words(row, sources) for row in to_rows(mix)]
+    parts = [
+        wrapped([demand_words(demand)], width),
+        *tables,
+        wrapped(cheapest, width),
+        wrapped(sources.lines(), width),
+        gaps(rows, "reason", width),
+        marks([*tables, *cheapest], width),
+        wrapped(["Assumed:", *(f"- {line}" for line in assumed)], width),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def demand_words(demand: Demand) -> str:
+    """Returns what was asked for, in a sentence."""
+    return (
+        f"Train {_count(demand.train)} {demand.train_unit}; serve {_count(demand.queries_per_day)} queries a day of "
+        f"{_count(demand.per_query)} {demand.query_unit} each."
+    )
+
+
+def _block(rows: Sequence[dict[str, Any]], whole_machines: bool, sources: Sources, width: int) -> str:
+    """Returns the table of one step; what is paid for is a column of its own where it is not what is needed."""
+    header = ["backend", "train,\nh", "train,\nUSD", "devices\nneeded", *(["devices\npaid"] if whole_machines else [])]
+    header += ["serve,\nUSD a day", "USD a\nmillion\nqueries", "serving\ncosts\nmore on\nday", "price of a device"]
+    lines = []
+    for row in rows:
+        line = [row["backend"], shown(row, "train_hours", quantity, "train"), shown(row, "train_usd", dollars, "train")]
+        line.append(shown(row, "devices_needed", quantity, "infer"))
+        line += [shown(row, "devices_paid", quantity, "infer")] if whole_machines else []
+        line += [shown(row, name, dollars, "infer") for name in ("serving_usd_per_day", "usd_per_million_queries")]
+        lines.append([*line, day_words(row, *(f"{phase}_quality" for phase in PHASES)), sources.price(row)])
+    return f"{step_words(rows[0])}\n{columns_text(header, lines, 1, width)}"
+
+
+def _mix_words(row: Mapping[str, Any], sources: Sources) -> str:
+    """Returns the cheapest of each phase, and who is as cheap, in sentences."""
+    train, serve = (
+        f"{row[f'{of}_on']} ({row[f'{of}_precision']}, batch {row[f'{of}_batch']}; {sources.price(row, f'{of}_')})"
+        for of in ("train", "serve")
+    )
+    named = " ".join(str(row[name]) for name in ("workload", "size") if row[name] is not None)
+    train_usd = dollars(row["train_usd"]) + mark(row, "train_quality")
+    serve_usd = dollars(row["serving_usd_per_day"]) + mark(row, "serve_quality")
+    on_day = f"has cost more than training on day {day_words(row, 'train_quality', 'serve_quality')}"
+    if row["breakeven_day"] is None:
+        on_day = f"never costs more than training within {HORIZON_YEARS} years"
+    return " ".join(
+        [
+            f"Cheapest for {named}: train on {train} for {train_usd}; serve on {serve} for {serve_usd} a day.",
+            f"Serving {on_day}.",
+            *_as_cheap(row, "train", "Training", "which take no less time"),
+            *_as_cheap(row, "serve", "Serving", "which take no less of a device"),
+        ]
+    )
+
+
+def _as_cheap(row: Mapping[str, Any], of: str, doing: str, than: str) -> list[str]:
+    """Returns who costs the same as the chosen one, and who nearly, in sentences."""
+    equal, dearer = row[f"{of}_equal"], row[f"{of}_within_5_percent"]
+    found = [f"{doing} costs the same on {equal}, {than}."] if equal else []
+    return [*found, f"{doing} costs up to 5 % more on {dearer}."] if dearer else found
+
+
+def day_words(row: Mapping[str, Any], *qualities: str) -> str:
+    """Returns the day on which serving has cost more, that there is none, or a dash where that is unknown."""
+    if row["breakeven_days"] is None:
+        return "-"
+    day = NEVER if row["breakeven_day"] is None else f"{row['breakeven_day']:,}"
+    return day + mark(row, *qualities)
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else significant(value)

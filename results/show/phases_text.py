@@ -1,0 +1,150 @@
+"""What a person reads of training against inference: a table per step, and who is best at which phase."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from results.record.human import DEGRADED, in_time_unit, prefixed, ratio, time_unit
+from results.show.layout import GAP
+from results.show.money import Sources, dollars
+from results.show.terminal import columns_text
+from results.tables.phases import PHASES, STEP, best
+from results.tables.table import to_rows
+
+NOTHING = "No verified step of a workload in these rows."
+LEGEND = (
+    "Time and joules are of one sample, USD of a million. Ratios are training / inference: 3.00x takes three times as "
+    "much. Times are with the device kept full, energy is with one step in flight. On one device the ratio in "
+    "money is that in time; between devices see who is cheapest."
+)
+
+
+def phases_text(compared: pd.DataFrame, width: int = 120) -> str:
+    """Returns what `phases` found: a table per step, who is best at which phase, and the sources."""
+    rows = to_rows(compared)
+    if not rows:
+        return NOTHING
+    sources = Sources()
+    tables = [*(_block(group, sources, width) for group in by_step(rows)), _best_block(compared, sources, width)]
+    parts = [
+        *tables,
+        wrapped([LEGEND], width),
+        wrapped(sources.lines(), width),
+        gaps(rows, "no_price", width),
+        marks(tables, width),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def by_step(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Returns the rows in groups of one step each, in their order."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in STEP), []).append(row)
+    return list(groups.values())
+
+
+def step_words(row: Mapping[str, Any]) -> str:
+    """Returns the step in words: `gpt2 124m fp32, batch 2, sequence 128, threads 2`."""
+    named = " ".join(str(row[name]) for name in ("workload", "size", "precision") if row[name] is not None)
+    shown = [f"{name} {row[name]}" for name in ("batch", "sequence", "threads") if row.get(name) is not None]
+    return ", ".join([named, *shown])
+
+
+def gaps(rows: Sequence[Mapping[str, Any]], column: str, width: int) -> str:
+    """Returns why numbers are missing, each reason once with the backends that lack them."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row[column] is not None:
+            found.setdefault(row[column], []).append(row["backend"])
+    lines = [f"- {', '.join(dict.fromkeys(backends))}: {reason}" for reason, backends in found.items()]
+    return wrapped(["Without a number:", *lines] if lines else [], width)
+
+
+def marks(texts: Sequence[str], width: int) -> str:
+    """Returns what the mark of `mark` means, nothing where it is in none of the texts."""
+    if not any(DEGRADED in text for text in texts):
+        return ""
+    said = (
+        f"{DEGRADED} degraded, or made of a number that is: disturbed while it was measured; python -m results table "
+        "says by what."
+    )
+    return wrapped([said], width)
+
+
+def mark(row: Mapping[str, Any], *qualities: str) -> str:
+    """Returns the mark of a number that rests on one that was disturbed, by the columns of their qualities."""
+    return DEGRADED if any(row[name] == "degraded" for name in qualities) else ""
+
+
+def shown(row: Mapping[str, Any], column: str, said: Callable[[float], str], *phases: str) -> str:
+    """Returns the column as `said` says it, marked by the phases that it rests on; a dash where there is none."""
+    value = row[column]
+    return "-" if value is None else said(value) + mark(row, *(f"{phase}_quality" for phase in phases))
+
+
+def wrapped(lines: Sequence[str], width: int) -> str:
+    """Returns the lines, those that are too long going on under themselves."""
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=GAP))
+
+
+def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
+    """Returns the table of one step; the columns of energy only where some is known."""
+    has_energy = any(row[f"{phase}_j_per_sample"] is not None for row in rows for phase in PHASES)
+    header = ["backend", "train,\ntime", "infer,\ntime", "ratio,\ntime"]
+    header += ["train,\nJ", "infer,\nJ", "ratio,\nJ"] if has_energy else []
+    lines = []
+    for row in rows:
+        line = [row["backend"]]
+        for name, column, said in _KINDS if has_energy else [kind for kind in _KINDS if kind[0] != "energy"]:
+            line += [shown(row, f"{phase}_{column}", said, phase) for phase in PHASES]
+            line.append(shown(row, f"{name}_ratio", ratio, *PHASES))
+        lines.append([*line, sources.price(row)])
+    table = columns_text([*header, "train,\nUSD", "infer,\nUSD", "ratio,\nUSD", "price"], lines, 1, width)
+    return f"{step_words(rows[0])}\n{table}"
+
+
+def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
+    lines = []
+    for row in to_rows(best(compared)):
+        cheapest, usd, seconds = "unknown", row["usd_per_million_samples"], row["s_per_sample"]
+        if isinstance(usd, float):
+            said = dollars(usd) + mark(row, "cheapest_quality")
+            cheapest = f"{row['cheapest']}, {said} ({sources.day(row)}){_as_good(row, 'cheapest')}"
+        assert isinstance(seconds, float)
+        fastest = f"{row['fastest']}, {_time(seconds)}{mark(row, 'fastest_quality')}{_as_good(row, 'fastest')}"
+        lines.append(
+            [
+                step_words(row),
+                PHASES[str(row["phase"])],
+                "all machines" if row["machine"] is None else str(row["machine"]),
+                fastest,
+                cheapest,
+            ]
+        )
+    table = columns_text(["step", "phase", "machine", "fastest", "cheapest, USD of a million"], lines, 5, width)
+    return f"Best, of equal work:\n{table}"
+
+
+def _as_good(row: Mapping[str, Any], of: str) -> str:
+    """Returns who is within 5 % of the `fastest` or the `cheapest`, to be said after it."""
+    others = row[f"{of}_within_5_percent"]
+    return f"; {others} within 5 %" if others else ""
+
+
+def _time(seconds: float) -> str:
+    return in_time_unit(seconds, time_unit([seconds]))
+
+
+def _joules(joules: float) -> str:
+    return prefixed(joules, "J")
+
+
+_KINDS = (
+    ("time", "s_per_sample", _time),
+    ("energy", "j_per_sample", _joules),
+    ("money", "usd_per_million_samples", dollars),
+)
+"""The kinds of numbers in a table: the name of their ratio, their column, and how a person reads them."""

@@ -1,0 +1,164 @@
+"""What a plot of rows shows: a panel per cell, and in it each backend's number, or the word in its place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from results.show.report.rows import in_words
+from results.show.report.tables import EXPECTED_ABSENT
+from results.tables.phases import PHASES, phases
+from results.tables.table import idle_labels, is_control, is_limit, is_verified, placed, to_rows
+
+Line = Mapping[str, Any]
+CELL = ("workload", "size", "batch", "sequence", "precision")
+"""What a panel is about, beside its phase. Not the threads: machines differ in how many they have."""
+COLUMNS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
+RATIO = "phases"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A backend's number in the unit of its column, with its interval where it has one; or a word and no number."""
+
+    label: str
+    backend: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    degraded: bool = False
+    word: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The backends at one cell. `phase` is empty where a number is of both phases."""
+
+    title: str
+    phase: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The panels, cell by cell; the backends that are in none, with their statuses; and the rows behind the panels."""
+
+    panels: tuple[tuple[Panel, ...], ...]
+    absent: tuple[str, ...]
+    rows: tuple[Line, ...]
+
+
+def dots_of(frame: pd.DataFrame, show: str) -> Shown:
+    """Returns the verified numbers of each cell, those of its newest run.
+
+    `show` is `latency` (s, with its 95 % interval), `throughput` (samples/s) or `phases` (the time of a sample in
+    training / in inference). The control and `null` are left out, and what measures limits, unless there is nothing
+    else. Other work, of another workload digest, has its own panel. Raises ValueError for an unknown `show`.
+    """
+    if show not in (*COLUMNS, RATIO):
+        raise ValueError(f"cannot show {show!r}; known: {', '.join((*COLUMNS, RATIO))}")
+    rows = placed(frame)
+    rows = rows[~is_control(rows) & ~rows["label"].isin(idle_labels(rows))]
+    rows = rows if is_limit(rows).all() and show != RATIO else rows[~is_limit(rows)]
+    statuses: dict[str, set[str]] = {}
+    lines: list[Line] = [*to_rows(rows.assign(is_verified=is_verified(rows)))]
+    for line in lines:
+        statuses.setdefault(str(line["label"]), set()).add(str(line["status"]))
+    absent = {label: found for label, found in sorted(statuses.items()) if found <= set(EXPECTED_ABSENT)}
+    named = _named([line for line in lines if line["label"] not in absent])
+    ratios = _ratios(frame) if show == RATIO else {}
+    panels = (
+        (_panel_of_both(of_cell, ratios),) if show == RATIO else _panels(of_cell, show) for of_cell in _cells(named)
+    )
+    words = (f"{label} ({', '.join(sorted(found))})" for label, found in absent.items())
+    return Shown(tuple(panels), tuple(words), tuple(named))
+
+
+def _named(lines: Sequence[Line]) -> list[Line]:
+    """Returns the rows with `name`, which tells them apart in a panel, and `work`, the digest of what they compute.
+
+    A row without a digest, as one that failed before it had one, stands with the first that its cell has.
+    """
+    threads_of: dict[str, set[int | None]] = {}
+    digests: dict[tuple[Any, ...], set[str]] = {}
+    for line in lines:
+        threads_of.setdefault(line["label"], set()).add(line["threads"])
+        if line["is_verified"]:
+            digests.setdefault(_cell(line), set()).add(line["workload_digest"] or "")
+    named: list[Line] = []
+    for line in lines:
+        threads = f", threads {line['threads']}" if len(threads_of[line["label"]]) > 1 else ""
+        known = sorted(digests.get(_cell(line), {""}))
+        work = line["workload_digest"] if line["workload_digest"] in known else known[0]
+        named.append({**line, "name": line["label"] + threads, "work": work, "works": len(known)})
+    return named
+
+
+def _cell(line: Line) -> tuple[Any, ...]:
+    return tuple(line[name] for name in CELL)
+
+
+def _cells(lines: Sequence[Line]) -> list[list[Line]]:
+    """Returns the rows of each cell, both phases together, in the order of a table."""
+    groups: dict[tuple[Any, ...], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((*_cell(line), line["work"]), []).append(line)
+    return [groups[cell] for cell in sorted(groups, key=lambda cell: [(part is not None, part) for part in cell])]
+
+
+def _panels(lines: Sequence[Line], show: str) -> tuple[Panel, ...]:
+    """Returns a panel for each phase of a cell; all have the same backends."""
+    backends = {line["name"]: line["backend"] for line in lines}
+    found = []
+    for phase in sorted({line["phase"] for line in lines}):
+        of_name = {line["name"]: line for line in lines if line["phase"] == phase}
+        dots = [_dot(name, backend, of_name.get(name), show) for name, backend in sorted(backends.items())]
+        found.append(Panel(_title(lines[0], f" {phase}"), phase, tuple(dots)))
+    return tuple(found)
+
+
+def _dot(name: str, backend: str, line: Line | None, show: str) -> Dot:
+    if line is None or (word := _why_none(line, COLUMNS[show])):
+        return Dot(name, backend, word="no row" if line is None else word)
+    low, high = (line["latency_ci_low_s"], line["latency_ci_high_s"]) if show == "latency" else (None, None)
+    return Dot(name, backend, line[COLUMNS[show]], low, high, line["quality"] == "degraded")
+
+
+def _panel_of_both(lines: Sequence[Line], ratios: Mapping[tuple[Any, ...], Any]) -> Panel:
+    """Returns the panel of training / inference at a cell."""
+    of_name: dict[str, dict[str, Line]] = {}
+    for line in lines:
+        of_name.setdefault(line["name"], {})[line["phase"]] = line
+    dots = []
+    for name, of_phase in sorted(of_name.items()):
+        words = {
+            phase: _why_none(of_phase[phase], COLUMNS["throughput"]) if phase in of_phase else "no row"
+            for phase in PHASES
+        }
+        word = ", ".join(f"{phase}: {word}" for phase, word in words.items() if word)
+        first = next(iter(of_phase.values()))
+        degraded = any(line["quality"] == "degraded" for line in of_phase.values())
+        dots.append(Dot(name, first["backend"], None if word else ratios[_key(first)], degraded=degraded, word=word))
+    return Panel(_title(lines[0], ""), "", tuple(dots))
+
+
+def _why_none(line: Line, column: str) -> str:
+    """Returns why a row has no number in the column, in a word; nothing where it has one."""
+    if line["status"] != "ok":
+        return str(line["status"])
+    return "" if line[column] else "no number"
+
+
+def _title(line: Line, phase: str) -> str:
+    cell = in_words(dict(line)).replace(f" {line['phase']}", phase, 1)
+    return cell + (f", work {line['work'][:8]}" if line["works"] > 1 else "")
+
+
+def _ratios(frame: pd.DataFrame) -> dict[tuple[Any, ...], Any]:
+    """Returns the ratios of `results.tables.phases.phases` by what `_key` says of a row."""
+    return {_key({**row, "label": row["backend"]}): row["time_ratio"] for row in to_rows(phases(frame, prices=[]))}
+
+
+def _key(line: Line) -> tuple[Any, ...]:
+    return tuple(line[name] for name in (*CELL, "threads", "workload_digest", "machine", "machine_id", "label"))

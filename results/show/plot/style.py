@@ -1,0 +1,37 @@
+"""What the plots share: where matplotlib comes from, one look, and files that are the same each time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from results.record.files import ResultsError
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by the colour-blind (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
+GRID = "#DDDDDD"
+INK = "#333333"
+"""Of what is said beside the points."""
+PAGE_INCH = 7.0
+"""The width of a page of text, or of two columns."""
+SUFFIXES = (".svg", ".png")
+
+
+@contextmanager
+def drawing(path: Path, size_inch: tuple[float, float], *, font_pt: float = 10, dpi: int = 110) -> Iterator[Any]:
+    """Gives an empty matplotlib figure, and writes it into `path` where nothing was raised meanwhile.
+
+    The same drawing makes the same bytes, and text in an SVG stays text. `dpi` is of a PNG, in dots per inch. Raises
+    ResultsError for a name that ends otherwise than in .svg or .png, and where matplotlib is not installed.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ResultsError(f"cannot draw into {path.name}; expected a name that ends in .svg or .png")
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ResultsError(f"{error}: a plot takes matplotlib: pip install -e '.[plot]'") from error
+    with mpl.rc_context({"svg.hashsalt": "samestep", "svg.fonttype": "none", "font.size": font_pt}):
+        figure = Figure(figsize=size_inch, layout="constrained")
+        yield figure
+        figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -1,0 +1,1 @@
+"""Rows as pandas tables: beside each other, compared, in dollars, for other tools."""

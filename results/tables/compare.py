@@ -1,0 +1,353 @@
+"""Two sides held against each other, cell by cell: how many times as fast, with an interval and a verdict in words.
+
+A side is the rows of one run or of many, of one machine or of another. Each run of a side is one number (what repeats
+is the run, not the step: Kalibera & Jones 2013, "Rigorous Benchmarking in Reasonable Time"); x is their median as a
+logarithm. How they vary from run to run is seen in the side, and shrunk towards what was assumed before:
+
+    s² = (8 s0² + sum of (ln v - x)²) / (8 + n - 1)
+
+so that one run has an interval too, and two runs that happen to agree do not look certain. The interval is Student's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log, sqrt
+from statistics import NormalDist, median
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from results.record.row import QUALITIES
+from results.tables.table import is_rate, is_speed
+
+CONFIDENCE = 0.99
+LEAST = 0.02
+"""A difference under 2 % is none that anybody acts on, however certain."""
+ALIKE = 0.05
+"""`same` where the whole interval lies within this (two one-sided tests: Schuirmann 1987)."""
+SPREAD = 0.03
+"""What is assumed from run to run before anything was seen: that of a shared virtual machine, since a row does not say
+whether its machine is one. A machine of one's own has less (`spread`)."""
+SPREAD_UNKNOWN = 0.08
+"""The same where a number was disturbed, or has no interval of its own: as two runs of docs/measured/runs differ, a
+quarter of an hour apart on one machine."""
+PRIOR_RUNS = 8
+"""How many runs the assumption weighs."""
+
+MATCHED = ("workload", "size", "phase", "backend", "device_index", "precision", "batch", "sequence", "threads")
+"""What two rows must have in common, in this order."""
+ACROSS = ("backend", "device_index", "precision", "threads", "batch")
+"""What they may differ in where that is asked for. Of two batch sizes the throughput is compared, sample by sample."""
+HINTS = ("precision", "threads", "batch")
+"""Of these, in what a cell differs that is not there as such."""
+METRICS = ("latency_p50_s", "throughput_samples_per_s")
+BY = ("machine", "machine_id", "run_id", "software_id", "samestep_version", "device", *ACROSS)
+"""By what sides may be told apart."""
+VERDICTS = ("faster", "slower", "same", "unclear", "not comparable")
+COLUMNS = (
+    *MATCHED,
+    "machine",
+    "metric",
+    "before",
+    "after",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "verdict",
+    "reason",
+    "n_before",
+    "n_after",
+    "quality_before",
+    "quality_after",
+    "run_before",
+    "run_after",
+)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a side knows of one number: x = ln of the median, the standard error of x, and how many runs."""
+
+    x: float
+    error: float
+    n: int
+
+
+def compare(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    *,
+    metrics: Sequence[str] = METRICS,
+    across: Sequence[str] = (),
+    spread: float | None = None,
+) -> pd.DataFrame:
+    """Returns a line per cell and metric that either side has, with the columns `COLUMNS`.
+
+    `before` and `after` are in SI units; `ratio` is how many times as fast `after` is, with its 99 % interval.
+    `verdict` is one of `VERDICTS`, and `reason` says why rows are not comparable: their `workload_digest` or
+    `method_version` differs, one has no number or is not there. Throughput of a serial step is its latency again, and
+    is left out. `across` names columns of `ACROSS` in which the sides may differ (where that is the batch, it is the
+    `model_digest` that must be equal, and throughput alone that is compared); `spread` is the standard deviation
+    of ln v from run to run that is assumed (by default 3 %, and 8 % where a number is degraded, or has no interval).
+    Where a side holds several machines, each is compared with itself, and rows of one machine alone have no ratio.
+    Raises ValueError for an unknown column, a metric that is neither time nor rate, a spread that is not positive, and
+    several machines of which the sides share none.
+    """
+    if unknown := [name for name in across if name not in ACROSS]:
+        raise ValueError(f"cannot compare across {', '.join(unknown)}; expected some of: {', '.join(ACROSS)}")
+    for metric in metrics:
+        if metric not in before.columns or not is_speed(metric):
+            raise ValueError(f"{metric} is neither a time nor a rate of a row, so nothing is so many times as fast")
+    if spread is not None and not 0 < spread < 1:
+        raise ValueError(f"spread is {spread}; expected a share between 0 and 1, such as 0.02")
+    if "batch" in across:
+        metrics = [metric for metric in metrics if is_rate(metric)]
+        if not metrics:
+            raise ValueError("across batch sizes only rates per sample compare; expected a metric per second")
+    keys = [*_machine_key(before, after), *(name for name in MATCHED if name not in across)]
+    sides = [_by_cell(side, keys) for side in (before, after)]
+    hints = [_by_hint(side, keys) for side in sides]
+    lines: list[dict[str, object]] = []
+    for key in sorted({*sides[0], *sides[1]}, key=_order):
+        rows = [side.get(key) for side in sides]
+        known = dict(zip(keys, key, strict=True))
+        absent = [_why_absent(known, name, of_side) for name, of_side in zip(("before", "after"), hints, strict=True)]
+        lines += _lines(known, rows, absent, metrics, across, spread)
+    frame = pd.DataFrame(lines, columns=list(COLUMNS))
+    for name in ("before", "after", "ratio", "ratio_low", "ratio_high"):
+        frame[name] = frame[name].astype("Float64")
+    for name in ("n_before", "n_after", "batch", "sequence", "threads", "device_index"):
+        frame[name] = frame[name].astype("Int64") if name not in across else frame[name].astype("string")
+    for name in (
+        "verdict",
+        "reason",
+        "metric",
+        "run_before",
+        "run_after",
+        "quality_before",
+        "quality_after",
+        "machine",
+    ):
+        frame[name] = frame[name].astype("string")
+    return frame
+
+
+def _machine_key(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Returns the column that tells machines apart, where a side holds several; nothing where each holds one."""
+    sides = [
+        {_Machine(*pair) for pair in side[["machine_id", "machine"]].dropna().itertuples(index=False)}
+        for side in (before, after)
+    ]
+    if max(map(len, sides)) < 2:
+        return []
+    if {machine.id for machine in sides[0]}.isdisjoint(machine.id for machine in sides[1]):
+        names = [", ".join(sorted(machine.name for machine in side)) or "none" for side in sides]
+        raise ValueError(
+            f"the sides hold several machines and share none ({names[0]} before, {names[1]} after); expected one on"
+            " each, or the same ones: `--by machine` sets machines beside each other"
+        )
+    return ["machine_id"]
+
+
+class _Machine(NamedTuple):
+    id: str
+    name: str
+
+
+def _hint(known: Mapping[str, Hashable]) -> tuple[Hashable, ...]:
+    return tuple(value for name, value in known.items() if name not in HINTS)
+
+
+def _by_hint(side: Iterable[tuple[Hashable, ...]], keys: Sequence[str]) -> dict[tuple[Hashable, ...], list[Any]]:
+    """Returns the cells of a side, as mappings, by what they are without `HINTS`."""
+    found: dict[tuple[Hashable, ...], list[Any]] = {}
+    for key in side:
+        known = dict(zip(keys, key, strict=True))
+        found.setdefault(_hint(known), []).append(known)
+    return found
+
+
+def _why_absent(known: Mapping[str, Any], name: str, of_side: Mapping[tuple[Hashable, ...], list[Any]]) -> str:
+    """Returns why a side has no such cell: it has one that differs in `HINTS`, or none."""
+    for other in of_side.get(_hint(known), ()):
+        differs = [column for column in HINTS if column in known and known[column] != other[column]]
+        if differs:
+            values = ", ".join(f"{column} {other[column]}" for column in differs)
+            return f"{name}: there with {values}; `--across {','.join(differs)}` compares them"
+    return f"not there {name}"
+
+
+def _order(key: tuple[Hashable, ...]) -> tuple[tuple[bool, str, float], ...]:
+    """Returns what sorts cells: text by text, numbers by size, nothing first."""
+    numbers = [float(v) if isinstance(v, (int, float)) else 0.0 for v in key]
+    return tuple((v is not None, str(v) if isinstance(v, str) else "", n) for v, n in zip(key, numbers, strict=True))
+
+
+def _by_cell(side: pd.DataFrame, keys: list[str]) -> dict[tuple[Hashable, ...], pd.DataFrame]:
+    """Returns a side's rows by their cell; without those that compute nothing, which enter no ratio, and A/Bs."""
+    kept = side[(side["verification"] != "not applicable").fillna(True) & side["variant"].isna()]
+    kept = kept.assign(precision=kept["precision"].fillna(kept["precision_requested"]))
+    plain = kept[keys].astype(object).where(kept[keys].notna(), None)
+    groups: dict[tuple[Hashable, ...], list[int]] = {}
+    for position, key in enumerate(plain.itertuples(index=False, name=None)):
+        groups.setdefault(key, []).append(position)
+    return {key: kept.iloc[positions] for key, positions in groups.items()}
+
+
+def _lines(
+    known: dict[str, Any],
+    rows: Sequence[pd.DataFrame | None],
+    absent: Sequence[str],
+    metrics: Sequence[str],
+    across: Sequence[str],
+    spread: float | None,
+) -> list[dict[str, object]]:
+    """Returns the lines of one cell, one per metric; a single one where the sides are not comparable."""
+    shown = {name: value for name, value in known.items() if name != "machine_id"}
+    shown |= {name: _both([_said(side, name) for side in rows]) for name in across}
+    shown["machine"] = _both([_said(side, "machine") for side in rows])
+    runs = {f"run_{name}": _runs(side) for name, side in zip(("before", "after"), rows, strict=True)}
+    good = [None if side is None else side[(side["status"] == "ok").fillna(False)] for side in rows]
+    if reason := _why_not(rows, good, absent, across):
+        return [{**shown, **runs, "metric": metrics[0], "verdict": "not comparable", "reason": reason}]
+    first, second = (side for side in good if side is not None)
+    serial = all((side["throughput_mode"] == "serial").fillna(False).all() for side in (first, second))
+    lines: list[dict[str, object]] = []
+    for metric in metrics:
+        if serial and metric.startswith("throughput_") and "latency_p50_s" in metrics:
+            continue
+        line: dict[str, object] = {**shown, **runs, "metric": metric}
+        if any(side[metric].isna().all() for side in (first, second)):
+            lines.append({**line, "verdict": "not comparable", "reason": f"a side has no {metric}"})
+            continue
+        a, b = (value_of(side, metric, spread) for side in (first, second))
+        found: dict[str, object] = {"before": exp(a.x), "after": exp(b.x), "n_before": a.n, "n_after": b.n}
+        found |= {"quality_before": _worst(first), "quality_after": _worst(second)}
+        lines.append({**line, **found, **ratio_of(a, b, is_rate(metric))})
+    return lines
+
+
+def _worst(side: pd.DataFrame) -> str | None:
+    """Returns the worst quality of a side's numbers."""
+    return max(side["quality"].dropna(), key=QUALITIES.index, default=None)
+
+
+def _said(side: pd.DataFrame | None, name: str) -> str:
+    return "-" if side is None else ", ".join(sorted({str(value) for value in side[name].dropna()})) or "-"
+
+
+def _both(words: Sequence[str]) -> str:
+    return words[0] if words[0] == words[1] else f"{words[0]} → {words[1]}"
+
+
+def _runs(side: pd.DataFrame | None) -> str | None:
+    """Returns the run whose number it is, or the last of several and their count: what a number links to."""
+    if side is None or side["run_id"].dropna().empty:
+        return None
+    runs = sorted(side["run_id"].dropna().unique())
+    return str(runs[-1]) if len(runs) == 1 else f"{runs[-1]} and {len(runs) - 1} more"
+
+
+def _why_not(
+    rows: Sequence[pd.DataFrame | None],
+    good: Sequence[pd.DataFrame | None],
+    absent: Sequence[str],
+    across: Sequence[str],
+) -> str:
+    """Returns why the sides have no ratio, or nothing."""
+    for name, side, verified, why in zip(("before", "after"), rows, good, absent, strict=True):
+        if side is None:
+            return why
+        if verified is None or verified.empty:
+            last = side.sort_values("run_id", kind="stable", na_position="first").iloc[-1]
+            return f"{name}: {last['status']}: {last['reason']}"
+        if not (verified["verification"] == "passed").fillna(False).all():
+            return f"{name}: not verified"
+        several = [column for column in across if verified[column].nunique(dropna=False) > 1]
+        if several:
+            return f"{name}: several {' and '.join(several)} ({_said(verified, several[0])}); expected one on each side"
+    both = pd.concat([side for side in good if side is not None])
+    digest = "model_digest" if "batch" in across else "workload_digest"
+    for name, words in ((digest, "other work"), ("method_version", "measured by another method")):
+        if both[name].nunique(dropna=False) > 1 or (name == "model_digest" and both[name].isna().any()):
+            return f"{words}: {name} {' and '.join(sorted(both[name].fillna('none').unique()))}"
+    return ""
+
+
+def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Value:
+    """Returns what the runs in `rows`, each with a number, know together of the metric."""
+    rows = rows[rows[metric].notna()]
+    logs = [log(value) for value in rows[metric]]
+    x = median(logs)
+    within = [_within(row, metric) for row in rows.to_dict("records")]
+    unknown = (rows["quality"] == "degraded").fillna(False).to_numpy(bool) | [one is None for one in within]
+    wide = float(unknown.mean())
+    assumed = spread or sqrt(wide * SPREAD_UNKNOWN**2 + (1 - wide) * SPREAD**2)
+    squares = sum((one - x) ** 2 for one in logs)
+    n = len(logs)
+    variance = (PRIOR_RUNS * assumed**2 + squares) / (PRIOR_RUNS + n - 1)
+    # A median of several varies by up to pi/2 more than their mean.
+    own = sum(one or 0.0 for one in within) / n
+    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + own / n), n)
+
+
+def _within(row: Mapping[Hashable, Any], metric: str) -> float | None:
+    """Returns the variance of ln of a run's own number, as its 95 % interval says; None where it has none.
+
+    That of a serial step's throughput is its latency's. Another throughput has none: what is assumed of runs holds it.
+    """
+    low, high = row["latency_ci_low_s"], row["latency_ci_high_s"]
+    if metric != "latency_p50_s" and row["throughput_mode"] != "serial":
+        return 0.0
+    if pd.isna(low) or pd.isna(high) or low <= 0:
+        return None
+    return float((log(high / low) / 2 / 1.96) ** 2)
+
+
+def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
+    """Returns how many times as fast `after` is: ratio, ratio_low, ratio_high, verdict; reason is empty."""
+    difference = after.x - before.x if rate else before.x - after.x
+    half = student(CONFIDENCE, 2 * PRIOR_RUNS + before.n + after.n - 2) * sqrt(before.error**2 + after.error**2)
+    low, high = difference - half, difference + half
+    verdict = "unclear"
+    if (low > 0 or high < 0) and abs(difference) >= log(1 + LEAST):
+        verdict = "faster" if low > 0 else "slower"
+    elif low >= -log(1 + ALIKE) and high <= log(1 + ALIKE):
+        verdict = "same"
+    return {
+        "ratio": exp(difference),
+        "ratio_low": exp(low),
+        "ratio_high": exp(high),
+        "verdict": verdict,
+        "reason": None,
+    }
+
+
+def student(confidence: float, freedom: int) -> float:
+    """Returns Student's two-sided quantile for 8 and more degrees of freedom, off by 0.1 % at most.
+
+    Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return float(sum(term / freedom**power for power, term in enumerate(terms)))
+
+
+def sides_of(frame: pd.DataFrame, by: str, baseline: str | None = None) -> tuple[str, dict[str, pd.DataFrame]]:
+    """Returns the baseline's value of column `by` (one of `BY`), and the rows by each value, the baseline's first.
+
+    Raises ValueError for a column that has one value only, or an unknown baseline.
+    """
+    if by not in BY:
+        raise ValueError(f"cannot compare by {by!r}; expected one of: {', '.join(BY)}")
+    values = sorted(frame[by].dropna().unique(), key=lambda value: (isinstance(value, str), value))
+    names = {str(value): value for value in values}
+    if len(names) < 2:
+        raise ValueError(f"nothing to compare: every row has {by} {', '.join(names) or 'empty'}; expected two or more")
+    chosen = next(iter(names)) if baseline is None else baseline
+    if chosen not in names:
+        raise ValueError(f"no row has {by} {chosen!r}; expected one of: {', '.join(names)}")
+    ordered = [chosen, *(name for name in names if name != chosen)]
+    return chosen, {name: frame[(frame[by] == names[name]).fillna(False)] for name in ordered}

@@ -1,0 +1,115 @@
+"""Geometric means of ratios: over the cells that both sides have, with their count and the missing ones by name.
+
+Only a geometric mean of ratios does not depend on which side is the baseline (Fleming & Wallace 1986, "How not to lie
+with statistics"); a mean of times over different sets of cells says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log
+
+import numpy as np
+import pandas as pd
+
+from results.tables.table import (
+    POSITION,
+    default_baseline,
+    idle_labels,
+    is_control,
+    is_limit,
+    is_verified,
+    placed,
+    ratios,
+    to_rows,
+)
+
+RESAMPLES = 2_000
+SEED = 1
+COLUMNS = ("label", "phase", "metric", "ratio", "ratio_low", "ratio_high", "cells", "missing", "missing_cells")
+
+
+def geometric_mean(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Returns the mean and a 95 % interval: the percentile bootstrap over cells, the same each time; None of one cell.
+
+    The interval says how much the mean depends on which cells were chosen, not how well each of them is known.
+    Raises ValueError without any value.
+    """
+    if not values:
+        raise ValueError("no ratio to take the mean of; expected at least one")
+    logs = np.array([log(value) for value in values])
+    if len(logs) == 1:
+        return exp(logs[0]), None, None
+    drawn = np.random.default_rng(SEED).choice(logs, (RESAMPLES, len(logs)))
+    low, high = np.percentile(drawn.mean(1), [2.5, 97.5])
+    return exp(logs.mean()), exp(low), exp(high)
+
+
+def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
+    """Returns, for each backend (label of `results.tables.table.placed`) and phase, the geometric mean of `ratios`.
+
+    A line has the columns `COLUMNS`: `cells` are those with a ratio, `missing_cells` the others of which either side
+    has a row, in words. The baseline itself, and what computes nothing, have none. The control, and what measures
+    limits, enter no mean.
+    """
+    frame = frame[~is_control(frame) & ~is_limit(frame)]
+    rows = placed(frame)
+    found = ratios(frame, metric, baseline)
+    lines: list[dict[str, object]] = []
+    for label in found.columns[1:]:
+        if label in idle_labels(rows):
+            continue
+        for phase, column in found[label].groupby(level="phase"):
+            missing = [_named(position) for position in column.index[column.isna()]]
+            lines.append({"label": label, "phase": phase, "metric": metric, **_mean(column.dropna(), missing)})
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"ratio": "Float64"})
+
+
+def means_by_machine(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
+    """Returns `means_of_ratios` of each machine by itself, with its `machine` and the `baseline` there.
+
+    That is the backend of the given label where it has a verified number on the machine, else its default.
+    """
+    found = []
+    work = frame[~is_control(frame) & ~is_limit(frame)]
+    for machine, of_machine in work.groupby(work["machine"].fillna("unknown"), sort=True):
+        rows = placed(of_machine)
+        known = set(rows.loc[is_verified(rows), "label"])
+        wanted = None if baseline is None else baseline.partition("@")[0]
+        chosen = wanted if wanted in known else default_baseline(of_machine)
+        if chosen is not None:
+            found.append(means_of_ratios(of_machine, metric, chosen).assign(machine=machine, baseline=chosen))
+    columns = [*COLUMNS, "machine", "baseline"]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _mean(known: pd.Series, missing: Sequence[str]) -> dict[str, object]:
+    """Returns the numbers of a line: mean and interval, how many cells, and those without a ratio."""
+    mean = geometric_mean(known.tolist()) if len(known) else (None, None, None)
+    numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
+    return {**numbers, "cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
+
+
+def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
+    """Returns the geometric means of what `results.tables.compare.compare` returned, by phase and metric.
+
+    A line has `COLUMNS` without `label`. The control, and what measures limits, enter no mean.
+    """
+    lines = []
+    compared = compared[~is_control(compared) & ~is_limit(compared)]
+    for (phase, metric), group in compared.groupby(["phase", "metric"], sort=True):
+        missing = [_words(row) for row in to_rows(group[group["ratio"].isna()])]
+        lines.append({"phase": phase, "metric": metric, **_mean(group["ratio"].dropna(), missing)})
+    return pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "label"]).astype({"ratio": "Float64"})
+
+
+def _named(position: tuple[object, ...]) -> str:
+    """Returns a cell's workload and size, and batch and sequence, in words."""
+    return _words(dict(zip(POSITION, position, strict=True)))
+
+
+def _words(cell: dict[str, object]) -> str:
+    words = [str(cell["workload"]), str(cell["size"])]
+    words += [str(cell["backend"])] if "backend" in cell else []
+    words += [f"{name} {cell[name]}" for name in ("batch", "sequence") if pd.notna(cell[name])]  # type: ignore[call-overload]
+    return " ".join(words)

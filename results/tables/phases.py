@@ -1,0 +1,177 @@
+"""Training against inference: what a sample of each costs in time, energy and money, and who is best at which."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from results.tables.choice import as_good, least, names
+from results.tables.prices import Price, known_prices, price_of, why_unpriced
+from results.tables.table import is_control, is_limit, is_verified, placed, to_rows
+
+STEP = ("workload", "size", "precision", "batch", "sequence", "threads", "workload_digest")
+"""What training and inference have in common that are held against each other."""
+PLACE = ("machine", "machine_id", "backend")
+TEXTS = ("workload", "size", "precision", "workload_digest", *PLACE, "device")
+PHASES = {"train": "training", "infer": "inference"}
+SECONDS_PER_HOUR = 3600.0
+
+_SOURCE = ("price", "price_source", "price_retrieved", "price_confidence")
+_COLUMNS = {
+    **{name: "string" if name in TEXTS else "Int64" for name in (*STEP, *PLACE, "device")},
+    **{f"{phase}_s_per_{unit}": "Float64" for unit in ("sample", "token") for phase in PHASES},
+    "time_ratio": "Float64",
+    **{f"{phase}_j_per_sample": "Float64" for phase in PHASES},
+    "energy_ratio": "Float64",
+    **{f"{phase}_usd_per_million_samples": "Float64" for phase in PHASES},
+    "money_ratio": "Float64",
+    "usd_per_hour": "Float64",
+    "held_usd_per_hour": "Float64",
+    "devices_per_price": "Int64",
+    **dict.fromkeys((*_SOURCE, "no_price"), "string"),
+    **{f"{phase}_quality": "string" for phase in PHASES},
+}
+"""The columns of `phases` and their dtypes."""
+
+_BEST = {
+    **{name: _COLUMNS[name] for name in STEP if name != "threads"},
+    **dict.fromkeys(("phase", "machine", "machine_id", "fastest"), "string"),
+    "s_per_sample": "Float64",
+    **dict.fromkeys(("fastest_quality", "fastest_within_5_percent", "cheapest"), "string"),
+    "usd_per_million_samples": "Float64",
+    **dict.fromkeys(("cheapest_quality", "cheapest_within_5_percent"), "string"),
+    "usd_per_hour": "Float64",
+    **dict.fromkeys(_SOURCE, "string"),
+}
+
+
+def phases(frame: pd.DataFrame, prices: Sequence[Price] | None = None) -> pd.DataFrame:
+    """Returns training beside inference: a row per workload, size, precision, batch, threads, machine and backend.
+
+    Times are 1 / throughput, with the device kept full (s per sample, and per token where samples have them); joules
+    are those of a step with one in flight, of the whole counted device, by its samples; USD are the price per hour of
+    one device by that time. `*_ratio` is training / inference. NA where it is not known, and `no_price` says why there
+    is no USD. `train_quality` and `infer_quality` are those of the rows that the numbers are of; a ratio rests on both.
+    Only verified rows enter, the newest of each cell; the control, limits and `null` do not.
+
+    `prices` are those of `known_prices` unless given. `backend` is a label of `placed`.
+    """
+    known = known_prices() if prices is None else prices
+    of_step: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in _verified(frame):
+        of_step.setdefault(tuple(row[name] for name in (*STEP, *PLACE)), {})[row["phase"]] = row
+    records = [_record(of_phase, known) for of_phase in of_step.values()]
+    return frame_of(sorted(records, key=_order), _COLUMNS)
+
+
+def best(compared: pd.DataFrame) -> pd.DataFrame:
+    """Returns who is fastest and who is cheapest at each phase: per machine, and over all if several (`machine` NA).
+
+    fastest, s_per_sample              the label and its s per sample
+    fastest_quality                    `valid` or `degraded`: of that number
+    fastest_within_5_percent           the labels of those that are slower by 5 % at most, the fastest of them first:
+                                       as good as the fastest, for all that one median each can say
+    cheapest, usd_per_million_samples  the label and its USD; `cheapest_quality` and `cheapest_within_5_percent` alike
+
+    `compared` is what `phases` returns. Only equal work is compared (one workload digest), at any number of threads.
+    In `*_within_5_percent` `~` stands after a label whose number is degraded, and its threads where they are others.
+    What nobody measured has no row; `cheapest` is NA where nobody has a price.
+    """
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    several = len(compared[["machine", "machine_id"]].drop_duplicates()) > 1
+    for record in to_rows(compared):
+        step = tuple(record[name] for name in STEP if name != "threads")
+        for phase in PHASES:
+            if record[f"{phase}_s_per_sample"] is not None:
+                own = record["machine"], record["machine_id"]
+                for place in {own, (None, None)} if several else {own}:
+                    groups.setdefault((*step, phase, *place), []).append(record)
+    ordered = sorted(groups.items(), key=lambda item: _best_order(item[0]))
+    return frame_of([_best_of(key, group) for key, group in ordered], _BEST)
+
+
+def _verified(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the rows that training and inference are compared by, with their label as `backend`."""
+    rows = placed(frame)
+    rows = rows[is_verified(rows) & ~is_control(rows) & ~is_limit(rows)]
+    return to_rows(rows.assign(backend=rows["label"]))
+
+
+def frame_of(records: Sequence[Mapping[str, Any]], columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Returns the records as a frame of these columns, by name and dtype; None becomes NA."""
+    return pd.DataFrame(
+        {name: pd.Series([record[name] for record in records], dtype=dtype) for name, dtype in columns.items()}
+    )
+
+
+def _order(record: Mapping[str, Any]) -> list[tuple[bool, Any]]:
+    return [(record[name] is not None, record[name]) for name in (*STEP, *PLACE)]
+
+
+def _best_order(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
+    """Returns what sorts the groups of `best`: by step, training first, all machines together last."""
+    *step, phase, machine, machine_id = key
+    values = (*step, [*PHASES].index(phase), machine, machine_id)
+    return [(value is None, value) for value in values]
+
+
+def _record(of_phase: Mapping[str, Mapping[str, Any]], prices: Sequence[Price]) -> dict[str, Any]:
+    """Returns the row of one step on one backend, from its row of each phase."""
+    first = next(iter(of_phase.values()))
+    found: dict[str, Any] = {name: first[name] for name in (*STEP, *PLACE, "device")}
+    for phase in PHASES:
+        row = of_phase.get(phase, {})
+        found[f"{phase}_s_per_sample"] = _inverse(row.get("throughput_samples_per_s"))
+        found[f"{phase}_s_per_token"] = _inverse(row.get("throughput_tokens_per_s"))
+        found[f"{phase}_j_per_sample"] = _quotient(row.get("energy_per_step_j"), row.get("samples_per_step"))
+        found[f"{phase}_quality"] = row.get("quality")
+    device, machine = str(first["device"] or ""), str(first["machine"] or "")
+    price = price_of(device, machine, prices)
+    for phase in PHASES:
+        found[f"{phase}_usd_per_million_samples"] = _usd_per_million(found[f"{phase}_s_per_sample"], price)
+    for name, column in (("time", "s_per_sample"), ("energy", "j_per_sample"), ("money", "usd_per_million_samples")):
+        found[f"{name}_ratio"] = _quotient(found[f"train_{column}"], found[f"infer_{column}"])
+    return found | {
+        "usd_per_hour": price and price.usd_per_hour,
+        "held_usd_per_hour": price and price.held_usd_per_hour,
+        "devices_per_price": price and price.devices,
+        "price": price and price.name,
+        "price_source": price and price.source,
+        "price_retrieved": price and price.retrieved,
+        "price_confidence": price and price.confidence,
+        "no_price": None if price else why_unpriced(device, machine),
+    }
+
+
+def _best_of(key: tuple[Any, ...], group: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the fastest and the cheapest of a group, of equals the first by label, and who is as good as they."""
+    *step, phase, machine, machine_id = key
+    seconds, usd = f"{phase}_s_per_sample", f"{phase}_usd_per_million_samples"
+    fastest, cheapest = least(group, seconds), least(group, usd)
+    assert fastest is not None
+    quality = f"{phase}_quality"
+    return {
+        **dict(zip((name for name in STEP if name != "threads"), step, strict=True)),
+        **{"phase": phase, "machine": machine, "machine_id": machine_id},
+        "fastest": fastest["backend"],
+        "s_per_sample": fastest[seconds],
+        "fastest_quality": fastest[quality],
+        "fastest_within_5_percent": names(as_good(group, fastest, seconds), fastest, phase, ["threads"]),
+        "cheapest": cheapest and cheapest["backend"],
+        "usd_per_million_samples": cheapest and cheapest[usd],
+        "cheapest_quality": cheapest and cheapest[quality],
+        "cheapest_within_5_percent": cheapest and names(as_good(group, cheapest, usd), cheapest, phase, ["threads"]),
+        **{name: cheapest and cheapest[name] for name in ("usd_per_hour", *_SOURCE)},
+    }
+
+
+def _inverse(rate: float | None) -> float | None:
+    return 1 / rate if rate else None
+
+
+def _quotient(value: float | None, of: float | None) -> float | None:
+    return value / of if value is not None and of else None
+
+
+def _usd_per_million(seconds: float | None, price: Price | None) -> float | None:
+    return None if seconds is None or price is None else 1e6 * seconds / SECONDS_PER_HOUR * price.usd_per_hour
