@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from results.record.row import COLUMN, COLUMNS, DERIVED
+from results.record.schema import COLUMN, COLUMNS, DERIVED
 from results.show.columns import FORMULAS, GROUPS, columns_of, page
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

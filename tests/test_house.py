@@ -67,13 +67,13 @@ def test_bench_imports_results_only_to_write_rows():
         if any(name.startswith("results") for name in imported(path))
     }
     assert importers == {
-        "record.py": {"results.record.row.MEASURED"},
+        "record.py": {"results.record.schema.MEASURED"},
         "session.py": {
             "results.record.journal.Journal",
             "results.record.journal.not_run_row",
             "results.record.limits.bounds_of",
-            "results.record.row.CELL_COLUMNS",
             "results.record.row.make_row",
+            "results.record.schema.CELL_COLUMNS",
         },
     }
 

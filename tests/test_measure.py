@@ -14,7 +14,7 @@ from bench.child.measure import MAX_SAMPLES, Clock, quiet_collector
 from bench.child.verify import Refused
 from bench.effort import Effort
 from bench.parent.record import latency_columns, percentile, throughput_columns
-from results.record.row import SAMPLES_NEEDED
+from results.record.vocabulary import SAMPLES_NEEDED
 from tests.fakes.bench import CELL
 
 SECOND = 10**9

@@ -13,7 +13,7 @@ from backends.torch_cpu import TorchCpu
 from bench.parent import plan
 from bench.parent.cache import Cache
 from bench.parent.suite import Suite
-from results.record.row import REASON_CODES
+from results.record.vocabulary import REASON_CODES
 from tests.fakes.bench import CELL, EFFORT
 from tests.fakes.door import bench, rows_of_work, run_in
 

@@ -3,8 +3,8 @@
 import pytest
 
 from bench.parent.quality import FLAGS, QUALITIES, judge
-from results.record.row import COLUMN
-from results.record.row import QUALITIES as OF_ROWS
+from results.record.schema import COLUMN
+from results.record.vocabulary import QUALITIES as OF_ROWS
 
 CALM = {"threads": 2, "watched_s": 10.0, "latency_p50_s": 1.0}
 DERIVED = {"little_excess": "little_ratio", "threads_beyond": "threads_running", "device_share": "device_time_p50_s"}

@@ -10,20 +10,10 @@ from hypothesis import strategies as st
 
 from results.record.csvfile import read_csv, write_csv
 from results.record.files import ResultsError
-from results.record.row import (
-    COLUMN,
-    COLUMNS,
-    LEAST_LATENCY_S,
-    MEASURED,
-    MOST,
-    NAME,
-    NAMED,
-    STATUSES,
-    VOCABULARIES,
-    cell_of,
-    make_row,
-)
+from results.record.row import cell_of, make_row
+from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED
 from results.record.text import one_line, protect, restore, shortened
+from results.record.vocabulary import LEAST_LATENCY_S, MOST, NAME, STATUSES, VOCABULARIES
 from tests.fakes.csv_readers import EXACT, cells_of, of_duckdb, runs_in_a_spreadsheet
 from tests.fakes.rows import LATER_RUN_ID, RUN_ID, idle_row, row_of
 

@@ -10,22 +10,9 @@ import pytest
 import backends
 from backends.base import PHASES
 from results.record.journal import new_run_id
-from results.record.row import (
-    CELL_COLUMNS,
-    COLUMN,
-    COLUMNS,
-    LEAST_LATENCY_S,
-    MEASURED,
-    NAME,
-    NAMED,
-    REASON_CODES,
-    REASON_LIMIT,
-    ROW_FORMAT,
-    STAGES,
-    STATUSES,
-    cell_of,
-    make_row,
-)
+from results.record.row import cell_of, make_row
+from results.record.schema import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
+from results.record.vocabulary import LEAST_LATENCY_S, NAME, REASON_CODES, REASON_LIMIT, STAGES, STATUSES
 from tests.fakes.rows import CELL, row_of
 from workloads.catalog import CATALOG
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.record.csvfile import read_csv, write_csv
-from results.record.row import COLUMNS, make_row
+from results.record.row import make_row
+from results.record.schema import COLUMNS
 from results.tables.table import (
     comparison,
     default_baseline,

@@ -10,7 +10,8 @@ import pytest
 import bench.parent.suite
 from bench.parent.launch import Outcome
 from bench.parent.record import Launch, to_launch, to_row, workload_columns
-from results.record.row import MEASURED, make_row
+from results.record.row import make_row
+from results.record.schema import MEASURED
 from tests.fakes.bench import CELL
 
 KNOWN = CELL.columns() | workload_columns(CELL.load_workload(), CELL.phase)

@@ -10,11 +10,11 @@ from results.__main__ import main
 from results.nights import store as store_module
 from results.nights.nights import read_nights, rows_of_runs, series_rows
 from results.nights.store import open_packed, pack, series_of
-from results.record import row
+from results.record import schema, vocabulary
 from results.record.csvfile import read_csv
 from results.record.files import ResultsError
 from results.record.read import run_folders
-from results.record.row import COLUMNS
+from results.record.schema import COLUMNS
 from results.tables.table import to_frame
 from tests.fakes.runs import FIRST, run_id_of, write_run
 
@@ -93,8 +93,10 @@ TWICE = [("latency_p50_s", "1e300"), ("latency_p50_s", "1e-320"), ("throughput_s
 
 def test_every_limit_of_a_row_is_one_of_the_store():
     """A refusal of `results.record.row` that this list lacks is one that packing may lack."""
-    refusals = {name for name in vars(row) if name.isupper() and isinstance(getattr(row, name), (tuple, dict, float))}
-    refusals |= {name for name in vars(row) if name.isupper() and isinstance(getattr(row, name), re.Pattern)}
+    limits = vars(schema) | vars(vocabulary)
+    refusals = {
+        name for name, limit in limits.items() if name.isupper() and isinstance(limit, (tuple, dict, float, re.Pattern))
+    }
     known = {"COLUMNS", "COLUMN", "CELL_COLUMNS", "MEASURED", "DERIVED", "STATUSES", "STAGES", "REASON_CODES"}
     known |= {"VERIFICATIONS", "QUALITIES", "STOP_REASONS"}  # the words of VOCABULARIES, and what is no limit
     assert refusals - known <= set(vars(store_module))

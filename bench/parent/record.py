@@ -16,7 +16,7 @@ from bench.cell import Cell
 from bench.effort import METHOD_VERSION
 from bench.parent.launch import Outcome
 from bench.parent.quality import judge
-from results.record.row import MEASURED
+from results.record.schema import MEASURED
 from workloads.count import count
 from workloads.workload import Workload
 

@@ -17,7 +17,8 @@ from bench.parent.record import Launch, to_row
 from bench.parent.suite import CellResult, Suite
 from results.record.journal import Journal, not_run_row
 from results.record.limits import bounds_of
-from results.record.row import CELL_COLUMNS, make_row
+from results.record.row import make_row
+from results.record.schema import CELL_COLUMNS
 from workloads.catalog import LIMITS
 
 SKIPPED = ("unavailable", "unsupported", "not_run")

@@ -14,7 +14,8 @@ import pandas as pd
 from results.nights.nights import METRICS, WINDOW, Nights, read_nights, rows_of_runs
 from results.nights.standing import standing_changes
 from results.record.files import ResultsError
-from results.record.row import CELL_COLUMNS, Row
+from results.record.row import Row
+from results.record.schema import CELL_COLUMNS
 from results.record.text import restore, slug
 from results.tables.table import is_control, to_rows
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from results.nights.store import SERIES_COLUMNS, ask, open_packed, packed_runs, series_of
 from results.record.files import ResultsError
 from results.record.read import OnRun, read_folders, run_folders
-from results.record.row import COLUMN
+from results.record.schema import COLUMN
 from results.tables.table import DTYPES, to_frame
 
 if TYPE_CHECKING:

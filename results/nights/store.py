@@ -18,23 +18,10 @@ from typing import TYPE_CHECKING
 from results.record.csvfile import header_of
 from results.record.files import ResultsError
 from results.record.read import CSV_NAME, read_folders, run_folders
-from results.record.row import (
-    CELL_COLUMNS,
-    COLUMN,
-    COLUMNS,
-    LEAST_LATENCY_S,
-    MEASURED,
-    MOST,
-    NAME,
-    NAMED,
-    REASON_LIMIT,
-    ROW_FORMAT,
-    SAMPLES_NEEDED,
-    SIGNED,
-    VOCABULARIES,
-    Row,
-)
+from results.record.row import Row
+from results.record.schema import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
 from results.record.text import TEXT_LIMIT
+from results.record.vocabulary import LEAST_LATENCY_S, MOST, NAME, REASON_LIMIT, SAMPLES_NEEDED, SIGNED, VOCABULARIES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from results.record.files import ResultsError, write_atomic
-from results.record.row import COLUMN, Column, Row, cell_of, describe_cell, make_row
+from results.record.row import Row, cell_of, describe_cell, make_row
+from results.record.schema import COLUMN, Column
 from results.record.text import LINE_END, protect, restore, shortened
 
 REQUIRED = ("row_format", "workload", "phase", "backend", "status")

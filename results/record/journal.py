@@ -24,8 +24,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from results.record.files import ResultsError, sync_folder, write_atomic
-from results.record.row import CELL_COLUMNS, REASON_CODES, Row, cell_of, describe_cell, make_row
+from results.record.row import Row, cell_of, describe_cell, make_row
+from results.record.schema import CELL_COLUMNS
 from results.record.text import slug
+from results.record.vocabulary import REASON_CODES
 
 JOURNAL_FORMAT = 2
 READABLE_FORMATS = (1, 2)

@@ -64,7 +64,7 @@ def _number(row: Mapping[str, object], name: str) -> float:
 
 
 def with_limits(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Returns the rows of one run, each beside its limits: the columns of `results.record.row.DERIVED`.
+    """Returns the rows of one run, each beside its limits: the columns of `results.record.schema.DERIVED`.
 
     Rows without a number have none, and neither has what cannot be verified.
     """

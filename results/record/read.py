@@ -7,8 +7,9 @@ from pathlib import Path
 from results.record.csvfile import read_csv
 from results.record.files import ResultsError
 from results.record.journal import JOURNAL_NAME, RUN_ID
-from results.record.row import DERIVED, Row, cell_of, describe_cell
+from results.record.row import Row, cell_of, describe_cell
 from results.record.run import Run, read_run
+from results.record.schema import DERIVED
 
 CSV_NAME = "results.csv"
 

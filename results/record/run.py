@@ -17,7 +17,8 @@ from results.record.journal import (
     not_run_row,
 )
 from results.record.limits import with_limits
-from results.record.row import REASON_CODES, Row, cell_of, describe_cell, make_row
+from results.record.row import Row, cell_of, describe_cell, make_row
+from results.record.vocabulary import REASON_CODES
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`docs/reading-the-numbers.md`, made from the schema: every column with its unit, meaning, formula and source."""
 
-from results.record.row import COLUMN, COLUMNS, DERIVED, REASON_CODES, STATUSES, STOP_REASONS
+from results.record.schema import COLUMN, COLUMNS, DERIVED
+from results.record.vocabulary import REASON_CODES, STATUSES, STOP_REASONS
 
 GROUPS: dict[str, tuple[str, str]] = {
     "Which cell, on what": ("row_format", "tokens_per_step"),

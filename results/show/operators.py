@@ -10,8 +10,9 @@ from typing import Any
 
 from results.record.files import write_atomic
 from results.record.human import in_time_unit, significant, time_unit
-from results.record.row import CELL_COLUMNS, Row, cell_of
+from results.record.row import Row, cell_of
 from results.record.run import Run
+from results.record.schema import CELL_COLUMNS
 from results.record.text import LINE_END, protect
 from results.show.layout import Cell, hanging, side_by_side
 

@@ -17,8 +17,8 @@ from statistics import NormalDist, median
 
 from results.record.files import write_atomic
 from results.record.human import in_time_unit, time_unit
-from results.record.row import CELL_COLUMNS
 from results.record.run import Run
+from results.record.schema import CELL_COLUMNS
 from results.record.text import LINE_END, protect
 from results.show.layout import Cell, side_by_side
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.record.human import in_time_unit, prefixed, ratio, time_unit
-from results.record.row import COLUMN
+from results.record.schema import COLUMN
 from results.show.layout import GAP, Cell, hanging, side_by_side
 from results.tables.table import POSITION, idle_labels, is_control, placed
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from results.record.human import DEGRADED, in_time_unit, prefixed, rate, ratio, time_unit
 from results.record.limits import BYTE_LIMITS
-from results.record.row import COLUMN, STATUSES
+from results.record.schema import COLUMN
+from results.record.vocabulary import STATUSES
 from results.show.layout import GAP, Cell, hanging, side_by_side
 from results.tables.means import means_of_ratios
 from results.tables.table import (

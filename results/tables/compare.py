@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from results.record.row import QUALITIES
+from results.record.vocabulary import QUALITIES
 from results.tables.table import is_rate, is_speed
 
 CONFIDENCE = 0.99

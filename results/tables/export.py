@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from results.record.row import COLUMN, Row, describe_cell
+from results.record.row import Row, describe_cell
+from results.record.schema import COLUMN
 
 NS_PER_S = 1e9
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from results.record.limits import BYTE_LIMITS, FLOP_LIMITS
 from results.record.read import read_rows
-from results.record.row import CELL_COLUMNS, COLUMN, COLUMNS, Row
+from results.record.row import Row
+from results.record.schema import CELL_COLUMNS, COLUMN, COLUMNS
 
 POSITION = ("workload", "size", "phase", "batch", "sequence", "precision", "threads")
 """The levels of a comparison's rows; its columns are the backends."""
