@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import backends
+from backends._kinds import kinds
 from backends.base import Adapter, Probe
 
 
@@ -24,8 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints every adapter; with `--check` starts each usable one. Returns 1 where one is broken."""
     parser = argparse.ArgumentParser(prog="python -m backends", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these backends")
+    parser.add_argument(
+        "--kinds",
+        action="store_true",
+        help="only the kinds of machine: tox environment, torch build, extras and backends of each",
+    )
     parser.add_argument("--check", action="store_true", help="start each in a child process and run one tiny step")
     options = parser.parse_args(arguments)
+    if options.kinds:
+        for kind in kinds():
+            torch = "cpu-torch" if kind.cpu_torch else "own-torch"
+            print(kind.name, kind.environment, torch, ",".join(kind.extras), ",".join(kind.backends))
+        return 0
     for name in options.names:
         if name not in backends.names():
             parser.error(f"unknown backend {name!r}; known: {', '.join(backends.names())}{backends.why_refused(name)}")

@@ -243,6 +243,12 @@ class Adapter(ABC):
     needs_graph: ClassVar[bool] = False
     verifiable: ClassVar[bool] = True
     """False only for `null`, which computes nothing: another package's adapter that says so is broken."""
+    extra: ClassVar[str] = ""
+    """The dependency group of pyproject.toml that installs it; empty where it needs none of its own."""
+    kinds: ClassVar[tuple[str, ...] | None] = None
+    """The kinds of machine on which it is measured every night; None: one, called as its dependency group."""
+    cpu_torch: ClassVar[bool] = True
+    """Whether torch's CPU build does beside it, as constraints.txt pins it: gigabytes less than another."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """Installed distributions whose versions go into the row; the first one is the runtime."""
     known_failures: ClassVar[tuple[KnownFailure, ...]] = ()
@@ -261,6 +267,12 @@ class Adapter(ABC):
     @abstractmethod
     def probe(self) -> Probe:
         """Returns what is here, in milliseconds, with no side effect and without importing the runtime."""
+
+    def measured_on(self) -> tuple[str, ...]:
+        """Returns the kinds of machine on which it is measured every night."""
+        if self.kinds is not None:
+            return self.kinds
+        return (self.extra,) if self.extra else ()
 
     def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
         """Returns (reason code, reason) where this runtime cannot do it at all, else None.

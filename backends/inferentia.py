@@ -32,6 +32,9 @@ class Inferentia(Adapter):
     """Inference traced for a NeuronCore; calls wait, so that steps cannot overlap."""
 
     device_kind = "neuron"
+    extra = "neuron"
+    kinds = ("inferentia",)
+    cpu_torch = False  # AWS's images bring torch-neuronx with the torch that it needs
     phases = ("infer",)
     serial_phases = ("infer",)
     distributions = ("torch-neuronx", "neuronx-cc", "torch")

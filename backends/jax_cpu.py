@@ -13,6 +13,8 @@ class JaxCpu(Adapter):
     """XLA on the CPU. Training steps chain through their state; inference steps may queue."""
 
     device_kind = "cpu"
+    extra = "jax"
+    kinds = ("cpu",)
     serial_phases = ("train",)
     distributions = ("jax", "jaxlib")
     options: ClassVar[Options] = {"conv_1x1": ("matmul", "conv"), "conv_layout": ("nchw", "nhwc"), "memory": MEMORY}

@@ -17,6 +17,8 @@ class JaxCuda(Adapter):
     """XLA on one GPU; steps queue."""
 
     device_kind = "cuda"
+    extra = "cuda"
+    cpu_torch = False
     distributions = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin")
     options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
 

@@ -36,6 +36,7 @@ class JaxTpu(Adapter):
     """XLA on one TPU device; steps queue. fp32 products are six passes in bf16: `matmul_precision` says `highest`."""
 
     device_kind = "tpu"
+    extra = "tpu"
     distributions = ("jax", "jaxlib", "libtpu")
     options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
     root: ClassVar[Path] = Path("/")

@@ -12,6 +12,8 @@ class OnnxRuntimeCpu(Adapter):
     """ONNX Runtime on the CPU. Training steps chain through their state; inference may run from several threads."""
 
     device_kind = "cpu"
+    extra = "onnxruntime"
+    kinds = ("cpu", "edge")
     serial_phases = ("train",)
     needs_graph = True
     distributions = ("onnxruntime",)

@@ -12,6 +12,8 @@ class OpenVinoCpu(Adapter):
     """OpenVINO on the CPU. Training steps chain through their state; inference requests may overlap."""
 
     device_kind = "cpu"
+    extra = "openvino"
+    kinds = ("cpu", "openvino")
     serial_phases = ("train",)
     needs_graph = True
     distributions = ("openvino",)

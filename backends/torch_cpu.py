@@ -13,6 +13,8 @@ class TorchCpu(Adapter):
     """Eager PyTorch on the CPU; every call waits, so that steps cannot overlap."""
 
     device_kind = "cpu"
+    extra = "torch"
+    kinds = ("cpu",)
     serial_phases = ("infer", "train")
     distributions = ("torch",)
     options: ClassVar[Options] = {"memory_format": ("mixed", "contiguous", "channels_last"), "memory": MEMORY}

@@ -12,6 +12,8 @@ class TorchCuda(Adapter):
     """Eager PyTorch on one GPU; steps queue."""
 
     device_kind = "cuda"
+    extra = "cuda"
+    cpu_torch = False
     distributions: ClassVar[tuple[str, ...]] = ("torch", "nvidia-ml-py")
     options: ClassVar[Options] = {"memory_format": ("contiguous", "channels_last")}
 

@@ -10,6 +10,7 @@ from results.cli import compare as cli_compare
 from results.cli import cost as cli_cost
 from results.cli import export as cli_export
 from results.cli import history as cli_history
+from results.cli import nightly as cli_nightly
 from results.cli import plot as cli_plot
 from results.cli import report as cli_report
 from results.cli import run as cli_run
@@ -18,7 +19,7 @@ from results.record.files import ResultsError
 
 CUT_SHORT = 141
 """128 + SIGPIPE, as of any tool whose reader left: the text was cut, which is neither success nor a regression."""
-COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, cli_export)
+COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, cli_export, cli_nightly)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         text, status = _run(options)
-        print(text, flush=True)
+        if text:
+            print(text, flush=True)
     except BrokenPipeError:
         # What is left in the buffer is written at exit, and would fail there again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 import yaml
 
-from results.nights.store import run_folders
+from results.nights.history import NEAR
+from results.nights.issue import is_said
 from results.record.csvfile import write_csv
 from results.record.journal import Journal
+from results.record.read import run_folders
 from tests.fakes.rows import HEADER, cell, row_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,10 +133,62 @@ def test_the_workflow_may_do_little_and_ends(workflow):
             assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/none@v1"))
 
 
+def tox_says(root, environments, key):
+    """Returns what tox, asked in that folder, has under the key for each of the environments, as words."""
+    asked = ["tox", "config", "-c", str(root / "tox.ini"), "-e", ",".join(environments), "-k", key]
+    done = subprocess.run([sys.executable, "-m", *asked], capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = configparser.ConfigParser(interpolation=None)
+    told.read_string(done.stdout)
+    return {name.removeprefix("testenv:"): told[name][key].split() for name in told.sections()}
+
+
 def test_every_environment_that_is_named_exists():
-    tox = configparser.ConfigParser(interpolation=None)
-    tox.read(ROOT / "tox.ini")
-    assert {f"testenv:{name}" for name in environments().values()} <= set(tox.sections())
+    assert environments() == {
+        "cpu": "bench-cpu",
+        "cuda": "bench-cuda",
+        "edge": "bench-onnxruntime",
+        "inferentia": "bench-neuron",
+        "openvino": "bench-openvino",
+        "tpu": "bench-tpu",
+    }
+    extras = tox_says(ROOT, environments().values(), "extras")
+    assert {name: set(words) for name, words in extras.items()} == {
+        "bench-cpu": {"torch", "jax", "onnxruntime", "openvino"},
+        **{name: {name.removeprefix("bench-")} for name in environments().values() if name != "bench-cpu"},
+    }
+    constraints = tox_says(ROOT, environments().values(), "constraints")
+    assert {name for name, words in constraints.items() if not words} == {"bench-cuda", "bench-neuron"}
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {name for words in extras.values() for name in words} <= set(declared)
+
+
+NEW_BACKEND = """
+from backends.null import Null
+
+
+class Quantum(Null):
+    extra = "quantum"
+    workloads = None
+"""
+
+
+def test_an_adapter_file_and_its_dependency_group_are_all_that_a_night_takes(tmp_path):
+    for name in ("backends", "host", "workloads", "results", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "runs"))
+    for name in ("tox.ini", "toxfile.py", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "backends" / "quantum.py").write_text(NEW_BACKEND)
+    group = "[project.optional-dependencies]\n"
+    pyproject = (tmp_path / "pyproject.toml").read_text()
+    (tmp_path / "pyproject.toml").write_text(pyproject.replace(group, f'{group}quantum = ["quantum>=1"]\n'))
+    script = tmp_path / "scripts" / "nightly"
+    assert "quantum bench-quantum" in nightly("environments", script=script).stdout.splitlines()
+    done = nightly("measure", "quantum", tmp_path / "runs", script=script, path=tox_that(tmp_path, 0))
+    assert done.stdout == f"run -e bench-quantum -- --preset quick --results-dir {tmp_path}/runs\n"
+    assert tox_says(tmp_path, ["bench-quantum"], "extras") == {"bench-quantum": ["quantum"]}
+    command = "pytest bench --backends quantum --preset quick"
+    assert tox_says(tmp_path, ["bench-quantum"], "commands") == {"bench-quantum": command.split()}
 
 
 def test_the_documented_machines_are_of_kinds_that_exist():
@@ -182,7 +237,8 @@ def test_the_run_of_another_night_does_not_stand_in_for_one_that_is_missing(tmp_
 def test_what_is_not_understood_ends_with_2(tmp_path, arguments):
     done = nightly(*arguments, path=tox_that(tmp_path, 0))
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.search("expected one of: cuda tpu inferentia|scripts/nightly gather STORE FROM", done.stderr)
+    kinds = "expected one of: cpu cuda edge inferentia openvino tpu"
+    assert re.search(rf"{kinds}|scripts/nightly gather STORE FROM|nightly gather \[-h\] STORE FROM", done.stderr)
 
 
 # Gathering.
@@ -201,17 +257,43 @@ def test_runs_are_copied_into_the_store_and_stay_as_they_are(tmp_path):
     assert files_of(stored) == before
 
 
-@pytest.mark.parametrize(("end", "expected"), [("exit 1", 2), ("kill -KILL $PPID", -9)])
+HALF = """
+import os, shutil, signal, sys
+from pathlib import Path
+from results.__main__ import main
+
+def half(run, incoming, **_):
+    shutil.copy(Path(run) / "journal.jsonl", incoming)
+    {end}
+
+shutil.copytree = half
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"), [("raise OSError('no space left')", 2), ("os.kill(os.getpid(), signal.SIGKILL)", -9)]
+)
 def test_the_half_of_a_copy_is_no_run(tmp_path, end, expected):
     run, store = write_run(tmp_path / "from"), tmp_path / "store"
-    half = f'for target; do :; done\n/bin/cp "{run}/journal.jsonl" "$target"\n{end}'
-    done = nightly("gather", store, tmp_path / "from", path=command(tmp_path / "bin", "cp", half))
-    assert done.returncode == expected
+    asked = [sys.executable, "-c", HALF.format(end=end), "nightly", "gather", str(store), str(tmp_path / "from")]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == expected, done.stderr
     assert run_folders(store) == ()
-    assert bool(list(store.glob(".incoming.*"))) == (end != "exit 1")
+    assert bool(list(store.glob(".incoming.*"))) == (expected == -9)
     assert nightly("gather", store, tmp_path / "from").returncode == 0
     (stored,) = run_folders(store)
     assert files_of(stored) == files_of(run)
+
+
+def test_what_a_killed_copy_left_goes_a_day_later_and_a_copy_that_goes_on_stays(tmp_path):
+    write_run(tmp_path / "from")
+    (tmp_path / "store" / ".incoming.old").mkdir(parents=True)
+    (tmp_path / "store" / ".incoming.new").mkdir()
+    two_days_ago = (tmp_path / "store" / ".incoming.old").stat().st_mtime - 2 * 86_400
+    os.utime(tmp_path / "store" / ".incoming.old", (two_days_ago, two_days_ago))
+    assert nightly("gather", tmp_path / "store", tmp_path / "from").returncode == 0
+    assert [path.name for path in (tmp_path / "store").glob(".incoming.*")] == [".incoming.new"]
 
 
 def test_a_run_that_may_be_going_on_is_left_for_the_next_time(tmp_path):
@@ -243,28 +325,54 @@ def test_what_is_no_run_is_left_out(tmp_path):
 
 # Reporting: exit statuses, with made-up commands.
 
-FAKE = """
-if [ "$1 $2" != "-m results" ]; then exec {python} "$@"; fi
-while [ $# -gt 0 ]; do
-    case $1 in
-        history) printf '%s' "$TEXT"; [ -z "$ALARMS" ] || write=--json status=$HISTORY ;;
-        report) write=--output status=$REPORT ;;
-        "${{write:-none}}") [ "$2" = /dev/null ] || printf '%s' "${{ALARMS:-a page}}" >"$2" ;;
-    esac
-    shift
-done
-exit "${{status:-0}}"
-"""
 NEW = [{"alarm_id": "0f-latency-20261123", "is_open": True, "is_new": True}]
 OPEN = [{"alarm_id": "0f-latency-20261101", "is_open": True, "is_new": False}]
 
 
-def report_of(tmp_path, alarms, history, page=0, **environment):
+def made_up(alarms, history, page, text):
+    """Returns a program with made-up commands: `history` of that status leaves alarms (None: no file)."""
+    return f"""
+import sys
+from pathlib import Path
+from results.__main__ import main
+from results.cli import history, report
+from results.cli.common import Found
+
+def made_up_history(options):
+    if {alarms!r} is not None:
+        options.json.write_text({alarms!r})
+    if {history!r} == 1:
+        raise Found({text!r})
+    if {history!r} == 2:
+        raise RuntimeError("a bug")
+    return {text!r}
+
+def made_up_report(options):
+    if {page!r}:
+        raise RuntimeError("a bug")
+    Path(options.output).write_text("a page")
+    return "a page"
+
+history._history, report._report = made_up_history, made_up_report
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def report_of(tmp_path, alarms, history, page=0, text="", **environment):
     """Returns what `report` did where these commands say so."""
     (tmp_path / "store").mkdir(exist_ok=True)
-    fake = command(tmp_path / "bin", "python", FAKE.format(python=sys.executable))
-    given = {"ALARMS": "" if alarms is None else json.dumps(alarms), "HISTORY": str(history), "REPORT": str(page)}
-    return nightly("report", tmp_path / "store", tmp_path / "out", path=fake, **{"TEXT": "", **given, **environment})
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    alarms = alarms if isinstance(alarms, str | None) else json.dumps(alarms)
+    (tmp_path / "bin" / "made_up.py").write_text(made_up(alarms, history, page, text))
+    environment["SAMESTEP_PYTHON"] = f"{sys.executable} {tmp_path}/bin/made_up.py"
+    return nightly("report", tmp_path / "store", tmp_path / "out", **environment)
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/nowhere/python", f"{sys.executable} -c raise(SystemExit(1))"])
+def test_a_python_that_cannot_begin_is_no_regression(tmp_path, python):
+    assert report_of(tmp_path, NEW, 1).returncode == 1
+    done = nightly("report", tmp_path / "store", tmp_path / "out", SAMESTEP_PYTHON=python)
+    assert (done.returncode, "does not start" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -447,22 +555,25 @@ def test_a_regression_is_said_once(tmp_path, said, number, expected):
     assert [line.startswith(expected or "?") for line in written] == [True] * bool(expected)
 
 
-def test_how_far_a_date_may_move_is_what_the_history_says(tmp_path):
+def test_how_far_a_date_may_move_is_what_the_history_says():
+    text = "about 0f-latency-20261115 and 0f-latency-20269999"
+    assert [is_said("0f-latency-20261123", text, near) for near in (7, 8)] == [False, True]
+    assert [is_said(f"0f-latency-202611{15 + NEAR + more}", text) for more in (0, 1)] == [True, False]
+    assert not is_said("0f-throughput-20261115", text)
+
+
+def test_a_gh_that_fails_is_said(tmp_path):
     (tmp_path / "open-alarms.txt").write_text("0f-latency-20261123\n")
-    (tmp_path / "regressions.md").write_text("What is slower.\n")
-    fakes = command(tmp_path / "bin", "gh", f'echo "$@" >>"{tmp_path}/calls"\necho 0f-latency-20261115')
-    assert nightly("issue", tmp_path, path=command(fakes, "python", "echo 7")).returncode == 0
-    assert "issue comment" in (tmp_path / "calls").read_text()
-    (tmp_path / "calls").unlink()
-    assert nightly("issue", tmp_path, path=command(fakes, "python", "echo 8")).returncode == 0
-    assert "issue comment" not in (tmp_path / "calls").read_text()
+    done = nightly("issue", tmp_path, path=command(tmp_path / "bin", "gh", "echo 'not logged in' >&2; exit 4"))
+    assert done.returncode == 2
+    assert "gh issue list ended with status 4: not logged in" in done.stderr
 
 
 def test_an_issue_is_as_long_as_github_takes_and_says_the_rest_the_next_time(tmp_path):
     ids = [f"{number:016x}-throughput-20261123" for number in range(1200)]
     alarms = [{"alarm_id": one, "is_open": True, "is_new": True} for one in ids]
     text = "~~~~~~~~\n```\n\r</pre>\n\n" + "a row of a run é\n" * 3000
-    assert report_of(tmp_path, alarms, 1, TEXT=text).returncode == 1
+    assert report_of(tmp_path, alarms, 1, text=text).returncode == 1
     fakes, said, body = tmp_path / "bin", tmp_path / "said", tmp_path / "body"
     said.write_text("")
     answers = f'*state\\ all*) cat "{said}" ;; issue\\ create*) cp "${{@: -1}}" "{body}" ;;'

@@ -1,7 +1,7 @@
 """Rows from whatever holds them: run folders, journals, CSV files, results folders."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from results.record.csvfile import read_csv
@@ -57,14 +57,20 @@ def run_folders(store: Path) -> tuple[Path, ...]:
     """
     if not store.is_dir():
         raise ResultsError(f"{store} is no folder; expected one with runs in it, at any depth")
-    found: dict[str, Path] = {}
-    for place, folders, files in os.walk(store):
+    runs: dict[str, Path] = {}
+    for folder in every_run(store):
+        runs.setdefault(folder.name, folder)
+    return tuple(runs[name] for name in sorted(runs))
+
+
+def every_run(folder: Path) -> Iterator[Path]:
+    """Yields the folders of all runs below the folder, by path; a run that was copied is there more than once."""
+    for place, folders, files in os.walk(folder):
         folders.sort()
         here = Path(place)
         if RUN_ID.fullmatch(here.name) and not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
-            found.setdefault(here.name, here)
             folders.clear()
-    return tuple(found[name] for name in sorted(found))
+            yield here
 
 
 def read_folder(folder: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
