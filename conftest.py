@@ -22,13 +22,14 @@ from bench.effort import METHOD_VERSION, Effort
 from bench.parent import plan
 from bench.parent.cache import Cache, UnsafeCache, default_root
 from bench.parent.control import Control
-from bench.parent.environment import usable_cpus
-from bench.parent.lock import BUSY_EXIT, Busy, MachineLock
+from bench.parent.lock import BUSY_EXIT, Busy, MachineLock, NoLockError
 from bench.parent.record import Launch
 from bench.parent.replay import ReplayTimer, replay
 from bench.parent.session import SKIPPED, BenchSession, Order, whole_pairs
 from bench.parent.suite import Suite, probed
-from host.machine import describe_machine, describe_software
+from host.home import NoHomeError
+from host.machine import MachineNameError, describe_machine, describe_software
+from host.topology import usable_cpus
 from results.record.csvfile import write_csv
 from results.record.files import AtomicPath, ResultsError
 from results.record.human import in_words
@@ -102,7 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
             plan.number(config.getoption(name), name)
         if config.getoption("benchmark_json"):
             config.option.benchmark_json = config.stash[JSON] = AtomicPath(config.getoption("benchmark_json"))
-    except (plan.PlanError, ResultsError) as error:
+    except (plan.PlanError, ResultsError, MachineNameError) as error:
         raise pytest.UsageError(str(error)) from error
 
 
@@ -242,11 +243,11 @@ def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
         config.stash[LOCK] = MachineLock()
     except Busy as error:
         pytest.exit(str(error), returncode=BUSY_EXIT)
-    except OSError as error:
-        raise pytest.UsageError(f"cannot lock this machine for the run: {error}; set SAMESTEP_LOCK") from error
+    except NoLockError as error:
+        raise pytest.UsageError(f"cannot lock this machine for the run: {error}") from error
     try:
         cache = Cache(default_root(os.environ), lambda text: say(config, f"    {text}"))
-    except UnsafeCache as error:
+    except (UnsafeCache, NoHomeError) as error:
         raise pytest.UsageError(str(error)) from error
     header = new_header() if past is None else past.header
     machine = header["machine"]

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import DeviceReading, EnergyCounter, EnergyUnavailable, Probe
+from host.drivers import nvidia_driver, nvidia_models
+from host.files import exists
 
 DEVICE_FILES = ("dev/nvidia0", "dev/nvidiactl", "usr/lib/wsl/lib/libcuda.so.1")
 """The first GPU, the driver's control file, and NVIDIA's library on WSL 2, whose `/dev/dxg` any vendor's GPU has."""
@@ -46,7 +48,7 @@ def is_lost(error: BaseException) -> bool:
 
 def probe_gpu(root: Path = Path("/")) -> Probe:
     """Returns whether a GPU and its driver are there; `device` names it with driver and compute capability."""
-    if not any((root / file).exists() for file in DEVICE_FILES):
+    if not any(exists(root / file) for file in DEVICE_FILES):
         files = ", ".join(f"/{file}" for file in DEVICE_FILES)
         reason = f"no NVIDIA GPU: none of {files}; install its driver, or start the container with --gpus all"
         return Probe("absent", reason=reason, reason_code="no_device")
@@ -61,15 +63,8 @@ def probe_gpu(root: Path = Path("/")) -> Probe:
 
 def _name_from_files(root: Path) -> str:
     """Returns model and driver as the driver's own files say them; no compute capability stands there."""
-    models = [
-        line.partition(":")[2].strip()
-        for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
-        for line in file.read_text().splitlines()
-        if line.startswith("Model:")
-    ]
-    driver = root / "proc/driver/nvidia/version"
-    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", driver.read_text()) if driver.is_file() else None
-    return f"{models[0] if models else 'NVIDIA GPU'} (driver {found[1] if found else 'unknown'})"
+    models = nvidia_models(root)
+    return f"{models[0] if models else 'NVIDIA GPU'} (driver {nvidia_driver(root) or 'unknown'})"
 
 
 def _ask_nvml(visible: str, root: Path) -> Probe:
@@ -177,7 +172,8 @@ def _read_device(nvml: Any, handle: Any) -> DeviceReading:
 
     clock_mhz = ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM, otherwise=None)
     mask = ask("nvmlDeviceGetCurrentClocksEventReasons", otherwise=0)
-    others = {process.pid for process in ask("nvmlDeviceGetComputeRunningProcesses", otherwise=[])} - {os.getpid()}
+    listed = ask("nvmlDeviceGetComputeRunningProcesses", otherwise=None)
+    processes = None if listed is None else frozenset(process.pid for process in listed)
     errors = ask(
         "nvmlDeviceGetTotalEccErrors",
         nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
@@ -190,7 +186,8 @@ def _read_device(nvml: Any, handle: Any) -> DeviceReading:
         throttle_reasons=tuple(name for bit, name in (HARDWARE_SLOWDOWN | OTHER_SLOWDOWN).items() if mask & bit),
         throttled_s=violated_s(nvml.NVML_PERF_POLICY_THERMAL) + violated_s(nvml.NVML_PERF_POLICY_RELIABILITY),
         power_capped_s=violated_s(nvml.NVML_PERF_POLICY_POWER),
-        other_processes=len(others),
+        other_processes=len((processes or frozenset()) - {os.getpid()}),
+        processes=processes,
         memory_errors=errors,
     )
 

@@ -105,7 +105,7 @@ def declaration_faults(adapter: Adapter) -> list[str]:
     verifiable: object = adapter.verifiable
     if verifiable is not True and type(adapter).__module__.rpartition(".")[0] != __package__:
         faults.append(f"verifiable must be True: a step that is not verified has no number; got {verifiable!r}")
-    for attribute in ("phases", "precisions", "serial_phases", "distributions", "presets"):
+    for attribute in ("phases", "precisions", "serial_phases", "distributions", "environment", "presets"):
         value: object = getattr(adapter, attribute)
         if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
             faults.append(f"{attribute} must be a tuple of str, got {value!r}")

@@ -6,19 +6,14 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 
 from backends.base import Probe
+from host.cpu import cpu_name
 
 
-def cpu_name() -> str:
-    """Returns the CPU's marketing name, else its architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def cpu_device() -> str:
+    """Returns what a row calls the CPU: its name as the kernel says it, else its architecture."""
+    return cpu_name() or platform.processor() or platform.machine()
 
 
 def versions(distributions: Sequence[str]) -> dict[str, str]:
@@ -41,6 +36,6 @@ def probe_cpu(module: str, distributions: Sequence[str], extra: str) -> Probe:
     """Returns whether the CPU runtime whose top-level package is `module` is installed here."""
     if find_spec(module) is None:
         reason = f"{module} is not installed: pip install -e '.[{extra}]'"
-        return Probe("absent", cpu_name(), reason=reason, reason_code="not_installed")
+        return Probe("absent", cpu_device(), reason=reason, reason_code="not_installed")
     found = versions(distributions)
-    return Probe("usable", cpu_name(), version=" ".join(f"{name} {v}" for name, v in found.items()))
+    return Probe("usable", cpu_device(), version=" ".join(f"{name} {v}" for name, v in found.items()))

@@ -68,6 +68,11 @@ class DeviceReading:
     """For how long heat or the hardware itself has slowed it."""
     power_capped_s: float = 0.0
     other_processes: int = 0
+    """How many processes but this one compute on it, where the driver knows this one by its id."""
+    processes: frozenset[int] | None = field(default=None, compare=False)
+    """The ids of all that compute on it, as the driver names them: in a container it may give those of the host, and
+    this process stands under an id that is not its own. None where the driver lists none, or `other_processes` is to
+    be taken as it is. Ids differ from run to run, so that two readings are not told apart by them."""
     memory_errors: int = 0
 
 
@@ -256,6 +261,9 @@ class Adapter(ABC):
     """The workloads that it runs; None: all but the controls."""
     options: ClassVar[Options] = {}
     """What may be chosen, by name, with the values that it takes; the first is the default."""
+    environment: ClassVar[tuple[str, ...]] = ()
+    """Names of variables that its children get from the shell beside those that all children get: where the runtime or
+    its compiler is installed, such as `CUDA_HOME`. Never what changes what is computed, or how fast."""
     presets: ClassVar[tuple[str, ...]] = PRESETS
     """Presets that take this backend without being asked for it by name."""
 
@@ -306,7 +314,10 @@ class Adapter(ABC):
         """Builds the step and places its data on the device."""
 
     def device_reading(self, index: int) -> DeviceReading | None:
-        """Returns what the driver says of device `index` now, in a millisecond or two; None where it says nothing."""
+        """Returns what the driver says of device `index` now, in a millisecond or two; None where it says nothing.
+
+        First asked before `load`: it must not need the runtime, and must not start it.
+        """
         return None
 
     def energy_counter(self, index: int) -> EnergyCounter:

@@ -20,6 +20,7 @@ class JaxCuda(Adapter):
     extra = "cuda"
     cpu_torch = False
     distributions = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin")
+    environment = ("CUDA_HOME", "CUDA_PATH")  # where XLA finds ptxas and libdevice, where pip did not install them
     options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
 
     def probe(self) -> Probe:

@@ -38,6 +38,12 @@ class JaxTpu(Adapter):
     device_kind = "tpu"
     extra = "tpu"
     distributions = ("jax", "jaxlib", "libtpu")
+    # which of a slice's hosts this is, and which libtpu it has; which chips it may see is passed to every child
+    environment = (
+        *("TPU_LIBRARY_PATH", "TPU_NAME", "TPU_WORKER_ID", "TPU_WORKER_HOSTNAMES", "TPU_ACCELERATOR_TYPE"),
+        *("TPU_TOPOLOGY", "TPU_TOPOLOGY_WRAP", "TPU_TOPOLOGY_ALT", "TPU_PROCESS_ADDRESSES", "TPU_PROCESS_PORT"),
+        *("TPU_SKIP_MDS_QUERY", "CLOUD_TPU_TASK_ID"),
+    )
     options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
     root: ClassVar[Path] = Path("/")
 

@@ -23,6 +23,7 @@ class TorchCompileCpu(TorchCpu):
     """Compiled by Inductor to C++; every call waits, so that steps cannot overlap."""
 
     presets = ("full",)
+    environment = ("CXX", "CPATH", "LIBRARY_PATH", "SDKROOT")  # the compiler, and where it finds headers and libraries
     options: ClassVar[Options] = {
         **TorchCpu.options,
         "memory_format": ("contiguous", "channels_last"),  # Inductor lays convolutions out itself

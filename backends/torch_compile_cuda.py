@@ -14,6 +14,8 @@ class TorchCompileCuda(TorchCuda):
 
     distributions = ("torch", "triton", "nvidia-ml-py")
     presets = ("full",)
+    # Triton compiles its launchers with $CC, and Inductor its host code with $CXX
+    environment = ("CC", "CXX", "CPATH", "LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 
     def probe(self) -> Probe:
         found = probe_torch_cuda()

@@ -16,8 +16,9 @@ import backends
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, UnsafeCache, default_root
-from bench.parent.environment import usable_cpus
 from bench.parent.suite import Suite
+from host.home import NoHomeError
+from host.topology import usable_cpus
 from workloads.catalog import CATALOG, is_run_by, load
 
 ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)
@@ -30,7 +31,7 @@ def check(name: str) -> bool:
     good = True
     try:
         cache = Cache(default_root(os.environ), lambda text: None)
-    except UnsafeCache as error:
+    except (UnsafeCache, NoHomeError) as error:
         print(f"{'':18} {error}", flush=True)
         return False
     with tempfile.TemporaryDirectory() as logs:

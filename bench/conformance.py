@@ -24,8 +24,9 @@ from backends.base import PHASES, Adapter
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import ROOT, Cache, default_root
-from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.environment import child_environment, job_paths
 from bench.parent.suite import Suite
+from host.topology import usable_cpus
 from workloads.catalog import CATALOG, is_run_by, load, phases_of
 
 CHILD = Path(__file__).resolve().parent / "conformance_child.py"
@@ -159,9 +160,9 @@ def _paths(adapter: Adapter) -> tuple[str, ...]:
 
 def _ask(job: dict[str, Any], adapter: Adapter, folder: Path, deadline_s: float) -> dict[str, Any]:
     """Returns the answer of a fresh interpreter in `folder`; fails with its last words where it gives none."""
-    job = job | {"adapter": type(adapter).__module__, "paths": _paths(adapter)}
+    job = job | {"adapter": type(adapter).__module__, "paths": [*_paths(adapter), *job_paths()]}
     command = [sys.executable, "-P", str(CHILD), json.dumps(job)]
-    environment = child_environment(os.environ, len(usable_cpus()))
+    environment = child_environment(os.environ, len(usable_cpus()), adapter.environment)
     try:
         done = subprocess.run(
             command, cwd=folder, env=environment, timeout=deadline_s, capture_output=True, text=True, check=False

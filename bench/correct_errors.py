@@ -17,8 +17,8 @@ from backends.base import Request
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
-from bench.parent.environment import usable_cpus
 from bench.parent.suite import Suite
+from host.topology import usable_cpus
 from workloads.catalog import load, phases_of
 
 

@@ -1,17 +1,21 @@
-"""What the control groups of this process say, in either version of their files. Linux; elsewhere nothing is found."""
+"""What the control groups of this process say, in either version of their files. Linux; elsewhere nothing is said."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from host.files import pairs, read_text, read_words, to_number
+
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
     """Yields the folders of this process's group and of those above it that `controller` watches (cgroups(7))."""
-    listed = root / "proc/self/cgroup"
-    for line in listed.read_text().splitlines() if listed.is_file() else []:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("",) and controller not in controllers.split(","):
+    for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
+        fields = line.split(":", 2)
+        if len(fields) != 3:
+            continue
+        _, controllers, path = fields
+        if controllers and controller not in controllers.split(","):
             continue
         top = root / "sys/fs/cgroup" / (controller if controllers else "")
         group = top / path.lstrip("/")
@@ -19,24 +23,46 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         yield from (parent for parent in group.parents if parent.is_relative_to(top))
 
 
-def _largest(root: Path, controller: str, names: dict[str, dict[str, float]]) -> float | None:
-    """Returns the largest of the counters called so in `names` (file: key: unit), None where no file has one."""
-    found = []
+def _counters(root: Path, controller: str, files: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Returns, by group, the largest of the counters called so in `files` (file: key: unit)."""
+    by_group: dict[str, float] = {}
     for group in _groups(root, controller):
-        for name, keys in names.items():
-            file = group / name
-            lines = file.read_text().splitlines() if file.is_file() else []
-            pairs = dict(line.split() for line in lines if len(line.split()) == 2)
-            found += [float(pairs[key]) * unit for key, unit in keys.items() if key in pairs]
-    return max(found) if found else None
+        for name, units in files.items():
+            counts = pairs(read_text(group / name))
+            for key, unit in units.items():
+                if key in counts:
+                    path = f"/{group.relative_to(root)}"
+                    by_group[path] = max(by_group.get(path, 0.0), counts[key] * unit)
+    return by_group
 
 
-def throttled_s(root: Path = Path("/")) -> float | None:
-    """Returns for how long, so far, a CPU quota has kept this process's groups from running."""
-    return _largest(root, "cpu", {"cpu.stat": {"throttled_usec": 1e-6, "throttled_time": 1e-9}})
+def throttled_s(root: Path = Path("/")) -> dict[str, float]:
+    """Returns for how long, so far, a CPU quota has kept each group of this process from running, by the group's path.
+
+    Each group counts since it was made, for all that ever was in it: only the growth of one group means anything, and
+    the group that grew most is the one that stopped this process. Empty where no group has such a counter.
+    """
+    return _counters(root, "cpu", {"cpu.stat": {"throttled_usec": 1e-6, "throttled_time": 1e-9}})
 
 
 def memory_kills(root: Path = Path("/")) -> int:
-    """Returns how often, so far, the kernel has killed for memory in this process's groups; 0 where it does not say."""
-    found = _largest(root, "memory", {"memory.events": {"oom_kill": 1}, "memory.oom_control": {"oom_kill": 1}})
-    return int(found or 0)
+    """Returns how often, so far, the kernel has killed for memory, added up over this process's groups.
+
+    Only its growth means anything: in version 2 a group's kills are counted in those above it too, and in version 1 an
+    old group above may have more than ours will ever have, so that the largest would hide ours. 0 where none says.
+    """
+    kills = _counters(root, "memory", {"memory.events": {"oom_kill": 1}, "memory.oom_control": {"oom_kill": 1}})
+    return int(sum(kills.values()))
+
+
+def cpu_quotas(root: Path = Path("/")) -> list[float]:
+    """Returns the CPU quotas, in cores, of this process's group and of those above it; none where unlimited."""
+    quotas = []
+    for group in _groups(root, "cpu"):
+        in_two = read_words(group / "cpu.cfs_quota_us") + read_words(group / "cpu.cfs_period_us")
+        for words in (read_words(group / "cpu.max"), in_two):
+            # `max 100000` or `200000 100000`, microseconds in a period; version 1 says -1 for no limit
+            quota, period = map(to_number, words) if len(words) == 2 else (None, None)
+            if quota is not None and period:
+                quotas.append(quota / period)
+    return quotas

@@ -31,8 +31,9 @@ from bench.cell import Cell
 from bench.child import artifacts
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
-from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.environment import child_environment
 from bench.parent.suite import Suite
+from host.topology import usable_cpus
 from tests.print_fidelity import interval
 from workloads.catalog import load
 from workloads.tolerance import tolerances

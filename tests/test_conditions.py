@@ -49,24 +49,36 @@ def test_the_kernels_files_are_read(machine):
 
 def test_what_a_system_does_not_tell_is_unknown(tmp_path):
     found = read([0], tmp_path)
-    unknown = ("busy_s", "steal_s", "cpu_pressure_s", "swapped_pages", "throttled_s", "frequency_hz", "thermal_events")
+    unknown = ("busy_s", "steal_s", "cpu_pressure_s", "swapped_pages", "frequency_hz", "thermal_events")
     assert [getattr(found, name) for name in unknown] == [None] * len(unknown)
+    assert found.throttled_s == {}
     assert found.cpu_s > 0
 
 
 @pytest.mark.parametrize(
-    "files",
+    ("files", "throttled_s"),
     [
-        {"proc__self__cgroup": "0::/a/b\n", "sys__fs__cgroup__a__cpu.stat": "usage_usec 5\nthrottled_usec 1500000\n"},
-        {
-            "proc__self__cgroup": "3:cpu,cpuacct:/a\n0::/\n",
-            "sys__fs__cgroup__cpu__a__cpu.stat": "nr_throttled 2\nthrottled_time 1500000000\n",
-        },
+        (
+            {
+                "proc__self__cgroup": "0::/a/b\n",
+                "sys__fs__cgroup__a__cpu.stat": "usage_usec 5\nthrottled_usec 1500000\n",
+                "sys__fs__cgroup__a__b__cpu.stat": "usage_usec 5\nthrottled_usec 7\n",
+            },
+            {"/sys/fs/cgroup/a/b": 7e-6, "/sys/fs/cgroup/a": 1.5},
+        ),
+        (
+            {
+                "proc__self__cgroup": "3:cpu,cpuacct:/a\n0::/\n",
+                "sys__fs__cgroup__cpu__a__cpu.stat": "nr_throttled 2\nthrottled_time 1500000000\n",
+            },
+            {"/sys/fs/cgroup/cpu/a": 1.5},
+        ),
+        ({"proc__self__cgroup": "no colons\n\n0::/\n", "sys__fs__cgroup__cpu.stat": "throttled_usec many\n"}, {}),
     ],
-    ids=["version 2, of a group above", "version 1"],
+    ids=["version 2, and of a group above", "version 1", "not as it should be"],
 )
-def test_time_without_a_cpu_for_its_quota(machine, files):
-    assert cgroup.throttled_s(machine(**files)) == 1.5
+def test_time_without_a_cpu_for_its_quota(machine, files, throttled_s):
+    assert cgroup.throttled_s(machine(**files)) == pytest.approx(throttled_s)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +96,34 @@ def test_kills_for_memory(machine, files):
     assert cgroup.memory_kills(machine(**files)) == 2
 
 
+@pytest.mark.parametrize(
+    ("groups", "file"),
+    [
+        ("0::/a/b\n", "sys__fs__cgroup__{}memory.events"),
+        ("4:memory:/a/b\n", "sys__fs__cgroup__memory__{}memory.oom_control"),
+    ],
+    ids=["version 2 with local events", "version 1"],
+)
+def test_a_kill_is_seen_beside_more_kills_of_a_group_above(machine, groups, file):
+    """The parent group killed ten before; ours kills its first while we watch."""
+    ours = {"proc__self__cgroup": groups, file.format("a__"): "oom_kill 10\n", file.format("a__b__"): "oom_kill 0\n"}
+    before = cgroup.memory_kills(machine(**ours))
+    assert cgroup.memory_kills(machine(**ours | {file.format("a__b__"): "oom_kill 1\n"})) > before
+
+
 def test_a_machine_without_groups_kills_nothing(tmp_path):
-    assert (cgroup.memory_kills(tmp_path), cgroup.throttled_s(tmp_path)) == (0, None)
+    assert (cgroup.memory_kills(tmp_path), cgroup.throttled_s(tmp_path)) == (0, {})
+
+
+def test_a_group_above_that_was_throttled_for_longer_hides_nothing(machine):
+    """The group above was stopped for 100 s before, ours for 5 s while it was watched."""
+    groups = {"proc__self__cgroup": "0::/a/b\n", "sys__fs__cgroup__a__cpu.stat": "throttled_usec 100000000\n"}
+    ours = "sys__fs__cgroup__a__b__cpu.stat"
+    readings = [
+        replace(STILL, at_s=at_s, throttled_s=read([0], machine(**groups, **{ours: text})).throttled_s)
+        for at_s, text in ((0.0, "throttled_usec 0\n"), (10.0, "throttled_usec 5000000\n"))
+    ]
+    assert watched(readings)["throttled_share"] == 0.5
 
 
 STILL = conditions.Reading(
@@ -99,7 +137,7 @@ STILL = conditions.Reading(
     cpu_pressure_s=0.0,
     memory_pressure_s=0.0,
     swapped_pages=0,
-    throttled_s=0.0,
+    throttled_s={"/ours": 0.0},
     thermal_events=0,
     frequency_hz=3e9,
 )
@@ -121,6 +159,43 @@ def test_what_others_took_is_what_was_not_ours():
     assert found["watched_s"] == 10.0
     assert (found["cpu_cores_used"], found["other_load_cores"], found["steal_cores"]) == (1.5, 0.5, 0.05)
     assert found["threads_running"] == 2  # the third ran for 1 % of the time
+
+
+@pytest.mark.parametrize(
+    ("throttled_s", "share"),
+    [
+        (
+            [
+                ({"/": 9.0, "/ours": 1.0}, {"/": 9.5, "/ours": 3.0}),
+                ({"/": 20.0, "/ours": 7.0}, {"/": 20.0, "/ours": 8.0}),
+            ],
+            0.15,
+        ),
+        ([({"/left": 1.0}, {"/joined": 50.0})] * 2, None),
+        ([({}, {})] * 2, None),
+    ],
+    ids=["grows are added by group", "no group was there twice", "no group says"],
+)
+def test_throttling_is_that_of_the_group_that_was_stopped_longest(throttled_s, share):
+    spans = [
+        (replace(STILL, at_s=100.0 * n, throttled_s=a), replace(STILL, at_s=100.0 * n + 10, throttled_s=b))
+        for n, (a, b) in enumerate(throttled_s)
+    ]
+    assert watched(*spans)["throttled_share"] == share
+
+
+def test_load_on_the_other_half_of_a_core_is_anothers(machine):
+    """CPU 2 shares its core with CPU 0, which the child has; CPU 3 shares with CPU 1, which it has not."""
+    siblings = {
+        f"sys__devices__system__cpu__cpu{c}__topology__thread_siblings_list": f"{c % 2},{c % 2 + 2}\n" for c in range(4)
+    }
+
+    def busy(second):
+        return "".join(f"cpu{cpu} {ticks} 0 0 0 0 0 0 0 0 0\n" for cpu, ticks in enumerate((500, 0, second, 900)))
+
+    begin, end = (read([0], machine(**siblings, proc__stat=busy(ticks))) for ticks in (0, 800))
+    found = watched((replace(begin, at_s=0.0, cpu_s=0.0), replace(end, at_s=10.0, cpu_s=0.0)))
+    assert found["other_load_cores"] == pytest.approx(800 * TICK / 10)
 
 
 def test_time_between_the_spans_does_not_count():
@@ -163,6 +238,28 @@ def test_a_device_that_slowed_down():
         "device_other_processes": 1,
         "device_memory_errors": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "listed", "others"),
+    [
+        (set(), {4711}, 0),  # ours, under an id of the host
+        (set(), {4711, 815}, 1),
+        ({815}, {815, 4711}, 1),
+        ({815}, {4711}, 0),
+        ({815}, {815}, 1),  # the driver does not list us
+        (None, {4711}, 0),
+        (set(), set(), 0),
+    ],
+)
+def test_of_what_came_onto_the_device_one_process_is_ours(before, listed, others):
+    reading = DeviceReading(other_processes=len(listed), processes=frozenset(listed))
+    first = None if before is None else DeviceReading(processes=frozenset(before))
+    assert conditions.other_processes(reading, first) == others
+
+
+def test_an_adapter_that_counts_by_itself_is_believed():
+    assert conditions.other_processes(DeviceReading(other_processes=2), DeviceReading()) == 2
 
 
 def test_our_own_work_is_seen_as_ours():

@@ -267,6 +267,16 @@ def test_no_core_does_more_than_its_ceiling(tmp_path, cpuinfo, hz, ceiling):
     assert cpu_ceiling_flops_per_s(2, tmp_path) == ceiling
 
 
+def test_the_ceiling_is_that_of_the_fastest_core(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text("flags\t\t: fpu avx2 fma\n")
+    for cpu, khz in enumerate((2_000_000, 5_000_000)):
+        frequency = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"
+        frequency.parent.mkdir(parents=True)
+        frequency.write_text(f"{khz}\n")
+    assert cpu_ceiling_flops_per_s(1, tmp_path) == 5e9 * 2 * 2 * 8
+
+
 def test_what_bounds_the_chip_is_measured_first():
     cells = [CELL.__class__(**{**vars(CELL), "workload": name}) for name in ("mlp", "matmul", "gpt2", "stream", "conv")]
     for number in range(5):

@@ -2,12 +2,16 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
-from bench.parent.lock import BUSY_EXIT, DEFAULT, Busy, MachineLock, holder
+from bench.parent.lock import BUSY_EXIT, DEFAULT, Busy, MachineLock, NoLockError, holder
 from tests.fakes.door import ROOT, bench, wait_for
 
 HOLD = """
@@ -70,6 +74,83 @@ def test_a_file_that_may_only_be_read_will_do(path):
     path.touch()
     path.chmod(0o444)
     locked(path).release()
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def strict_umask():
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def test_whoever_makes_it_all_users_can_take_it(path, strict_umask):
+    locked(path).release()
+    assert mode(path) == 0o644
+
+
+def test_one_that_was_made_for_one_user_is_opened_to_all_by_its_owner(path):
+    path.touch(0o600)
+    locked(path).release()
+    assert mode(path) == 0o644
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_shares_the_lock(tmp_path, strict_umask):
+    folder = Path(tempfile.mkdtemp())  # what pytest makes is for its user alone
+    folder.chmod(0o755)
+    lock = locked(folder / "lock")
+    take = (
+        "import fcntl, os, sys; os.setuid(12345); sys.path.insert(0, sys.argv[2])\n"
+        "from bench.parent.lock import MachineLock; MachineLock({'SAMESTEP_LOCK': sys.argv[1]}); print('taken')"
+    )
+    command = [sys.executable, "-c", f"import bench.parent.lock; {take}", str(folder / "lock"), str(ROOT)]
+
+    def other():
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "Busy: another run is measuring" in other().stderr
+    lock.release()
+    assert other().stdout == "taken\n"
+    rmtree(folder)
+
+
+def no_permission(path, *_):
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_one_that_may_not_be_read_is_named_with_a_cure_that_keeps_it_one_lock(path, monkeypatch):
+    path.touch(0o600)
+    monkeypatch.setattr(os, "open", no_permission)
+    with pytest.raises(NoLockError) as caught:
+        locked(path)
+    told = f"Permission denied: '{path}'; it belongs to user {os.geteuid()}, who or root shall: chmod a+r {path}"
+    assert told in str(caught.value)
+    assert "SAMESTEP_LOCK" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["no-folder/lock", "file/lock"])
+def test_one_that_cannot_be_made_says_what_to_set(tmp_path, missing):
+    (tmp_path / "file").touch()
+    with pytest.raises(NoLockError, match="set SAMESTEP_LOCK, the same for all runs on this machine"):
+        locked(tmp_path / missing)
+
+
+def test_a_lock_that_cannot_be_made_ends_in_one_line(tmp_path):
+    done = bench("--preset", "smoke", "--backends", "null", cwd=tmp_path, SAMESTEP_LOCK=str(tmp_path / "no" / "lock"))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: cannot lock this machine for the run: " in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_holder_that_may_not_be_looked_at_is_told_by_its_number(path, tmp_path):
+    path.touch()
+    line = f"1: FLOCK  ADVISORY  WRITE 77 08:01:{path.stat().st_ino} 0 EOF\n"
+    (tmp_path / "locks").write_text(line)
+    assert holder(path, tmp_path) == " (process 77: )"
 
 
 def test_without_a_list_of_locks_the_holder_is_unknown(path, tmp_path):

@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from host.machine import describe_machine, machine_id
+from host import files
+from host.machine import MachineNameError, describe_machine, describe_software, machine_id
 from results.record.text import slug
+from tests.fakes.door import bench
 
 GIB = 2**30
 HARDWARE = {
@@ -59,7 +61,7 @@ def test_a_linux_machine_is_described(root):
     machine = describe_machine(root, {"SAMESTEP_MACHINE": "GPU Box #7"})
     known = ("name", "cpu", "physical_cores", "accelerators", "memory_bytes", "os")
     assert {name: machine[name] for name in known} == {
-        "name": "gpu-box-7",
+        "name": "GPU Box #7",  # whoever writes a run makes a slug of it
         "cpu": "AMD EPYC 9654 96-Core Processor",
         "physical_cores": 2,
         "accelerators": ["10de:2330", "1ae0:0063"],
@@ -76,7 +78,7 @@ def test_this_machine_is_described():
         *("name", "machine_id", "cpu", "architecture", "logical_cores", "physical_cores", "accelerators"),
         *("memory_bytes", "usable_cores", "os", "kernel", "python"),
     ]
-    assert re.fullmatch("[a-z0-9-]{1,40}", machine["name"])
+    assert re.fullmatch("[a-z0-9-]{1,40}", slug(machine["name"]))
     assert machine == describe_machine()
 
 
@@ -156,8 +158,46 @@ def test_without_affinity_all_cores_are_usable(tmp_path, monkeypatch):
 
 
 def test_a_given_name_without_letters_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="SAMESTEP_MACHINE is '##'; expected a name with letters or digits"):
+    with pytest.raises(MachineNameError, match="SAMESTEP_MACHINE is '##'; expected a name with letters or digits"):
         describe_machine(tmp_path, {"SAMESTEP_MACHINE": "##"})
+
+
+def test_a_name_that_cannot_be_used_ends_in_one_line(tmp_path):
+    done = bench("--preset", "smoke", "--backends", "null", cwd=tmp_path, SAMESTEP_MACHINE="机器")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: SAMESTEP_MACHINE is '机器'; expected a name with letters or digits" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def refused(*_, **__):
+    raise PermissionError("Operation not permitted")
+
+
+def test_what_may_not_be_read_is_unknown(root, monkeypatch):
+    for name in ("read_text", "iterdir", "exists"):
+        monkeypatch.setattr(files.Path, name, refused)
+    machine = describe_machine(root, {})
+    assert [name for name, value in machine.items() if value is None] == [
+        *("cpu", "physical_cores", "accelerators", "memory_bytes"),
+    ]
+    assert describe_software(root)["drivers"] == {}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"proc/self/cgroup": "nonsense\n0:/\n"},
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 0\n"},
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "many few\n"},
+        {"proc/self/cgroup": "4:cpu:/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "5\n"},
+        {"proc/meminfo": "MemTotal: lots\nMemTotal\n", "proc/cpuinfo": "model name\n\n:\n"},
+    ],
+)
+def test_what_has_another_form_is_unknown(tmp_path, monkeypatch, files):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    write_all(tmp_path, files)
+    machine = describe_machine(tmp_path, {})
+    assert (machine["usable_cores"], machine["cpu"], machine["memory_bytes"]) == (8, None, None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from time import perf_counter
 from typing import Any
 
 from backends.base import DeviceReading
-from host import cgroup
+from host import cgroup, counters
+from host.topology import siblings_of
 
 COARSE_S = 0.5
 """Spans shorter than this say nothing of what is counted in ticks of 10 ms."""
@@ -24,7 +24,10 @@ RUNS_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters of this process, of its CPUs and of its device at one moment. Times in seconds, since whenever."""
+    """Counters of this process, of its CPUs and of its device at one moment. Times in seconds, since whenever.
+
+    `busy_s` is of the CPUs and of those that share a core with them; `throttled_s` is by control group.
+    """
 
     at_s: float
     cpu_s: float
@@ -36,7 +39,7 @@ class Reading:
     cpu_pressure_s: float | None
     memory_pressure_s: float | None
     swapped_pages: int | None
-    throttled_s: float | None
+    throttled_s: Mapping[str, float]
     thermal_events: int | None
     frequency_hz: float | None
     device: DeviceReading | None = None
@@ -46,98 +49,46 @@ def read(
     cpus: Sequence[int], root: Path = Path("/"), device: Callable[[], DeviceReading | None] = lambda: None
 ) -> Reading:
     """Returns the counters now; `cpus` are the logical CPUs that this process may use."""
-    ticks = _ticks(root, cpus)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return Reading(
         at_s=perf_counter(),
         cpu_s=used.ru_utime + used.ru_stime,
-        thread_s=_thread_seconds(root),
+        thread_s=counters.thread_seconds(root),
         involuntary_switches=used.ru_nivcsw,
         major_faults=used.ru_majflt,
-        busy_s=None if ticks is None else ticks[0],
-        steal_s=None if ticks is None else ticks[1],
-        cpu_pressure_s=_pressure(root, "cpu"),
-        memory_pressure_s=_pressure(root, "memory"),
-        swapped_pages=_swapped(root),
+        busy_s=counters.busy_s(root, (*cpus, *siblings_of(cpus, root))),
+        steal_s=counters.steal_s(root, cpus),
+        cpu_pressure_s=counters.pressure_s(root, "cpu"),
+        memory_pressure_s=counters.pressure_s(root, "memory"),
+        swapped_pages=counters.swapped_pages(root),
         throttled_s=cgroup.throttled_s(root),
-        thermal_events=_sum_of(root, cpus, "thermal_throttle/core_throttle_count"),
-        frequency_hz=_frequency(root, cpus),
+        thermal_events=counters.thermal_events(root, cpus),
+        frequency_hz=counters.frequency_hz(root, cpus),
         device=device(),
     )
 
 
-def _text(path: Path) -> str:
-    """Returns the file's text, empty where this system has none or does not show it."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+def other_processes(reading: DeviceReading, before: DeviceReading | None) -> int:
+    """Returns how many processes but this one compute on the device.
 
-
-def _ticks(root: Path, cpus: Sequence[int]) -> tuple[float, float] | None:
-    """Returns the seconds that the CPUs were busy, and that a hypervisor kept them from us (proc_stat(5))."""
-    tick = 1 / os.sysconf("SC_CLK_TCK")
-    busy = steal = 0.0
-    wanted = {f"cpu{cpu}" for cpu in cpus}
-    found = False
-    for line in _text(root / "proc/stat").splitlines():
-        name, *fields = line.split()
-        if name in wanted:
-            # user nice system idle iowait irq softirq steal; guest time is in user already
-            numbers = [int(field) for field in fields[:8]]
-            busy += sum(numbers[:3] + numbers[5:7]) * tick
-            steal += numbers[7] * tick
-            found = True
-    return (busy, steal) if found else None
-
-
-def _thread_seconds(root: Path) -> dict[str, float]:
-    """Returns the CPU seconds of each thread of this process."""
-    tick = 1 / os.sysconf("SC_CLK_TCK")
-    found = {}
-    tasks = root / "proc/self/task"
-    for folder in tasks.iterdir() if tasks.is_dir() else ():
-        fields = _text(folder / "stat").rpartition(")")[2].split()
-        if len(fields) > 12:  # it may have ended while we looked
-            found[folder.name] = (int(fields[11]) + int(fields[12])) * tick
-    return found
-
-
-def _pressure(root: Path, resource_name: str) -> float | None:
-    """Returns for how long some task has waited for the resource (Documentation/accounting/psi.rst)."""
-    for line in _text(root / "proc/pressure" / resource_name).splitlines():
-        kind, *pairs = line.split()
-        if kind == "some":
-            return int(dict(pair.split("=") for pair in pairs)["total"]) * 1e-6
-    return None
-
-
-def _swapped(root: Path) -> int | None:
-    counts = dict(line.split() for line in _text(root / "proc/vmstat").splitlines())
-    return int(counts["pswpin"]) + int(counts["pswpout"]) if "pswpin" in counts else None
-
-
-def _numbers(root: Path, cpus: Sequence[int], file: str) -> list[int]:
-    texts = (_text(root / f"sys/devices/system/cpu/cpu{cpu}" / file).strip() for cpu in cpus)
-    return [int(text) for text in texts if text.isdecimal()]
-
-
-def _sum_of(root: Path, cpus: Sequence[int], file: str) -> int | None:
-    found = _numbers(root, cpus, file)
-    return sum(found) if found else None
-
-
-def _frequency(root: Path, cpus: Sequence[int]) -> float | None:
-    """Returns the mean frequency of the CPUs; sysfs says kHz."""
-    found = _numbers(root, cpus, "cpufreq/scaling_cur_freq")
-    return 1e3 * sum(found) / len(found) if found else None
+    In a container the driver may list this process under its id of the host, which it cannot know. So of those that
+    were not there `before` this process had anything on the device, one is ours, whatever its id.
+    """
+    if reading.processes is None:
+        return reading.other_processes
+    earlier = frozenset() if before is None or before.processes is None else before.processes
+    return len(reading.processes) - (1 if reading.processes - earlier else 0)
 
 
 @dataclass
 class Watch:
-    """Adds up what happened in the spans between `begin()` and `end()`: the time between spans does not count."""
+    """Adds up what happened in the spans that it was entered for: the time between spans does not count.
+
+    `before` is what the device's driver said before this process had anything on the device.
+    """
 
     reader: Callable[[], Reading]
+    before: DeviceReading | None = None
     spans: list[tuple[Reading, Reading]] = field(default_factory=list)
     _begun: Reading | None = None
 
@@ -153,6 +104,17 @@ class Watch:
         pairs = [(getattr(a, name), getattr(b, name)) for a, b in self.spans]
         return None if any(None in pair for pair in pairs) else sum(b - a for a, b in pairs)
 
+    def _throttled_s(self) -> float | None:
+        """Returns for how long the group that was stopped longest was stopped, None where no group says.
+
+        By group, because one above ours may have been stopped for longer, before we were watched, than ours ever.
+        """
+        grown: dict[str, float] = {}
+        for a, b in self.spans:
+            for group in a.throttled_s.keys() & b.throttled_s.keys():
+                grown[group] = grown.get(group, 0.0) + b.throttled_s[group] - a.throttled_s[group]
+        return max(grown.values(), default=None)
+
     def columns(self) -> dict[str, Any]:
         """Returns what happened, as columns of a row; shares are of the time that was watched."""
         wall = self._sum("at_s") or 0.0
@@ -160,8 +122,7 @@ class Watch:
             return {}
         cpu = self._sum("cpu_s") or 0.0
 
-        def share(name: str) -> float | None:
-            grown = self._sum(name)
+        def share(grown: float | None) -> float | None:
             return None if grown is None else max(0.0, grown / wall)
 
         is_long = wall >= COARSE_S
@@ -175,11 +136,11 @@ class Watch:
             "cpu_cores_used": cpu / wall,
             "threads_running": sum(seconds > RUNS_SHARE * wall for seconds in ran.values()),
             "involuntary_switches_per_s": (self._sum("involuntary_switches") or 0) / wall,
-            "steal_cores": share("steal_s") if is_long else None,
+            "steal_cores": share(self._sum("steal_s")) if is_long else None,
             "other_load_cores": None if busy is None else max(0.0, (busy - cpu) / wall),
-            "cpu_pressure_share": share("cpu_pressure_s"),
-            "memory_pressure_share": share("memory_pressure_s"),
-            "throttled_share": share("throttled_s"),
+            "cpu_pressure_share": share(self._sum("cpu_pressure_s")),
+            "memory_pressure_share": share(self._sum("memory_pressure_s")),
+            "throttled_share": share(self._throttled_s()),
             "thermal_events": _whole(self._sum("thermal_events")),
             "swapped_pages": _whole(self._sum("swapped_pages")),
             "major_faults": _whole(self._sum("major_faults")),
@@ -212,7 +173,7 @@ class Watch:
             "device_throttle_reasons": " ".join(reasons) or None,
             "device_throttled_s": sum(b.throttled_s - a.throttled_s for a, b in pairs),
             "device_power_capped_s": sum(b.power_capped_s - a.power_capped_s for a, b in pairs),
-            "device_other_processes": max(reading.other_processes for reading in readings),
+            "device_other_processes": max(other_processes(reading, self.before) for reading in readings),
             "device_memory_errors": sum(b.memory_errors - a.memory_errors for a, b in pairs),
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import resource
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 from backends._operator_kinds import kind_of
 from backends._probes import versions
-from backends.base import Adapter, Flow, NoOperators, Request, Step
+from backends.base import Adapter, DeviceReading, Flow, NoOperators, Request, Step
 from bench.cell import Cell
 from bench.child import artifacts, estimate, verify
 from bench.child.conditions import Watch, read
@@ -26,6 +25,7 @@ from bench.child.measure import Clock, Samples, Throughput, flow_throughput, loo
 from bench.child.parts import measure_parts, not_measured
 from bench.child.verify import Refused
 from bench.effort import Effort
+from host.topology import allowed_cpus, cpu_kind
 from workloads.tolerance import Tolerance, tolerances
 
 __all__ = ["Refused", "WrongResult", "measure_cell", "verify_step"]
@@ -80,6 +80,7 @@ def measure_cell(
     `entries` are the cache's folders by kind; `enter(stage)` is called as each stage begins; `options` are those of
     the adapter that shall not be its defaults. Raises `Refused` or `WrongResult`, and whatever the runtime raises.
     """
+    before = adapter.device_reading(cell.device_index)  # while nothing on the device is ours
     stages = Stages(enter)
     stages.enter("import")
     adapter.load(cell.threads)
@@ -117,7 +118,7 @@ def measure_cell(
         "warm_up_samples_s": warm_up.samples_s,
     }
     stages.enter("measure")
-    columns |= _measure(step, clock, proof, cell, effort)
+    columns |= _measure(step, clock, proof, cell, effort, before)
     step_s = median(columns["samples_s"])
     columns |= energy_columns(adapter, cell.device_index, clock.run, step_s, effort.energy_s)
     columns["requested"] = requested(adapter, request)
@@ -203,11 +204,13 @@ def _finite(columns: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in columns.items() if not isinstance(v, float) or abs(v) < float("inf")}
 
 
-def _measure(step: Step, clock: Clock, proof: Proof, cell: Cell, effort: Effort) -> dict[str, Any]:
+def _measure(
+    step: Step, clock: Clock, proof: Proof, cell: Cell, effort: Effort, before: DeviceReading | None
+) -> dict[str, Any]:
     """Returns latency, throughput and what happened meanwhile."""
     _check_quiet_interpreter()
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    watch = Watch(lambda: read(cpus, device=lambda: proof.adapter.device_reading(cell.device_index)))
+    cpus = allowed_cpus()
+    watch = Watch(lambda: read(cpus, device=lambda: proof.adapter.device_reading(cell.device_index)), before)
     compiled = step.compilations()
     with watch:
         latency = clock.latency(effort)
@@ -215,6 +218,7 @@ def _measure(step: Step, clock: Clock, proof: Proof, cell: Cell, effort: Effort)
     moved = estimate.drift(latency.seconds)
     columns = {
         "samples_s": latency.seconds,
+        "cpu_kind": cpu_kind(cpus),
         "steps_per_sample": latency.steps_per_sample,
         "stop_reason": latency.stop_reason,
         "latency_ci_low_s": middle.low,

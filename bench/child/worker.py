@@ -110,7 +110,6 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     from bench.child.trial import Refused, WrongResult, measure_cell
     from bench.effort import Effort
 
-    sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
     adapter: Adapter | None = None
     try:
         adapter = backends.load_adapter(job["adapter"])
@@ -147,6 +146,7 @@ def main() -> NoReturn:
     job = json.loads(sys.stdin.buffer.readline())
     if job.get("cpus") and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job["cpus"])
+    sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
     if job["job"] == "artifact":
         make_artifact(job, report)
     run_cell(job, report)

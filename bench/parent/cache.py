@@ -15,6 +15,7 @@ from time import time
 from typing import Any
 
 from backends._probes import versions
+from host.home import cache_folder, expanded
 from workloads.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,10 +43,10 @@ NEEDS = {"parameters": (), "batches": ("parameters",)}
 
 
 def default_root(environ: Mapping[str, str]) -> Path:
-    """Returns `SAMESTEP_CACHE`, else `samestep` in the user's cache folder."""
+    """Returns `SAMESTEP_CACHE`, else `samestep` in the user's cache folder. Raises NoHomeError."""
     if given := environ.get("SAMESTEP_CACHE"):
-        return Path(given).expanduser().resolve()
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samestep"
+        return expanded(given).resolve()
+    return cache_folder(environ) / "samestep"
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,13 @@ class UnsafeCache(Exception):
 
 
 def check_owner(root: Path) -> None:
-    """Raises `UnsafeCache` where others than this user can write to `root`. One that is not there yet is safe."""
+    """Raises `UnsafeCache` unless only this user can write to `root`. One that is not there yet is safe."""
     try:
         found = root.stat()
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise UnsafeCache(f"the cache cannot be looked at: {error}; set SAMESTEP_CACHE to a folder of yours") from error
     if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
         raise UnsafeCache(f"the cache {root} belongs to user {found.st_uid}; set SAMESTEP_CACHE to a folder of yours")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -12,8 +12,9 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-from bench.parent.environment import usable_cpus
 from bench.parent.launch import Outcome, launch
+from host.memory import available_bytes
+from host.topology import usable_cpus
 
 MEMORY_PER_MAKER_BYTES = 8 << 30
 """What making the largest artifact may take, float64 training of 124 million parameters, with some room."""
@@ -21,10 +22,7 @@ MEMORY_PER_MAKER_BYTES = 8 << 30
 
 def makers(root: Path = Path("/")) -> int:
     """Returns how many artifacts are made at once: as cores and free memory allow, at least one."""
-    meminfo = root / "proc/meminfo"
-    fields = dict(line.split(":") for line in meminfo.read_text().splitlines()) if meminfo.is_file() else {}
-    free = int(fields.get("MemAvailable", "0 kB").split()[0]) * 1024
-    return max(1, min(len(usable_cpus()), free // MEMORY_PER_MAKER_BYTES))
+    return max(1, min(len(usable_cpus()), (available_bytes(root) or 0) // MEMORY_PER_MAKER_BYTES))
 
 
 class Crew:

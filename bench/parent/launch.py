@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,12 +60,14 @@ def launch(
     on_event: Callable[[Event, int], None] | None = None,
     on_start: Callable[[int], None] | None = None,
     side: Variant | None = None,
+    asked: Sequence[str] = (),
 ) -> Outcome:
     """Runs `job` in a fresh interpreter and returns how it ended; it never raises for what the child does.
 
     `longest_stage_s` lowers every stage's deadline. `on_start(pid)` is called once the child exists,
-    `on_event(event, pid)` for each event. `side` is whose Python, checkout and variables the child has, of an A/B. Its
-    output goes to `log`. Whatever happens here, Ctrl-C included, no child is left.
+    `on_event(event, pid)` for each event. `side` is whose Python, checkout and variables the child has, of an A/B;
+    `asked` are the names of variables that its adapter wants passed on. Its output goes to `log`. Whatever happens
+    here, Ctrl-C included, no child is left.
     """
     side = side or Variant()
     worker = worker_of(side.tree or ROOT)
@@ -80,7 +82,7 @@ def launch(
             stdout=output,
             stderr=output,
             pass_fds=(writer,),
-            env={**child_environment(os.environ, threads), **side.environment},
+            env={**child_environment(os.environ, threads, asked), **side.environment},
             start_new_session=True,
         )
         os.close(writer)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+
+from host.files import read_text
 
 DEFAULT = Path("/tmp/samestep.lock")
 BUSY_EXIT = 75
@@ -17,11 +20,16 @@ class Busy(Exception):
     """Another run holds the lock; the message names it."""
 
 
-class MachineLock:
-    """Holds the machine's lock from its making until `release()`, or the end of the process. Raises `Busy`, OSError.
+class NoLockError(OSError):
+    """The lock's file cannot be made or opened; the message says what to do, and nothing that would defeat the lock."""
 
-    The lock is `flock(2)` on a file that every user may read. Its path is `SAMESTEP_LOCK`, for containers that share a
-    machine and not a file system.
+
+class MachineLock:
+    """Holds the machine's lock from its making until `release()`, or the end of the process.
+
+    The lock is `flock(2)` on a file that every user may read, whatever the umask of who made it. Its path is
+    `SAMESTEP_LOCK`, for containers that share a machine and not a file system. Raises `Busy`,
+    `NoLockError`.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -44,22 +52,47 @@ class MachineLock:
             self._descriptor = None
 
 
+READABLE = 0o444
+"""What every user needs of the file: `flock` takes a descriptor that only reads."""
+
+
 def _open(path: Path) -> int:
     """Returns a descriptor of the lock's file, made where it is missing; a link in its place is not followed."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        # without O_CREAT first: in /tmp the kernel keeps even root from opening so what another user made
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            descriptor = os.open(path, flags | os.O_CREAT, 0o644)
+        found = os.fstat(descriptor)
+        if found.st_uid == os.geteuid() and found.st_mode & READABLE != READABLE:
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | READABLE)  # its maker's umask took that from it
+    except PermissionError as error:
+        raise NoLockError(f"{error}; {_cure(path)}") from error
+    except OSError as error:
+        everywhere = (
+            "set SAMESTEP_LOCK, the same for all runs on this machine, to a file that all of its users can read"
+        )
+        raise NoLockError(f"{error}; {everywhere}") from error
+    return descriptor
+
+
+def _cure(path: Path) -> str:
+    """Returns what makes the lock usable for this user and stays one lock for all."""
+    try:
+        owner = path.lstat().st_uid
+    except OSError:
+        return f"let all users of this machine enter and write to {path.parent}, or set SAMESTEP_LOCK, the same for all"
+    return f"it belongs to user {owner}, who or root shall: chmod a+r {path} (another file would be another lock)"
 
 
 def holder(path: Path, proc: Path = Path("/proc")) -> str:
     """Returns ` (process 123: pytest bench/)` of who holds the lock, empty where the system does not tell."""
     inode = path.stat().st_ino
-    listed = proc / "locks"
-    for line in listed.read_text().splitlines() if listed.is_file() else []:
+    for line in (read_text(proc / "locks") or "").splitlines():
         found = re.search(rf"FLOCK\s+\S+\s+\S+\s+(\d+)\s+\S+:{inode}\s", line)
         if found and found[1] != "0":  # 0: of a process that this name space does not see
-            command = proc / found[1] / "cmdline"
-            words = command.read_bytes().replace(b"\0", b" ").decode(errors="replace") if command.is_file() else ""
-            return f" (process {found[1]}: {words.strip()[:200]})"
+            command = (read_text(proc / found[1] / "cmdline") or "").replace("\0", " ").strip()
+            return f" (process {found[1]}: {command[:200]})"
     return ""

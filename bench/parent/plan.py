@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import backends
@@ -14,6 +13,7 @@ from backends.base import PHASES
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.variant import SIDES, named, of_side, parse
+from host.home import expanded
 from workloads import weights
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases_of
 from workloads.workload import Weights
@@ -128,8 +128,8 @@ def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Wei
         if name in found:
             raise PlanError(f"--weights has two files for {name}; give one")
         try:
-            found[name] = weights.check(Path(path).expanduser(), load(name, _size(preset, name)))
-        except (ValueError, RuntimeError) as error:  # RuntimeError: ~somebody has no home
+            found[name] = weights.check(expanded(path), load(name, _size(preset, name)))
+        except ValueError as error:
             raise PlanError(f"--weights {name}: {error}") from error
     return found
 

@@ -17,10 +17,11 @@ from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import NEEDS, SHARED, Cache, Entry, entry_name
 from bench.parent.crew import Crew, makers
-from bench.parent.environment import usable_cpus
+from bench.parent.environment import job_paths
 from bench.parent.launch import Outcome, launch
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from bench.parent.variant import of_side
+from host.topology import usable_cpus
 from workloads.workload import Workload
 
 WAVES = (("parameters",), ("batches",), ("expected", "graph"))
@@ -169,6 +170,7 @@ class Suite:
                 "folder": str(folder),
                 "inputs": {name: str(entry.path) for name, entry in needed.items()},
                 "cpus": None,
+                "paths": list(job_paths()),
             }
             log = self.logs / f"{kind}-{cell.workload}-{cell.phase}.log"
             outcome = crew.launch(job, log, crew.threads_each, self.longest_stage_s)
@@ -194,13 +196,13 @@ class Suite:
             "cell": given(replace(cell, variant=None)),
             "options": dict(side.options),
             "adapter": type(adapter).__module__,
-            "paths": list(self.adapter_paths),
+            "paths": [*self.adapter_paths, *job_paths()],
             "entries": {kind: str(entry.path) for kind, entry in entries.items()},
             "effort": given(self.effort),
             "cpus": usable_cpus()[: cell.threads],
         }
         log = self.logs / f"{cell.phase}-{cell.id}.log"
-        outcome = launch(job, log, cell.threads, self.longest_stage_s, side=side)
+        outcome = launch(job, log, cell.threads, self.longest_stage_s, side=side, asked=adapter.environment)
         taken = json.loads(outcome.result.get("options") or "{}")
         if outcome.status == "ok" and not side.options.items() <= taken.items():
             reason = f"asked for {dict(side.options)}, its adapter took {taken or 'no options'}"

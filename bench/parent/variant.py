@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.effort import METHOD_VERSION
 from bench.parent.environment import THREAD_VARIABLES
+from host.home import expanded
 
 BASE = "base"
 SIDES = ("A", "B")
@@ -74,7 +75,7 @@ def of_side(name: str | None) -> Variant:
 
 def interpreter(given: str) -> str:
     """Returns the interpreter's path. Raises ValueError where it is none that can be run."""
-    path = Path(given).expanduser().absolute()  # not resolved: the link is what makes it a virtual environment's
+    path = expanded(given).absolute()  # not resolved: the link is what makes it a virtual environment's
     if not (path.is_file() and os.access(path, os.X_OK)):
         raise ValueError(f"python={given}: expected an interpreter, such as other-venv/bin/python")
     return str(path)
@@ -88,7 +89,7 @@ def worker_of(tree: Path) -> Path:
 
 def checkout(given: str) -> Path:
     """Returns the folder of another checkout. Raises ValueError where it is none, or measures in another way."""
-    path = Path(given).expanduser().resolve()
+    path = expanded(given).resolve()
     effort = path / "bench" / "effort.py"
     if not worker_of(path).is_file() or not effort.is_file():
         raise ValueError(f"tree={given}: expected a checkout of samestep, such as `git worktree add` makes")

@@ -161,6 +161,7 @@ COLUMNS: tuple[Column, ...] = (
     _integer("major_faults", "1", "Page faults of the child that waited for the disk."),
     _number("cpu_frequency_hz", "Hz", "Mean frequency of the child's CPUs at the begin."),
     _number("cpu_frequency_change", "1", "How far it went from that, relative to it."),
+    _text("cpu_kind", "Which kind of core the child's CPUs are, where the machine has several kinds."),
     _number("device_clock_hz", "Hz", "The device's clock at the begin."),
     _number("device_clock_change", "1", "How far it went from that, relative to it."),
     _number("device_temperature_c", "degree Celsius", "The device's temperature at the end."),

@@ -21,8 +21,9 @@ from bench.cell import Cell
 from bench.child import artifacts
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
-from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.environment import child_environment
 from bench.parent.suite import Suite
+from host.topology import usable_cpus
 from tests.print_fidelity import BARE, ROOT, interval
 from workloads.catalog import load
 

@@ -18,8 +18,9 @@ from backends.base import Request
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
-from bench.parent.environment import child_environment, usable_cpus
+from bench.parent.environment import child_environment
 from bench.parent.suite import Suite
+from host.topology import usable_cpus
 from tests.fakes.door import ROOT
 from tests.print_fidelity import BARE
 from tests.qa.others import request_of
