@@ -431,8 +431,9 @@ def finish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if SESSION not in config.stash:
         return
-    from results.show.pairs import pairs_of, render_pairs
+    from results.show.pairs import render_pairs
     from results.show.render import render
+    from results.tables.pairs import pairs_of
     from results.tables.table import load
 
     folder = config.stash[SESSION].journal.folder

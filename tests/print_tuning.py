@@ -14,7 +14,7 @@ from pathlib import Path
 
 import backends
 from results.record.run import find_runs, read_run
-from results.show.pairs import SHARED, pairs_of
+from results.tables.pairs import SHARED, pairs_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "tuning"

@@ -19,7 +19,7 @@ from bench.parent.plan import PAIRS, PlanError, cells, left_out, select
 from bench.parent.session import Order
 from bench.parent.suite import Suite
 from bench.parent.variant import Variant, named, of_side, parse
-from results.show.pairs import pairs_of
+from results.tables.pairs import pairs_of
 from tests.fakes.bench import CELL, EFFORT, filled_cache
 from tests.fakes.busy import Busy
 from tests.fakes.door import bench, run_in

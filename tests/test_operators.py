@@ -22,7 +22,8 @@ from bench.parent.suite import Suite
 from results import __main__ as door
 from results.record.journal import Journal
 from results.record.run import read_run
-from results.show.operators import CSV_COLUMNS, operators_of, render_operators
+from results.show.operators import render_operators
+from results.tables.operators import OPERATOR_COLUMNS, operators_of
 from tests.fakes.door import bench, rows_of_work, run_in
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 from workloads.catalog import load
@@ -321,8 +322,8 @@ def test_the_door_shows_the_table_and_writes_each_operator(run, tmp_path, capsys
     assert door.main(["operators", str(run), "--csv", str(tmp_path / "out.csv")]) == 0
     assert capsys.readouterr().out.startswith("mlp tiny infer, batch 4, fp32, 2 threads: time of a step by kind")
     header, gemm, mul = (tmp_path / "out.csv").read_text().splitlines()
-    assert header == ",".join(CSV_COLUMNS)
-    values = dict(zip(CSV_COLUMNS, gemm.split(","), strict=True))
+    assert header == ",".join(OPERATOR_COLUMNS)
+    values = dict(zip(OPERATOR_COLUMNS, gemm.split(","), strict=True))
     assert (values["backend"], values["kind"], values["name"]) == ("torch_cpu", "matmul", "Gemm")
     assert float(values["share"]) == pytest.approx(7 / 9)
     assert ",'=Mul," in mul  # no spreadsheet takes it for a formula

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.record.run import Run
-from results.show.pairs import Ratio, compare, critical, pairs_of, render_pairs, write_pairs
+from results.show.pairs import render_pairs
+from results.tables.frames import to_csv
+from results.tables.pairs import Ratio, compare, critical, pairs_frame, pairs_of
 from tests.fakes.rows import row_of
 from tests.qa.ab import simulated
 
@@ -140,7 +142,7 @@ def test_a_run_without_sides_has_no_ab():
     assert "pytest bench/ --ab" in render_pairs([])
 
 
-def test_the_table_and_its_csv(tmp_path):
+def test_the_table_and_its_csv():
     launches = [launch(A, n, 0.010) for n in range(12)] + [launch(B, n, 0.0098) for n in range(12)]
     found = pairs_of(run(launches))
     lines = render_pairs(found).splitlines()
@@ -149,6 +151,5 @@ def test_the_table_and_its_csv(tmp_path):
         *("mlp", "infer", "4", "torch_cpu", "10.0", "ms", "9.80", "ms", "0.980"),
         *("0.980-0.980", "B", "faster", "0.0", "%", "12", "8"),
     ]
-    write_pairs(found, tmp_path / "ab.csv")
-    (row,) = csv.DictReader((tmp_path / "ab.csv").read_text().splitlines())
+    (row,) = csv.DictReader(to_csv(pairs_frame(found)).splitlines())
     assert (row["a"], float(row["a_s"]), row["verdict"], int(row["n"])) == (A, 0.010, "B faster", 12)

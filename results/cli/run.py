@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
     ab = commands.add_parser("ab", help="two settings of one run held against each other, in pairs of launches")
     ab.set_defaults(made_by=_ab)
     _add_run(ab)
-    ab.add_argument("--csv", metavar="FILE", type=Path, help="also write each comparison as a line of CSV")
+    add_outputs(ab)
     roofline = commands.add_parser("roofline", help="what each step reached under what its chip can do, as a plot")
     roofline.set_defaults(made_by=_roofline)
     _add_run(roofline)
@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     operators.add_argument(
         "--names", metavar="N", type=int, default=0, help="also the N slowest by the runtime's names"
     )
-    operators.add_argument("--csv", metavar="FILE", type=Path, help="also write each operator as a line of CSV")
+    add_outputs(operators)
     columns = commands.add_parser("columns", help="what each column is, as Markdown: docs/reading-the-numbers.md")
     columns.set_defaults(made_by=_columns)
 
@@ -76,23 +76,26 @@ def _table(options: argparse.Namespace) -> str:
 
 
 def _ab(options: argparse.Namespace) -> str:
-    """Returns the text of `ab`, after writing its CSV."""
-    from results.show.pairs import pairs_of, render_pairs, write_pairs
+    """Returns the text of `ab`, after writing its files."""
+    run = read_run(options.run or latest_run(RUNS))
 
-    comparisons = pairs_of(read_run(options.run or latest_run(RUNS)))
-    if options.csv is not None:
-        write_pairs(comparisons, options.csv)
+    from results.show.pairs import render_pairs
+    from results.tables.pairs import pairs_frame, pairs_of
+
+    comparisons = pairs_of(run)
+    write_outputs(pairs_frame(comparisons), options)
     return render_pairs(comparisons, width())
 
 
 def _roofline(options: argparse.Namespace) -> str:
     """Draws the plot and returns where it is."""
-    from results.show.plot.roofline import plot_roofline
-    from results.tables.table import to_frame
-
     path = options.run or latest_run(RUNS)
     rows, problems = read_rows(path)
     note(problems)
+
+    from results.show.plot.roofline import plot_roofline
+    from results.tables.table import to_frame
+
     folder = path if path.is_dir() else path.parent
     return plot_roofline(to_frame(rows), options.output or folder / "roofline.svg")
 
@@ -105,11 +108,12 @@ def _columns(options: argparse.Namespace) -> str:
 
 
 def _operators(options: argparse.Namespace) -> str:
-    """Returns the text of `operators`, after writing its CSV."""
-    from results.show.operators import render_operators, write_operators_csv
-
+    """Returns the text of `operators`, after writing its files."""
     run = read_run(options.run or latest_run(RUNS))
     note(run.problems)
-    if options.csv is not None:
-        write_operators_csv(run, options.csv)
+
+    from results.show.operators import render_operators
+    from results.tables.operators import operators_frame
+
+    write_outputs(operators_frame(run), options)
     return render_operators(run, options.names, width())

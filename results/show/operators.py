@@ -1,22 +1,15 @@
-"""Where the time of a step goes, by kind of operator, for all backends beside each other."""
+"""What a person reads of operators: the time of a step by kind, for all backends beside each other."""
 
-import csv
-import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from results.record.files import write_atomic
 from results.record.human import in_time_unit, significant, time_unit
-from results.record.row import Row, cell_of
+from results.record.row import Row
 from results.record.run import Run
 from results.record.schema import CELL_COLUMNS
-from results.record.text import LINE_END, protect
 from results.show.layout import Cell, hanging, side_by_side
+from results.tables.operators import Operators, operators_of
 
-CSV_COLUMNS = ("run_id", *CELL_COLUMNS, "kind", "name", "seconds_per_step", "calls_per_step", "share", "latency_p50_s")
 NOTE = (
     "Times are of one step under the runtime's own profiler, which slows it; the share is of the sum. What a runtime"
     " fuses counts whole, as the heaviest kind in it; what it splits counts as its parts: attention may be matmul and"
@@ -25,59 +18,11 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Operators:
-    """One cell's operators, the slowest first: (name, kind, seconds of a step, calls in a step)."""
-
-    row: Row
-    listed: tuple[tuple[str, str, float, float], ...]
-
-    @property
-    def sum_s(self) -> float:
-        return sum(seconds for _, _, seconds, _ in self.listed)
-
-    @property
-    def latency_s(self) -> float:
-        """The step as it was measured, without a profiler."""
-        latency = self.row["latency_p50_s"]
-        assert isinstance(latency, float), "a row that is ok has a latency"
-        return latency
-
-    def by_kind(self) -> dict[str, float]:
-        """Returns seconds of a step by kind, the largest first."""
-        found: defaultdict[str, float] = defaultdict(float)
-        for _, kind, seconds, _ in self.listed:
-            found[kind] += seconds
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def operators_of(run: Run) -> tuple[Operators, ...]:
-    """Returns the operators of each cell whose row is `ok`: means over the launches behind its numbers."""
-    launches: defaultdict[tuple[object, ...], list[Mapping[str, Any]]] = defaultdict(list)
-    for record in run.launches:
-        if record.get("status") == "ok" and record["columns"].get("quality") != "invalid" and "operators" in record:
-            launches[cell_of(record)].append(record)
-    return tuple(
-        Operators(row, _means([record["operators"] for record in launches[cell_of(row)]]))
-        for row in sorted(run.rows, key=lambda row: (str(row["workload"]), str(row["phase"]), str(row["backend"])))
-        if row["status"] == "ok"
-    )
-
-
-def _means(launches: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[tuple[str, str, float, float], ...]:
-    sums: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for one in (operator for launch in launches for operator in launch):
-        for place, value in enumerate((one["seconds_per_step"], one["calls_per_step"])):
-            sums[one["name"], one["kind"]][place] += value / len(launches)
-    found = [(name, kind, seconds, calls) for (name, kind), (seconds, calls) in sums.items()]
-    return tuple(sorted(found, key=lambda operator: -operator[2]))
-
-
 def render_operators(run: Run, names: int = 0, width: int = 120) -> str:
     """Returns a table for each workload and phase of the run, with the `names` slowest operators of each backend."""
-    found = operators_of(run)
+    cells = operators_of(run)
     groups: defaultdict[tuple[object, ...], list[Operators]] = defaultdict(list)
-    for one in found:
+    for one in cells:
         if one.listed:
             groups[_position(one.row)].append(one)
     blocks = [block for group in groups.values() for block in (_table(group, width), _names(group, names, width))]
@@ -87,7 +32,7 @@ def render_operators(run: Run, names: int = 0, width: int = 120) -> str:
         )
     else:
         blocks.append(hanging([[]], [NOTE], width))
-    return "\n\n".join(block for block in (*blocks, _without(found, width)) if block)
+    return "\n\n".join(block for block in (*blocks, _without(cells, width)) if block)
 
 
 def _position(row: Row) -> tuple[object, ...]:
@@ -146,27 +91,14 @@ def _names(group: Sequence[Operators], names: int, width: int) -> str:
     return "By the runtimes' own names:\n" + hanging(columns, [name for _, (name, *_) in shown], width)
 
 
-def _without(found: Iterable[Operators], width: int) -> str:
+def _without(cells: Iterable[Operators], width: int) -> str:
     """Returns which backends have no operators, and why."""
     reasons: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for one in found:
+    for one in cells:
         if not one.listed and (reason := one.row["operators_reason"]):
             reasons[str(one.row["backend"]), str(reason)].append(f"{one.row['workload']} {one.row['phase']}")
     if not reasons:
         return ""
     columns = [[backend] for backend, _ in reasons]
-    texts = [f"{reason} ({', '.join(cells)})" for (_, reason), cells in reasons.items()]
+    texts = [f"{reason} ({', '.join(steps)})" for (_, reason), steps in reasons.items()]
     return "No time by operator:\n" + hanging(columns, texts, width)
-
-
-def write_operators_csv(run: Run, path: Path) -> None:
-    """Writes one line for each operator of each cell, as `results.record.csvfile` writes rows."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator=LINE_END)
-    writer.writerow(CSV_COLUMNS)
-    for one in operators_of(run):
-        place = [one.row["run_id"], *cell_of(one.row)]
-        for name, kind, seconds, calls in one.listed:
-            numbers = (seconds, calls, seconds / one.sum_s, one.row["latency_p50_s"])
-            writer.writerow([*place, kind, protect(name), *map(repr, numbers)])
-    write_atomic(path, text.getvalue())

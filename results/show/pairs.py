@@ -1,179 +1,10 @@
-"""Two settings held against each other in pairs of launches: ratio, interval, verdict, and how many pairs it takes.
+"""What a person reads of an A/B: both sides of each cell, the ratio with its interval, and how many pairs it takes."""
 
-A pair is two launches right after each other, so that a slow minute strikes both; d = ln(B / A) of their medians. The
-ratio is exp of the Hodges-Lehmann estimate of d, its interval the one that belongs to Wilcoxon's signed-rank test
-(Hollander, Wolfe & Chicken, Nonparametric Statistical Methods, 3rd ed., sections 3.1 to 3.3): exact for any symmetric
-distribution, and one outlying pair moves it little.
-"""
-
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
-from math import ceil, exp, log, pi
-from pathlib import Path
-from statistics import NormalDist, median
 
-from results.record.files import write_atomic
 from results.record.human import in_time_unit, time_unit
-from results.record.run import Run
-from results.record.schema import CELL_COLUMNS
-from results.record.text import LINE_END, protect
 from results.show.layout import Cell, side_by_side
-
-CONFIDENCE = 0.99
-RESOLUTION = 0.02
-"""What a pair of settings should be told apart by, and within what they are called the same."""
-POWER = 0.9
-SHAMOS = 1.0483
-"""Makes the median distance of two pairs the standard deviation of normal ones (Shamos 1976; Rousseeuw & Croux 1993,
-section 5). Of 12 pairs it is off by 4 % and varies by 24 %, where the median absolute deviation has -7 % and 33 %."""
-LEAST_PAIRS = 8
-"""With fewer the signed-rank test can say nothing at 99 %: 2 / 2^7 is more than 1 %."""
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """B's time over A's with its 99 % interval, None below 8 pairs.
-
-    `spread` is the robust standard deviation of the pairs' d, None of one pair.
-    """
-
-    ratio: float
-    low: float | None
-    high: float | None
-    n: int
-    spread: float | None
-
-    @property
-    def pairs_needed(self) -> int | None:
-        """How many pairs find a difference of 2 % with a power of 90 %, were this spread the true one.
-
-        ((z_0.995 + z_0.9) spread / ln 1.02)^2 as for a mean, times pi/3, the signed-rank test's relative efficiency
-        under normal noise (Hodges & Lehmann 1956), and five more, because with few pairs its interval is wider than
-        that (simulated by `python -m tests.qa ab`); at least 8.
-        """
-        if self.spread is None:
-            return None
-        z = NormalDist().inv_cdf
-        wanted = (z((1 + CONFIDENCE) / 2) + z(POWER)) * self.spread / log(1 + RESOLUTION)
-        return max(LEAST_PAIRS, ceil(wanted**2 * pi / 3) + 5)
-
-    @property
-    def verdict(self) -> str:
-        """Returns `B faster`, `B slower`, `same` (within 2 %), `unclear`, or `too few pairs`."""
-        if self.low is None or self.high is None:
-            return "too few pairs"
-        if self.low > 1 or self.high < 1:
-            return "B slower" if self.low > 1 else "B faster"
-        return "same" if self.low >= 1 / (1 + RESOLUTION) and self.high <= 1 + RESOLUTION else "unclear"
-
-
-@cache
-def critical(n: int) -> int:
-    """Returns how many of the smallest Walsh averages of `n` pairs lie outside the interval; 0 where it is endless.
-
-    That is the largest k with 2 P(W < k) <= 1 - CONFIDENCE, W being the signed-rank statistic's exact distribution.
-    """
-    counts = [1]
-    for rank in range(1, n + 1):
-        longer = counts + [0] * rank
-        for total, ways in enumerate(counts):
-            longer[total + rank] += ways
-        counts = longer
-    below, k = 0, 0
-    while 2 * (below + counts[k]) <= (1 - CONFIDENCE) * 2**n:
-        below += counts[k]
-        k += 1
-    return k
-
-
-def compare(pairs: Sequence[tuple[float, float]]) -> Ratio:
-    """Returns how B's times relate to A's, from (A, B) of each pair, at least one. Raises ValueError without any."""
-    if not pairs:
-        raise ValueError("no pair to compare; expected at least one, of which neither launch was disturbed")
-    d = [log(b / a) for a, b in pairs]
-    n = len(d)
-    walsh = sorted((d[i] + d[j]) / 2 for i in range(n) for j in range(i, n))
-    k = critical(n)
-    apart = [abs(d[i] - d[j]) for i in range(n) for j in range(i)]
-    low, high = (exp(walsh[k - 1]), exp(walsh[-k])) if k else (None, None)
-    return Ratio(exp(median(walsh)), low, high, n, SHAMOS * median(apart) if apart else None)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One cell's two sides in one metric; `result` is None, and `reason` says why, where they cannot be compared."""
-
-    cell: tuple[object, ...]
-    a: str
-    b: str
-    metric: str
-    a_s: float | None
-    b_s: float | None
-    result: Ratio | None
-    reason: str = ""
-
-
-SHARED = tuple(name for name in CELL_COLUMNS if name not in ("variant", "threads"))
-METRICS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
-
-
-def pairs_of(run: Run) -> list[Comparison]:
-    """Returns what the run's A/B says of each cell: latency, and the time per sample where it is no serial step's.
-
-    Launches that failed, or were disturbed beyond belief each time, spoil their pair alone; a side whose row is wrong,
-    refused or otherwise without a number has no verdict.
-    """
-    sides: dict[tuple[object, ...], dict[str, list[dict[str, object]]]] = {}
-    for row in run.rows:
-        if row["variant"] is not None:
-            sides.setdefault(tuple(row[name] for name in SHARED), {})[str(row["variant"])] = []
-    for record in run.launches:
-        if record.get("variant") is not None:
-            sides[tuple(record.get(name) for name in SHARED)][str(record["variant"])].append(record)
-    rows = {(tuple(row[name] for name in SHARED), row["variant"]): row for row in run.rows}
-    found = []
-    for cell, (a, b) in [(cell, sorted(both)) for cell, both in sides.items() if len(both) == 2]:
-        launches = {side: _by_number(sides[cell][side]) for side in (a, b)}
-        numbers = launches[a].keys() & launches[b].keys()
-        columns = [(launches[a][number], launches[b][number]) for number in numbers]
-        # A run that was interrupted has pairs and no rows yet.
-        without = [side for side in (a, b) if rows[cell, side]["status"] not in ("ok", "not_run")]
-        said = [f"{side[0]}: {rows[cell, side]['reason']}" for side in (a, b) if rows[cell, side]["reason"]]
-        digests = {one.get("workload_digest") for pair in columns for one in pair}
-        serial = all(one.get("throughput_mode") == "serial" for pair in columns for one in pair)
-        for metric, name in METRICS.items():
-            if metric == "throughput" and serial:
-                continue
-            if without or not columns or len(digests) > 1:
-                different = "not comparable: the sides compute different work" if len(digests) > 1 else ""
-                reason = "; ".join(said) or different or "no pair is whole"
-                found.append(Comparison(cell, a, b, metric, None, None, None, reason))
-                continue
-            times = [(_time(one, name), _time(other, name)) for one, other in columns]
-            middle = [median(side) for side in zip(*times, strict=True)]
-            found.append(Comparison(cell, a, b, metric, middle[0], middle[1], compare(times)))
-    return found
-
-
-def _by_number(records: Sequence[dict[str, object]]) -> dict[object, dict[str, object]]:
-    """Returns the columns of the launches that count, by their number."""
-    found = {}
-    for record in records:
-        columns = record["columns"]
-        assert isinstance(columns, dict)
-        if record["status"] == "ok" and columns.get("quality") != "invalid":
-            found[record["number"]] = columns
-    return found
-
-
-def _time(columns: dict[str, object], name: str) -> float:
-    """Returns seconds: of a step, or of a sample where it is a rate."""
-    value = columns[name]
-    assert isinstance(value, float)
-    return value if name.endswith("_s") and not name.endswith("_per_s") else 1 / value
+from results.tables.pairs import LEAST_PAIRS, SHARED, Comparison
 
 
 def render_pairs(comparisons: Sequence[Comparison], width: int = 120) -> str:
@@ -207,30 +38,15 @@ def render_pairs(comparisons: Sequence[Comparison], width: int = 120) -> str:
 def _cells(one: Comparison) -> list[str]:
     if one.result is None or one.a_s is None or one.b_s is None:
         return ["-"] * 4 + ["no verdict"] + ["-"] * 3
-    unit, found = time_unit([one.a_s, one.b_s]), one.result
-    interval = "-" if found.low is None or found.high is None else f"{found.low:.3f}-{found.high:.3f}"
+    unit, result = time_unit([one.a_s, one.b_s]), one.result
+    interval = "-" if result.low is None or result.high is None else f"{result.low:.3f}-{result.high:.3f}"
     return [
         in_time_unit(one.a_s, unit),
         in_time_unit(one.b_s, unit),
-        f"{found.ratio:.3f}",
+        f"{result.ratio:.3f}",
         interval,
-        found.verdict,
-        "-" if found.spread is None else f"{100 * found.spread:.1f} %",
-        str(found.n),
-        "-" if found.pairs_needed is None else str(found.pairs_needed),
+        result.verdict,
+        "-" if result.spread is None else f"{100 * result.spread:.1f} %",
+        str(result.n),
+        "-" if result.pairs_needed is None else str(result.pairs_needed),
     ]
-
-
-def write_pairs(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Writes a line of CSV per comparison: the cell, both sides, the times in seconds, and what came of them."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator=LINE_END)
-    numbers = ("ratio", "low", "high", "n", "spread")
-    header = (*SHARED, "a", "b", "metric", "a_s", "b_s", *numbers, "pairs_needed", "verdict", "reason")
-    writer.writerow(header)
-    for one in comparisons:
-        found = asdict(one.result) if one.result else {}
-        more = [one.result.pairs_needed, one.result.verdict] if one.result else [None, "no verdict"]
-        values = [*one.cell, one.a, one.b, one.metric, one.a_s, one.b_s, *(found.get(n) for n in numbers), *more]
-        writer.writerow(["" if v is None else protect(v) if isinstance(v, str) else v for v in [*values, one.reason]])
-    write_atomic(path, text.getvalue())

@@ -1,6 +1,5 @@
 """What a step consists of beside what it takes as a whole, what its start takes, and what it holds in memory."""
 
-import json
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import pandas as pd
 from results.record.human import in_time_unit, prefixed, ratio, time_unit
 from results.record.schema import COLUMN
 from results.show.layout import GAP, Cell, hanging, side_by_side
-from results.tables.table import POSITION, idle_labels, is_control, placed
+from results.tables.parts import measured_steps, missing_parts
 
 LINES = {
     "input_copy_s": "input copy",
@@ -40,17 +39,14 @@ LEGEND = (
 
 def render_parts(frame: pd.DataFrame, width: int = 120) -> str:
     """Returns a table per workload and phase, with the reasons for what is missing in it, and how to read it."""
-    rows = placed(frame[~is_control(frame)])
-    rows = rows[(rows["status"] == "ok").fillna(False) & ~rows["label"].isin(idle_labels(rows))]
-    if rows.empty:
+    blocks = [_block(rows, width) for rows in measured_steps(frame)]
+    if not blocks:
         return "No cell was measured."
-    blocks = [_block(group, width) for _, group in rows.groupby(list(POSITION), dropna=False, sort=True)]
     return "\n\n".join([*blocks, textwrap.fill(LEGEND, width, subsequent_indent=GAP)])
 
 
 def _block(rows: pd.DataFrame, width: int) -> str:
     """Returns the table of one step and why numbers are missing."""
-    rows = rows.sort_values("label")
     first = rows.iloc[0]
     shown = [name for name in LINES if first["phase"] == "train" or name not in TRAINING_ONLY]
     lines = [_cells(name, rows[name].tolist()) for name in shown]
@@ -63,25 +59,21 @@ def _block(rows: pd.DataFrame, width: int) -> str:
 
 def _cells(name: str, values: Sequence[Any]) -> list[Cell]:
     """Returns one line of numbers, a dash where there is none."""
-    known = [float(value) for value in values if pd.notna(value)]
-    unit = time_unit(known)
+    unit = time_unit([float(value) for value in values if pd.notna(value)])
 
-    def said(value: float) -> str:
+    def in_words(value: float) -> str:
         if COLUMN[name].unit == "s":
             return in_time_unit(value, unit)
         return prefixed(value, "B") if COLUMN[name].unit == "byte" else ratio(value)
 
-    return [Cell("-" if pd.isna(value) else said(float(value))) for value in values]
+    return [Cell("-" if pd.isna(value) else in_words(float(value))) for value in values]
 
 
 def _reasons(rows: pd.DataFrame, width: int) -> str:
     """Returns each reason once, with what it is missing from and where."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for label, text in zip(rows["label"], rows["not_measured"], strict=True):
-        for name, reason in json.loads(text).items() if pd.notna(text) else ():
-            found.setdefault((LINES.get(name, name), reason), []).append(label)
+    missing = missing_parts(rows)
     return hanging(
-        [[f"no {name}"] for name, _ in found],
-        [f"{reason} ({', '.join(at)})" for (_, reason), at in found.items()],
+        [[f"no {LINES.get(name, name)}"] for name, _ in missing],
+        [f"{reason} ({', '.join(labels)})" for (_, reason), labels in missing.items()],
         width,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from bench.effort import Effort
 from bench.parent.session import Order
 from bench.parent.suite import Suite
-from results.show.pairs import Ratio, compare
+from results.tables.pairs import Ratio, compare
 from tests.fakes.bench import CELL, filled_cache
 from tests.fakes.busy import Busy
 
