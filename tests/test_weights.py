@@ -1,13 +1,16 @@
 """A weights file is loaded as it is, or refused before anything runs: with the tensor, what was got and expected."""
 
+import hashlib
 import json
-import re
+import os
 import struct
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 import backends
 from bench.cell import Cell
@@ -16,34 +19,19 @@ from bench.parent.plan import PlanError, cells, select
 from bench.parent.suite import Suite
 from tests.fakes.bench import EFFORT
 from tests.fakes.door import bench, rows_of_work, run_in, statuses
+from tests.fakes.weights import follow, random, refused, saved
 from workloads import data, weights
 from workloads.catalog import CATALOG, load
 from workloads.workload import Weights
 
 GPT2, BERT, RESNET = (load(name, "tiny") for name in ("gpt2", "bert_base", "resnet50"))
 WTE = "transformer.wte.weight"
-
-
-def random(workload=GPT2):
-    """Returns parameters that are not those of the workload's own seed."""
-    return data.make_parameters(replace(workload, seed=7))
-
-
-def saved(path, tensors):
-    save_file(tensors, path)
-    return path
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
 def path(tmp_path):
     return saved(tmp_path / "model.safetensors", random())
-
-
-def refused(path, *words, workload=GPT2):
-    with pytest.raises(ValueError, match=re.escape(str(path))) as refusal:
-        weights.check(path, workload)
-    for word in words:
-        assert word in str(refusal.value)
 
 
 def header_of(path):
@@ -65,17 +53,17 @@ def changed(path, name, **entries):
 
 def test_what_fits_is_read_as_it_is(path):
     checked = weights.check(path, GPT2)
-    found = weights.read(replace(GPT2, weights=checked))
-    assert (checked.path, len(checked.sha256)) == (str(path), 64)
-    assert found.keys() == random().keys()
+    values = weights.read(replace(GPT2, weights=checked))
+    assert checked == Weights(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    assert values.keys() == random().keys()
     for name, array in random().items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(values[name], array)
 
 
 def test_buffers_belong_to_it(tmp_path):
     path = saved(tmp_path / "resnet.safetensors", random(RESNET))
-    found = weights.read(replace(RESNET, weights=weights.check(path, RESNET)))
-    assert {spec.name for spec in RESNET.buffers} < found.keys()
+    values = weights.read(replace(RESNET, weights=weights.check(path, RESNET)))
+    assert {spec.name for spec in RESNET.buffers} < values.keys()
 
 
 def gpt2_as_published():
@@ -109,30 +97,50 @@ def resnet_as_published():
 )
 def test_the_names_of_published_files_are_known(tmp_path, workload, published):
     path = saved(tmp_path / "published.safetensors", published())
-    found = weights.read(replace(workload, weights=weights.check(path, workload)))
+    values = weights.read(replace(workload, weights=weights.check(path, workload)))
     for name, array in random(workload).items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(values[name], array)
 
 
 def test_a_missing_file(tmp_path):
     refused(tmp_path / "none", "does not exist", "give the path")
 
 
-def test_a_folder(tmp_path):
-    refused(tmp_path, "cannot be read", "Is a directory")
+def test_a_link_that_leads_nowhere(tmp_path):
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "none")
+    refused(tmp_path / "model.safetensors", "is a link to a file that does not exist", "give the path")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    refused(tmp_path / "pipe.safetensors", "is neither a file nor a folder", "give the path")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(path):
+    path.chmod(0)
+    refused(path, "cannot be read: Permission denied", "give the path")
+
+
+def test_a_file_whose_read_fails(path, monkeypatch):
+    def fail(self, *arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", fail)
+    refused(path, "cannot be read: Permission denied", "give the path")
 
 
 @pytest.mark.parametrize(
     "content",
     [
         b"PK\x03\x04 a pickle of torch.save in a zip archive",
-        b"version https://git-lfs.github.com/spec/v1\n",
         struct.pack("<Q", 7) + b"{ no js",
         struct.pack("<Q", 12) + b'{"a": "text"',
         struct.pack("<Q", 13) + b'{"a": "text"}',
         struct.pack("<Q", 11) + b'{"a": [10]}',
         struct.pack("<Q", 58) + b'{"a": {"dtype":"F32","shape":[-1],"data_offsets":[0, -4]}}',
         struct.pack("<Q", 1 << 60) + b'{"a": {}}',
+        struct.pack("<Q", 58) + b'{"a": {"dtype":"F99","shape":[1],"data_offsets":[0, 4]}}  ' + b"four",
     ],
     ids=range(8),
 )
@@ -162,12 +170,114 @@ def test_a_file_with_more_than_its_header_declares(path):
 
 
 def test_tensors_that_overlap(path):
-    refused(changed(path, WTE, data_offsets=[0, 4]), "is not a safetensors file", "expected to begin at")
+    bias, weight = "transformer.ln_f.bias", "transformer.ln_f.weight"
+    header, _ = header_of(path)
+    changed(path, weight, data_offsets=header[bias]["data_offsets"])
+    refused(path, "is not a safetensors file", "offset", "transformer.ln_f.", "safetensors.torch.save_file")
 
 
-@pytest.mark.parametrize("dtype", ["F16", "BF16", "F64", "I64"])
-def test_another_dtype(path, dtype):
-    refused(changed(path, WTE, dtype=dtype), f"{WTE} has dtype {dtype}, expected F32", "safetensors.torch.save_file")
+def test_tensors_with_fewer_bytes_than_their_shape_takes(path):
+    refused(changed(path, WTE, data_offsets=[0, 4]), "is not a safetensors file", f"{WTE} has 4 bytes, expected 27008")
+
+
+def test_nothing_is_loaded_to_check_but_numpy(path):
+    code = "import sys; from pathlib import Path; from workloads import weights; from workloads.catalog import load"
+    code += f"; weights.check(Path({str(path)!r}), load('gpt2', 'tiny')); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(np.int64, "I64"), (np.int32, "I32"), (np.uint8, "U8"), (np.bool_, "BOOL"), (np.complex64, "C64")],
+)
+def test_another_dtype(tmp_path, dtype, name):
+    path = saved(tmp_path / "model.safetensors", random() | {WTE: np.zeros((211, 32), dtype)})
+    refused(path, f"{WTE} has dtype {name}, expected F32, or F16, BF16 or F64", "before it was quantised or cast")
+
+
+def test_float8(tmp_path):
+    path = saved(tmp_path / "model.safetensors", random() | {WTE: np.zeros((211, 32), np.uint8)})
+    refused(changed(path, WTE, dtype="F8_E4M3"), f"{WTE} has dtype F8_E4M3, expected F32, or F16, BF16 or F64")
+
+
+EXACT = np.float32([0, -0.0, 1.5, -2.75, np.inf, -np.inf, np.nan, 2.0**-24, 65504])
+"""Numbers that float16 and float64 have too."""
+
+
+def read_back(path):
+    return weights.read(replace(GPT2, weights=weights.check(path, GPT2)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("names", [[WTE], sorted(random())], ids=["one", "all"])
+def test_another_precision_is_taken_where_its_numbers_are_float32(tmp_path, dtype, names):
+    expected = random()
+    for name in names:
+        expected[name] = np.resize(EXACT, expected[name].shape).astype(np.float32)
+    path = saved(tmp_path / "m.safetensors", expected | {name: expected[name].astype(dtype) for name in names})
+    values = read_back(path)
+    assert {array.dtype for array in values.values()} == {np.dtype(np.float32)}
+    for name, array in expected.items():
+        np.testing.assert_array_equal(values[name], array)
+        np.testing.assert_array_equal(np.signbit(values[name]), np.signbit(array))
+
+
+def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
+    halves = np.resize(np.arange(1 << 16, dtype=np.uint16), (211, 32))
+    halves[:100] = np.resize(np.arange(0xFF00, 0x10000, dtype=np.uint16), (100, 32))
+    path = saved(tmp_path / "model.safetensors", random() | {WTE: halves})
+    values = read_back(changed(path, WTE, dtype="BF16"))[WTE]
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values.view(np.uint32), halves.astype(np.uint32) << 16)
+
+
+@pytest.mark.parametrize("number", [0.1, 1e39, 1e-60, 1 + 2.0**-30])
+def test_float64_that_is_not_float32_is_refused_and_the_advice_makes_a_file_that_is_taken(tmp_path, number):
+    tensors = random() | {WTE: random()[WTE].astype(np.float64)}
+    tensors[WTE][3, 4] = number
+    path = saved(tmp_path / "model.safetensors", tensors)
+    words = f"{WTE} has dtype F64 and 1 of 6752 numbers that are not float32, such as np.float64({number})"
+    made = follow(refused(path, words, "round them on purpose"))
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(read_back(made)[WTE], tensors[WTE].astype(np.float32))
+
+
+def test_a_head_in_another_precision_is_compared_by_its_numbers(tmp_path):
+    half = np.resize(EXACT, random()[WTE].shape).astype(np.float16)
+    tensors = random() | {WTE: half.astype(np.float32), "lm_head.weight": half}
+    assert WTE in read_back(saved(tmp_path / "model.safetensors", tensors))
+    half[0, 0] = 1
+    refused(saved(tmp_path / "model.safetensors", tensors), f"has lm_head.weight unlike {WTE}")
+
+
+def prefixed(prefix, tensors):
+    return {prefix + name: array for name, array in tensors.items()}
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "_orig_mod.module.", "module._orig_mod."])
+@pytest.mark.parametrize("inner", ["as published", "as ours"])
+def test_what_wrappers_put_before_every_name_is_left_out(tmp_path, prefix, inner):
+    tensors = prefixed(prefix, gpt2_as_published() if inner == "as published" else random())
+    values = read_back(saved(tmp_path / "model.safetensors", tensors))
+    for name, array in random().items():
+        np.testing.assert_array_equal(values[name], array)
+
+
+def test_a_prefix_of_some_tensors_is_no_wrappers(tmp_path):
+    tensors = random()
+    tensors[f"module.{WTE}"] = tensors.pop(WTE)
+    refused(saved(tmp_path / "model.safetensors", tensors), f"has module.{WTE}, which gpt2 tiny does not have")
+
+
+def test_transposed_weights_are_not_turned_but_named(tmp_path):
+    name = "transformer.h.0.attn.c_attn.weight"
+    path = saved(tmp_path / "model.safetensors", random() | {name: np.ascontiguousarray(random()[name].T)})
+    refused(path, f"{name} has shape [96, 32]", "expects [32, 96]", "transpose the weights of all linear layers")
+
+
+def test_a_file_without_tensors(tmp_path):
+    refused(saved(tmp_path / "model.safetensors", {}), "lacks transformer.wte.weight")
 
 
 def test_another_shape(path):

@@ -7,7 +7,6 @@ what its manifest shall remember. Parameters and batches are the same for both p
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Mapping
 from math import isfinite
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from workloads import data, weights
+from workloads import data, tensor_files, weights
 from workloads.ops import subset
 from workloads.summary import Summary, summarize
 from workloads.workload import N_BATCHES, Workload, initial_state, train_step
@@ -26,24 +25,8 @@ Made = dict[str, Any]
 
 
 def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Returns the tensors of a safetensors file as read-only memory maps, so that children share their pages.
-
-    Layout: https://huggingface.co/docs/safetensors (8 bytes of header size, JSON header, data). The library's
-    own NumPy reader copies every tensor.
-    """
-    with path.open("rb") as file:
-        (header_size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(header_size))
-    if header.keys() <= {"__metadata__"}:
-        return {}
-    dtypes = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
-    raw = np.memmap(path, mode="r", offset=8 + header_size)
-    arrays = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            start, end = entry["data_offsets"]
-            arrays[name] = raw[start:end].view(dtypes[entry["dtype"]]).reshape(entry["shape"])
-    return arrays
+    """Returns the tensors of a safetensors file as read-only memory maps, so that children share their pages."""
+    return tensor_files.map_tensors(tensor_files.tensors(path))
 
 
 def load_batches(path: Path) -> tuple[dict[str, NDArray[Any]], ...]:

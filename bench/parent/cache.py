@@ -23,8 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRATCH_LIFE_S = 24 * 3600.0
 
 _SOURCES = {
-    "parameters": ("workloads/data.py", "workloads/weights.py", "bench/child/artifacts.py"),
-    "batches": ("workloads/data.py", "workloads/workload.py", "bench/child/artifacts.py"),
+    "parameters": (
+        "workloads/data.py",
+        "workloads/weights.py",
+        "workloads/published.py",
+        "workloads/shards.py",
+        "workloads/tensor_files.py",
+        "bench/child/artifacts.py",
+    ),
+    "batches": ("workloads/data.py", "workloads/workload.py", "workloads/tensor_files.py", "bench/child/artifacts.py"),
     "expected": ("workloads/*.py", "backends/_torch.py", "bench/child/verify.py", "bench/child/artifacts.py"),
     "graph": (
         "workloads/*.py",
