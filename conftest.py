@@ -28,6 +28,7 @@ from bench.parent.replay import ReplayTimer, replay
 from bench.parent.session import SKIPPED, BenchSession, Order, whole_pairs
 from bench.parent.suite import Suite, probed
 from host.home import NoHomeError
+from host.installation import installation_id
 from host.machine import MachineNameError, describe_machine, describe_software
 from host.topology import usable_cpus
 from results.record.csvfile import write_csv
@@ -155,7 +156,9 @@ def new_header() -> dict[str, Any]:
     """Returns what every run says of itself before it begins."""
     machine = describe_machine()
     return {
-        "machine": machine | {"name": slug(str(machine["name"]))} | describe_software(),
+        "machine": machine
+        | {"name": slug(str(machine["name"])), "installation_id": installation_id()}
+        | describe_software(),
         "versions": {"samestep": __version__, "pytest": pytest.__version__, "method": METHOD_VERSION},
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -257,6 +260,7 @@ def begin(config: pytest.Config, cells: list[Cell]) -> BenchSession:
             "run_id": journal.run_id,
             "machine": machine["name"],
             "machine_id": machine["machine_id"],
+            "installation_id": machine.get("installation_id"),
             "software_id": machine["software_id"],
             "started_utc": header["started_utc"],
             "samestep_version": __version__,

@@ -1,5 +1,6 @@
 """Changes of nightly series: what is planted is found, once; what is not planted is not; nights ahead are not seen."""
 
+import math
 import sys
 
 import numpy as np
@@ -251,7 +252,25 @@ def test_p_values_are_those_of_student():
 
     for freedom in (4, 10, 30):
         for value in (1.0, 3.0, 6.0):
-            assert detect._two_sided(value, freedom) == pytest.approx(2 * t.sf(value, freedom), rel=0.2)
+            p = detect._two_sided(value, freedom)
+            assert p == pytest.approx(2 * t.sf(value, freedom))
+            # What stood here before: Wallace's normal deviate (Ann. Math. Statist. 30, 1959).
+            z = (8 * freedom + 1) / (8 * freedom + 3) * math.sqrt(freedom * math.log1p(value**2 / freedom))
+            assert p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.2)
+
+
+def test_the_believed_are_those_of_the_procedure_by_hand():
+    generator = np.random.default_rng(8)
+    for tests in (5, 40, 400):
+        p = (generator.random(5) ** 6).tolist()
+        bound = max((one for rank, one in enumerate(sorted(p), 1) if one <= rank / tests * 0.1), default=-1.0)
+        assert benjamini_hochberg(p, tests) == [one <= bound for one in p]
+
+
+def test_without_scipy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[reports\]'"):
+        benjamini_hochberg([0.1], 1)
 
 
 @pytest.mark.parametrize("x", [np.zeros(5), np.array([[0.0, np.inf]])])
@@ -269,7 +288,7 @@ def test_a_night_that_is_not_there_is_refused(until):
 
 def test_without_ruptures_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ruptures", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[history\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[reports\]'"):
         changes(nights())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from results.nights.history import NEAR
+from results.nights.alarms import NEAR
 from results.nights.issue import is_said
 from results.record.csvfile import write_csv
 from results.record.journal import Journal

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.cli.common import RUNS, Found, add_nights, add_outputs, nights_of, note, width, write_outputs
+from results.record.files import ResultsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,8 @@ def _history(options: argparse.Namespace) -> str:
     write_outputs(found.alarms, options)
     text = render_history(found, str(options.store), width())
     bad = found.alarms["is_open"] & (found.alarms["is_new"] if options.fail_on == "new" else True)
+    if options.fail_on is not None and found.unjudged:
+        raise ResultsError(f"--fail-on {options.fail_on}: regressions cannot be looked for: {found.unjudged}")
     if options.fail_on is not None and bad.any():
         raise Found(text)
     return text
@@ -105,6 +108,8 @@ def render_history(found: History, store: str, columns: int) -> str:
         "Faster than before": alarms[(alarms["direction"] == "faster") & alarms["is_confirmed"].astype(bool)],
         "Not confirmed": alarms[~alarms["is_confirmed"].astype(bool)],
     }
+    if found.unjudged:
+        return "\n\n".join([heading, f"Regressions: not looked for: {found.unjudged}", *_missing(found, columns)])
     blocks = [heading, _able(nights)]
     for title, kind in kinds.items():
         blocks += [_alarms(title, kind, columns)] if len(kind) else [f"{title}: none"]
@@ -155,6 +160,7 @@ def _missing(found: History, columns: int) -> list[str]:
         for row in machines
         if row["is_away"]
     ]
+    said += found.names
     said += [
         f"Missing nights: {row['machine']} {row['missed']} since its first, of late {row['missed_nights']}"
         for row in machines

@@ -116,10 +116,10 @@ def last_changes(x: Floats) -> LastChanges:
 
     Kernel change points with the linear kernel (Arlot, Celisse & Harchaoui, JMLR 20, 2019; Celisse et al., CSDA 128,
     2018; Killick, Fearnhead & Eckley, JASA 107, 2012), which is least squares with a penalty for each. Raises
-    ModuleNotFoundError without `ruptures`.
+    ModuleNotFoundError without `ruptures`, where any series is long enough for two levels.
     """
-    detector = kernel_change_points()
     n = (~np.isnan(x)).sum(axis=1)
+    detector = kernel_change_points() if (n >= 2 * LEAST_NIGHTS).any() else None
     noise, strongest, z = np.empty(len(x)), np.empty(len(x)), np.empty(x.shape)
     for first in range(0, len(x), CHUNK):
         part = slice(first, first + CHUNK)
@@ -164,5 +164,5 @@ def kernel_change_points() -> Any:
     try:
         from ruptures import KernelCPD
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}: a history takes ruptures: pip install -e '.[history]'") from error
+        raise ModuleNotFoundError(f"{error}: change points take ruptures: pip install -e '.[reports]'") from error
     return KernelCPD(kernel="linear", min_size=LEAST_NIGHTS)

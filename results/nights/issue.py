@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-from results.nights.history import NEAR
+from results.nights.alarms import NEAR
 from results.record.files import ResultsError
 
 LABEL = "samestep-nightly"

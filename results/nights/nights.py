@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.nights.clock import last_real_night
+from results.nights.identity import own_series, told_apart
 from results.nights.store import SERIES_COLUMNS, ask, open_packed, packed_runs, series_of
 from results.record.files import ResultsError
 from results.record.read import OnRun, read_folders, run_folders
@@ -33,6 +35,7 @@ _READ = (
     "night",
     "run_id",
     "machine",
+    "installation_id",
     "software_id",
     "status",
     "verification",
@@ -41,7 +44,17 @@ _READ = (
     "throughput_samples_per_s",
     "throughput_mode",
 )
-_CATEGORIES = ("series", "run_id", "machine", "software_id", "status", "verification", "quality", "throughput_mode")
+_CATEGORIES = (
+    "series",
+    "run_id",
+    "machine",
+    "installation_id",
+    "software_id",
+    "status",
+    "verification",
+    "quality",
+    "throughput_mode",
+)
 
 
 @dataclass(frozen=True)
@@ -49,13 +62,14 @@ class Nights:
     """The last nights of a store, `nights` of them up to its newest.
 
     `series` has a line per series (index: its 16 hex digits) with `SERIES_COLUMNS`; `rows` a line per row that a run
-    left; `last` the last night of each machine up to the newest, of the whole store; `problems` says what was left out.
+    left; `seen` the `first` and `last` night of each machine and machine_id up to the newest, of the whole store;
+    `problems` says what was left out.
     """
 
     nights: tuple[date, ...]
     series: pd.DataFrame
     rows: pd.DataFrame
-    last: dict[str, date]
+    seen: pd.DataFrame
     problems: tuple[str, ...]
 
     def matrix(self, metric: str) -> tuple[list[str], NDArray[np.float64]]:
@@ -108,22 +122,23 @@ def read_nights(
     connection, wrong = open_packed(store)
     frame, problems = _read_fresh(_not_packed(store, connection))
     problems = (*wrong, *problems)
-    newest = [] if frame.empty else [frame["night"].max().date()]
-    if connection is not None:
-        newest += [ask(connection, "SELECT max(night) AS night FROM packed")["night"][0].date()]
-    if not newest and not may_be_empty:
-        said = "; ".join(problems)
+    real, said = last_real_night(_runs(frame, connection), datetime.now(UTC).date())
+    problems = (*problems, *said)
+    seen = _seen(frame, connection, real)
+    if seen.empty and not may_be_empty:
+        why = "; ".join(problems)
         raise ResultsError(
-            f"{store} holds no run that can be read; expected runs of `pytest bench/`{said and ': ' + said}"
+            f"{store} holds no run that can be read; expected runs of `pytest bench/`{why and ': ' + why}"
         )
-    last = until or max(newest, default=datetime.now(UTC).date())
+    last = until or max(seen["last"], default=datetime.now(UTC).date())
     if last.toordinal() < window:
         raise ValueError(f"{window} nights up to {last} begin before the calendar does; expected a later night")
     nights = tuple(last - timedelta(days=back) for back in reversed(range(window)))
-    parts = [frame[frame["night"].between(pd.Timestamp(nights[0]), pd.Timestamp(last))]]
+    until_real = (nights[0], min(last, real))
+    parts = [frame[frame["night"].between(*map(pd.Timestamp, until_real))]]
     series = [parts[0].drop_duplicates("series").set_index("series")[list(SERIES_COLUMNS)]]
     if connection is not None:
-        rows, of_series = _read_packed(connection, nights)
+        rows, of_series = _read_packed(connection, *until_real)
         parts.append(rows)
         series.append(of_series)
     together = pd.concat(
@@ -133,16 +148,34 @@ def read_nights(
         together[name] = together[name].astype("category")
     listed = pd.concat([part for part in series if not part.empty] or series)
     listed = listed[~listed.index.duplicated()]
-    return Nights(nights, listed[listed["variant"].isna()], together, _last_nights(frame, connection, last), problems)
+    rows, listed, alike = told_apart(together, listed[listed["variant"].isna()])
+    seen = _seen(frame, connection, min(last, real))
+    return Nights(nights, listed, rows, seen, (*problems, *alike))
 
 
-def _last_nights(frame: pd.DataFrame, connection: DuckDBPyConnection | None, until: date) -> dict[str, date]:
-    """Returns the last night of each machine, packed or not, that is not after `until`."""
-    pairs = frame.loc[frame["night"] <= pd.Timestamp(until), ["machine", "night"]]
+def _runs(frame: pd.DataFrame, connection: DuckDBPyConnection | None) -> pd.DataFrame:
+    """Returns run_id, machine and night of every run of the store."""
+    columns = ["run_id", "machine", "night"]
+    runs = frame[columns].drop_duplicates("run_id")
     if connection is not None:
-        sql = "SELECT machine, max(night) AS night FROM packed WHERE night <= ? GROUP BY machine"
-        pairs = pd.concat([pairs, ask(connection, sql, [until])])
-    return {str(machine): night.date() for machine, night in pairs.dropna().groupby("machine")["night"].max().items()}
+        packed = ask(
+            connection,
+            "SELECT DISTINCT run_id, machine, night FROM packed",
+        )
+        runs = pd.concat([runs, packed]) if len(runs) else packed
+    return runs
+
+
+def _seen(frame: pd.DataFrame, connection: DuckDBPyConnection | None, until: date) -> pd.DataFrame:
+    """Returns the first and last night of each machine and machine_id, packed or not, that is not after `until`."""
+    by = ["machine", "machine_id"]
+    parts = [frame.loc[frame["night"] <= pd.Timestamp(until), [*by, "night"]].assign(last=lambda rows: rows["night"])]
+    if connection is not None:
+        sql = "SELECT machine, machine_id, min(night) AS night, max(night) AS last FROM packed WHERE night <= ?"
+        parts.append(ask(connection, f"{sql} GROUP BY machine, machine_id", [until]))
+    nights = pd.concat([part for part in parts if not part.empty] or parts[:1]).dropna(subset=["machine"])
+    seen = nights.groupby(by, dropna=False).agg(first=("night", "min"), last=("last", "max")).reset_index()
+    return seen.assign(first=[one.date() for one in seen["first"]], last=[one.date() for one in seen["last"]])
 
 
 def all_series(nights: Nights) -> pd.DataFrame:
@@ -172,18 +205,17 @@ def _not_packed(store: Path | str, connection: DuckDBPyConnection | None) -> lis
     return [folder for folder in run_folders(Path(store)) if folder.name not in packed]
 
 
-def _read_packed(connection: DuckDBPyConnection, nights: Sequence[date]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the packed rows of the nights, and their series."""
-    where = "FROM packed WHERE night BETWEEN ? AND ?"
-    given = [nights[0], nights[-1]]
-    ask(connection, f"CREATE TABLE found AS SELECT {', '.join(_READ)} {where}", given)
+def _read_packed(connection: DuckDBPyConnection, first: date, last: date) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the packed rows from one night to another, and their series."""
+    where, nights = "FROM packed WHERE night BETWEEN ? AND ?", [first, last]
+    ask(connection, f"CREATE TABLE of_nights AS SELECT {', '.join(_READ)} {where}", nights)
     for name in _CATEGORIES:
-        known = f"SELECT DISTINCT {name} FROM found WHERE {name} IS NOT NULL"
-        ask(connection, f"CREATE TYPE of_{name} AS ENUM ({known})")
+        values = f"SELECT DISTINCT {name} FROM of_nights WHERE {name} IS NOT NULL"
+        ask(connection, f"CREATE TYPE of_{name} AS ENUM ({values})")
     fields = ", ".join(f"CAST({name} AS of_{name}) AS {name}" if name in _CATEGORIES else name for name in _READ)
-    rows = ask(connection, f"SELECT {fields} FROM found")
+    rows = ask(connection, f"SELECT {fields} FROM of_nights")
     columns = ", ".join(f"any_value({name}) AS {name}" for name in SERIES_COLUMNS)
-    series = ask(connection, f"SELECT series, {columns} {where} GROUP BY series", given)
+    series = ask(connection, f"SELECT series, {columns} {where} GROUP BY series", nights)
     return rows, series.set_index("series")
 
 
@@ -209,9 +241,19 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
     columns = ["night", "run_id", "software_id", "status", "quality", "latency_p50_s", "throughput_samples_per_s"]
     connection, _ = open_packed(store)
     frame, _ = _read_fresh(_not_packed(store, connection))
-    parts = [frame.loc[frame["series"] == series, columns]]
+    of_two = ["series", "installation_id"]
+    ids = [frame[of_two].drop_duplicates()]
     if connection is not None:
-        parts.append(ask(connection, f"SELECT {', '.join(columns)} FROM packed WHERE series = ?", [series]))
+        ids.append(ask(connection, f"SELECT DISTINCT {', '.join(of_two)} FROM packed"))
+    # Two installations that look alike have series of their own (`told_apart`).
+    pairs = pd.concat(ids).dropna().itertuples(index=False, name=None)
+    base, installation = next((pair for pair in pairs if own_series(*pair) == series), (series, None))
+    mine = (frame["series"] == base) & (True if installation is None else frame["installation_id"] == installation)
+    parts = [frame.loc[mine.fillna(False), columns]]
+    if connection is not None:
+        sql = f"SELECT {', '.join(columns)} FROM packed WHERE series = ?"
+        only = "" if installation is None else " AND installation_id = ?"
+        parts.append(ask(connection, sql + only, [base] if installation is None else [base, installation]))
     whole = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
     if whole.empty:
         raise ResultsError(

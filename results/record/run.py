@@ -214,6 +214,7 @@ def _of_run(header: Mapping[str, Any]) -> dict[str, Any]:
         "run_id": header["run_id"],
         "machine": machine.get("name"),
         "machine_id": machine.get("machine_id"),
+        "installation_id": machine.get("installation_id"),
         "started_utc": header["started_utc"],
     }
 

@@ -11,7 +11,9 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from results.nights.history import History, alarms_of, missing_machines
+from results.nights.alarms import alarms_of
+from results.nights.history import History
+from results.nights.missing import missing_machines
 from results.nights.nights import Nights
 from results.nights.store import SERIES_COLUMNS, series_of
 from results.show.report.page import page
@@ -44,7 +46,8 @@ def made_up() -> tuple[pd.DataFrame, History]:
         rows["latency_p50_s"] = rows["latency_p50_s"].to_numpy(float) * factors[:, number]
         parts.append(rows)
     series = frame[list(SERIES_COLUMNS)].set_index(pd.Index(names, name="series"))
-    whole = Nights(nights, series, pd.concat(parts, ignore_index=True), {}, ())
+    seen = pd.DataFrame(columns=["machine", "machine_id", "first", "last"])
+    whole = Nights(nights, series, pd.concat(parts, ignore_index=True), seen, ())
     cells = pd.DataFrame(columns=["machine", "run_id", "cell", "status", "reason"])
     return frame, History(whole, alarms_of(whole), missing_machines(whole), cells, ())
 

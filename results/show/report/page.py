@@ -113,7 +113,8 @@ def _headings(rows: Sequence[Line], found: History | None, alarms: int, failed: 
     ]
     if found is not None:
         away = int(found.missing_machines["is_away"].sum())
-        tiles.append(_tile(alarms, "open regression", "open regressions", "bad" if alarms else "good"))
+        if not found.unjudged:
+            tiles.append(_tile(alarms, "open regression", "open regressions", "bad" if alarms else "good"))
         tiles.append(_tile(away, "machine away", "machines away", "bad" if away else ""))
     versions = ", ".join(sorted({row["samestep_version"] for row in rows} - {None})) or "of unknown version"
     return {

@@ -157,6 +157,11 @@ def missing_lines(found: History) -> list[Line]:
             lines.append(
                 {"what": row["machine"], "text": f"missed {row['missed']} nights, of late {row['missed_nights']}"}
             )
+    if found.unjudged:
+        lines.append({"what": "Regressions", "text": f"not looked for: {found.unjudged}"})
+    for line in found.names:
+        what, _, text = line.partition(": ")
+        lines.append({"what": what, "text": text})
     for row in found.missing_cells.to_dict("records"):
         text = f"had its last number on {row['last_ok']}, now {row['status']}: {row['reason']}"
         lines.append({"what": f"{row['cell']} on {row['machine']}", "text": text})

@@ -1,0 +1,170 @@
+"""What changed over the nights, and whether it is real: alarms in groups that share a cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from results.nights.nights import METRICS, Nights
+from results.nights.standing import standing_changes
+from results.record.schema import CELL_COLUMNS
+from results.tables.table import is_control
+
+NEAR = 3
+"""Nights by which the begin of a shift may be estimated anew, and still be the same alarm."""
+TOGETHER = 1
+"""Nights by which the alarms of one cause may lie apart."""
+SHARED = 3
+"""Alarms of a machine in a night, or of its backend, that are said as one."""
+ALARM_COLUMNS = (
+    "alarm_id",
+    "direction",
+    "is_confirmed",
+    "is_new",
+    "is_open",
+    "acknowledged",
+    "group",
+    "cause",
+    "ratio",
+    "began",
+    "raised",
+    "kind",
+    "p_value",
+    "metric",
+    "series",
+    "machine",
+    *CELL_COLUMNS,
+    "run_before",
+    "run_after",
+)
+KNOWN_OF_CAUSE = ["same_software", "same_installation"]
+
+
+def alarms_of(nights: Nights, acknowledged: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Returns the alarms that stand on the last of the nights (`ALARM_COLUMNS`), with who acknowledged which."""
+    return _grouped(_acknowledged(_alarms(nights), acknowledged or {}))
+
+
+def no_alarms() -> pd.DataFrame:
+    """Returns what `alarms_of` does where there is none."""
+    return _grouped(_acknowledged(pd.DataFrame([], columns=[*ALARM_COLUMNS, *KNOWN_OF_CAUSE]), {}))
+
+
+def _alarms(nights: Nights) -> pd.DataFrame:
+    """Returns a line per alarm of any metric, without what `_acknowledged` and `_grouped` add."""
+    found = []
+    for metric in METRICS:
+        names, x = nights.matrix(metric)
+        found += [(metric, names[one.change.series], one) for one in standing_changes(x)]
+    runs = _runs_of(nights, {name for _, name, _ in found})
+    lines: list[dict[str, Any]] = []
+    for metric, name, one in found:
+        alarm, cell, began = one.change, nights.series.loc[name], nights.nights[one.change.began]
+        before = max((night for night in runs[name] if night < began), default=None)
+        lines.append(
+            {
+                "alarm_id": f"{name}-{metric}-{began:%Y%m%d}",
+                "direction": alarm.direction,
+                "is_confirmed": one.raised is not None,
+                "is_new": one.raised == len(nights.nights) - 1,
+                "ratio": alarm.ratio,
+                "began": began,
+                "raised": None if one.raised is None else nights.nights[one.raised],
+                "kind": alarm.kind,
+                "p_value": alarm.p,
+                "metric": metric,
+                "series": name,
+                "machine": cell["machine"],
+                **{column: cell[column] for column in CELL_COLUMNS},
+                "run_before": None if before is None else runs[name][before].run_id,
+                "run_after": runs[name][began].run_id,
+                "same_software": before is not None and runs[name][before].software == runs[name][began].software,
+                "same_installation": before is None or _is_same(runs[name][before], runs[name][began]),
+            }
+        )
+    return pd.DataFrame(lines, columns=[*ALARM_COLUMNS, *KNOWN_OF_CAUSE])
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """A run of a series: its id, its software, and its installation, None where the run did not say it."""
+
+    run_id: str
+    software: str
+    installation: str | None
+
+
+def _is_same(before: _Ran, after: _Ran) -> bool:
+    """Returns whether nothing says that the two were other installations."""
+    return None in (before.installation, after.installation) or before.installation == after.installation
+
+
+def _runs_of(nights: Nights, names: set[str]) -> dict[str, dict[date, _Ran]]:
+    """Returns the last run of each night, by series."""
+    rows = nights.rows[nights.rows["series"].isin(names)].sort_values("run_id")
+    runs: dict[str, dict[date, _Ran]] = {}
+    columns = ("series", "night", "run_id", "software_id", "installation_id")
+    for name, night, run, software, installation in zip(*(rows[column] for column in columns), strict=True):
+        ran = _Ran(str(run), str(software), None if pd.isna(installation) else str(installation))
+        runs.setdefault(name, {})[night.date()] = ran
+    return runs
+
+
+def _acknowledged(found: pd.DataFrame, known: Mapping[str, str]) -> pd.DataFrame:
+    """Returns the alarms with who acknowledged them, and whether they are open."""
+    notes = []
+    for alarm_id in found["alarm_id"]:
+        series, metric, day = alarm_id.split("-")
+        matching = [
+            note
+            for other, note in known.items()
+            if other.split("-")[:2] == [series, metric] and abs(_days(day, other.split("-")[2])) <= NEAR
+        ]
+        notes.append(matching[0] if matching else None)
+    found = found.assign(acknowledged=pd.Series(notes, index=found.index, dtype=object))
+    slower = found["direction"].eq("slower") & found["is_confirmed"].astype(bool)
+    return found.assign(is_open=slower & found["acknowledged"].isna())
+
+
+def _days(one: str, other: str) -> int:
+    return (date.fromisoformat(one) - date.fromisoformat(other)).days
+
+
+def _grouped(found: pd.DataFrame) -> pd.DataFrame:
+    """Returns the alarms with their group and its cause.
+
+    Alarms of a machine in a night (and those beside it) are one group where its control moved as well, or several
+    backends did; else those of one backend are. The cause is what is known of it, not what is likely.
+    """
+    groups, causes = pd.Series("", index=found.index), pd.Series("", index=found.index)
+    for machine, of_machine in found.sort_values("began", kind="stable").groupby("machine", sort=True):
+        for near in _by_night(of_machine):
+            day = near["began"].min()
+            control = near[is_control(near)]
+            same = near[near["direction"].isin(control["direction"])]
+            many = near["backend"].nunique() > 1 and len(near) >= SHARED
+            for backend, of_backend in near.groupby("backend", sort=True):
+                whole = many or of_backend.index.isin(same.index).any()
+                groups[of_backend.index] = f"{machine} {day}" + ("" if whole else f" {backend}")
+                causes[of_backend.index] = _cause(of_backend, not same.empty)
+    return found.assign(group=groups, cause=causes)[~is_control(found)].drop(columns=KNOWN_OF_CAUSE)
+
+
+def _by_night(found: pd.DataFrame) -> list[pd.DataFrame]:
+    """Returns the alarms of a machine, in order, apart where more than `TOGETHER` nights lie between them."""
+    gaps = found["began"].map(date.toordinal).diff().fillna(0) > TOGETHER
+    return [part for _, part in found.groupby(gaps.cumsum())]
+
+
+def _cause(alarms_of_one: pd.DataFrame, control_moved: bool) -> str:
+    if control_moved:
+        return "the machine: its control moved as well"
+    if not alarms_of_one["same_installation"].all():
+        return "another installation of the machine: it was replaced, or set up anew, between the two runs"
+    if not alarms_of_one["same_software"].all():
+        return "software changed between the two runs"
+    return "unknown: same machine, same software"
