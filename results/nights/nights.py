@@ -135,7 +135,7 @@ def read_nights(
         raise ValueError(f"{window} nights up to {last} begin before the calendar does; expected a later night")
     nights = tuple(last - timedelta(days=back) for back in reversed(range(window)))
     until_real = (nights[0], min(last, real))
-    parts = [frame[frame["night"].between(*map(pd.Timestamp, until_real))]]
+    parts = [frame[frame["night"].between(pd.Timestamp(until_real[0]), pd.Timestamp(until_real[1]))]]
     series = [parts[0].drop_duplicates("series").set_index("series")[list(SERIES_COLUMNS)]]
     if connection is not None:
         rows, of_series = _read_packed(connection, *until_real)
@@ -254,7 +254,7 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
         sql = f"SELECT {', '.join(columns)} FROM packed WHERE series = ?"
         only = "" if installation is None else " AND installation_id = ?"
         parts.append(ask(connection, sql + only, [base] if installation is None else [base, installation]))
-    whole = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
+    whole: pd.DataFrame = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
     if whole.empty:
         raise ResultsError(
             f"{store} has no series {series!r}; `python -m results history {store} --series all` lists them"
