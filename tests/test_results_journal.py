@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import resource
+import subprocess
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from results.record.journal import JOURNAL_FORMAT, Journal, JournalError, decode_line, encode_line, new_run_id
 from results.record.journal import RUN_ID as RUN_ID_PATTERN
-from results.record.run import read_run
+from results.record.run import read_run, run_so_far
 from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, cell, row_of
 
 
@@ -199,7 +202,7 @@ def test_a_line_whose_writing_failed_is_gone_with_the_next(journal, monkeypatch,
     assert read_run(journal.folder).rows == (row_of(error_worst=2e-6),)
 
 
-def test_a_part_of_a_line_is_gone_with_the_next(journal, monkeypatch):
+def test_a_part_of_a_line_is_gone_and_the_line_is_written_with_the_next(journal, monkeypatch):
     write = os.write
 
     def write_a_part(descriptor, line):
@@ -207,12 +210,84 @@ def test_a_part_of_a_line_is_gone_with_the_next(journal, monkeypatch):
         return write(descriptor, line[:10])
 
     monkeypatch.setattr(os, "write", write_a_part)
-    with pytest.raises(OSError, match=r"journal\.jsonl: 10 of \d+ bytes written; is the disk full\?"):
-        journal.row(row_of())
-    assert read_run(journal.folder).problems != ()
     journal.row(row_of())
+    assert journal.problem.endswith("journal.jsonl: no room for its last 1 lines; they are in memory only")
     run = read_run(journal.folder)
-    assert (run.rows, run.problems) == ((row_of(),), ())
+    assert (run.rows, run.problems) == ((), ())
+    journal.launch({})
+    run = read_run(journal.folder)
+    assert (run.rows, run.problems, journal.problem) == ((row_of(),), (), None)
+
+
+CELLS = [{"batch": batch} for batch in range(1, 9)]
+
+
+@contextmanager
+def limited(size):
+    """Lets no file grow beyond so many bytes: what the kernel then says is what it says of a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_on_a_full_disk_what_fits_is_kept_and_the_rest_is_in_memory(journal):
+    journal.on_no_room = (told := []).append
+    journal.plan([cell(**changes) for changes in CELLS])
+    with limited(14_000):
+        for changes in CELLS:
+            journal.launch({})
+            journal.row(row_of(**changes))
+        on_disk = read_run(journal.folder)
+        assert on_disk.problems == ()
+        assert 0 < len(on_disk.finished) < len(CELLS)
+        assert on_disk.finished == tuple(row_of(**changes) for changes in CELLS)[: len(on_disk.finished)]
+        assert run_so_far(journal).finished == tuple(row_of(**changes) for changes in CELLS)
+        journal.end("the plan is done")
+        assert run_so_far(journal).end_reason == "the plan is done"
+        assert len(told) == 1
+        assert told[0].startswith(f"no room for {journal.folder / 'journal.jsonl'}: what comes from here on is in mem")
+    journal.close()  # there is room again
+    assert read_run(journal.folder) == run_so_far(journal)
+    assert journal.problem is None
+
+
+def test_a_run_that_stays_without_room_is_closed_and_says_so(journal):
+    with limited(3_000):
+        for changes in CELLS:
+            journal.row(row_of(**changes))
+        journal.close()
+    assert re.search(r"no room for its last \d lines", journal.problem)
+    assert len(run_so_far(journal).rows) == len(CELLS)
+
+
+def test_room_that_comes_back_is_told(journal):
+    journal.on_no_room = (told := []).append
+    with limited(3_000):
+        for changes in CELLS[1:]:
+            journal.row(row_of(**changes))
+    journal.row(row_of(**CELLS[0]))
+    assert told[1:] == [f"{journal.folder / 'journal.jsonl'} is whole again: there is room"]
+    assert len(read_run(journal.folder).rows) == len(CELLS)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts")
+def test_a_file_system_of_16_kib(tmp_path):
+    (tmp_path / "small").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path / "small")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        with Journal.create(tmp_path / "small", RUN_ID, HEADER) as journal:
+            for changes in CELLS:
+                journal.row(row_of(**changes))
+            assert journal.problem is not None
+            assert len(run_so_far(journal).rows) == len(CELLS)
+            assert read_run(journal.folder).problems == ()
+    finally:
+        subprocess.run(["umount", str(tmp_path / "small")], check=True)
 
 
 def test_run_ids_are_safe_and_sort_by_time():

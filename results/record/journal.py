@@ -14,16 +14,19 @@ bytes between its comma and the end of the line, in eight hex digits, and `seq` 
 """
 
 import binascii
+import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from results.record.files import ResultsError, sync_folder, write_atomic
+from results.record.files import NO_ROOM, ResultsError, sync_folder, write_atomic
 from results.record.row import Row, cell_of, describe_cell, make_row
 from results.record.schema import CELL_COLUMNS
 from results.record.text import slug
@@ -52,7 +55,8 @@ class Journal:
     """The journal of a run that is being written; `Journal.create` opens it.
 
     Each method returns when its line is on disk. One that raises, or is interrupted, may leave its line or a part
-    of it at the end of the file; the next one removes that first, so a line in the middle is always whole.
+    of it at the end of the file; the next one removes that first, so a line in the middle is always whole. Where the
+    disk is full no method raises: lines are kept in memory, and each further one, and `close`, tries to write them all.
     """
 
     def __init__(self, folder: Path, descriptor: int) -> None:
@@ -61,7 +65,9 @@ class Journal:
         self.run_id = folder.name
         self.logs = folder / "logs"
         self._descriptor: int | None = descriptor
-        self._next = (1, os.fstat(descriptor).st_size)
+        self.on_no_room: Callable[[str], None] = lambda text: None
+        """Is told once, in a line, that the disk is full, and once that nothing is missing any more."""
+        self._next = _Next(1, os.fstat(descriptor).st_size)
         self._planned: set[tuple[object, ...]] | None = None
         self._with_row: set[tuple[object, ...]] = set()
         self._ended = False
@@ -114,7 +120,7 @@ class Journal:
         if os.fstat(descriptor).st_size == size - 1:  # the last line is whole but for its end
             os.write(descriptor, b"\n")
         journal = cls(folder, descriptor)
-        journal._next = (lines, size)
+        journal._next = _Next(lines, size)
         journal._planned, journal._with_row = set(planned), set(with_row)
         journal._append("resume", {"started_utc": datetime.now(UTC).isoformat(timespec="seconds")})
         return journal
@@ -157,9 +163,22 @@ class Journal:
         self._append("end", {"reason_code": reason_code, "reason": reason})
         self._ended = True
 
+    @property
+    def problem(self) -> str | None:
+        """What is not on disk and why not, in a line; None where everything is."""
+        count = len(self._next.waiting)
+        where = self.folder / JOURNAL_NAME
+        return f"{where}: no room for its last {count} lines; they are in memory only" if count else None
+
+    def content(self) -> bytes:
+        """Returns all lines, also those that are in memory only. Raises OSError."""
+        with (self.folder / JOURNAL_NAME).open("rb") as file:
+            return file.read(self._next.size) + b"".join(self._next.waiting)
+
     def close(self) -> None:
         """Closes the file. A journal that was closed without an end reads as that of a killed run."""
         if self._descriptor is not None:
+            self._next = _written(self._descriptor, self._next)
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -175,15 +194,45 @@ class Journal:
         if self._descriptor is None or self._ended:
             state = "ended" if self._ended else "closed"
             raise ValueError(f"the journal of {self.run_id} is {state}; nothing more can be written")
-        seq, size = self._next
-        line = encode_line(seq, kind, body)
-        if os.fstat(self._descriptor).st_size != size:
-            os.ftruncate(self._descriptor, size)
-        written = os.write(self._descriptor, line)
-        if written < len(line):
-            raise OSError(f"{self.folder / JOURNAL_NAME}: {written} of {len(line)} bytes written; is the disk full?")
-        os.fsync(self._descriptor)
-        self._next = (seq + 1, size + len(line))
+        before = self._next
+        line = encode_line(before.seq, kind, body)
+        self._next = _written(self._descriptor, _Next(before.seq + 1, before.size, (*before.waiting, line)))
+        if self._next.waiting and not before.waiting:
+            self.on_no_room(
+                f"no room for {self.folder / JOURNAL_NAME}: what comes from here on is in memory only until there is"
+            )
+        elif before.waiting and not self._next.waiting:
+            self.on_no_room(f"{self.folder / JOURNAL_NAME} is whole again: there is room")
+
+
+@dataclass(frozen=True)
+class _Next:
+    """Where a journal goes on: the number of its next line, how many bytes are on disk, and which lines are not."""
+
+    seq: int
+    size: int
+    waiting: tuple[bytes, ...] = ()
+
+
+def _written(descriptor: int, journal: _Next) -> _Next:
+    """Writes the lines that wait as far as there is room, and returns what is left; raises OSError otherwise."""
+    size, count = journal.size, 0
+    try:
+        if os.fstat(descriptor).st_size != size:
+            os.ftruncate(descriptor, size)
+        for line in journal.waiting:
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            size, count = size + len(line), count + 1
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        if count == len(journal.waiting):  # there was no room only when it went to the disk
+            size, count = journal.size, 0
+        with suppress(OSError):
+            os.ftruncate(descriptor, size)
+    return _Next(journal.seq, size, journal.waiting[count:])
 
 
 def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None) -> Row:
@@ -209,10 +258,10 @@ def encode_line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:
 
 def decode_line(line: bytes) -> tuple[int, str, dict[str, Any]]:
     """Returns seq, kind and body of a line without its end. Raises ValueError for what `encode_line` did not write."""
-    found = re.fullmatch(rb'\{"crc":"([0-9a-f]{8})",(.*)', line, re.DOTALL)
-    if found is None:
+    parts = re.fullmatch(rb'\{"crc":"([0-9a-f]{8})",(.*)', line, re.DOTALL)
+    if parts is None:
         raise ValueError("it does not begin with the checksum of a journal's line")
-    if int(found[1], 16) != binascii.crc32(found[2]):
+    if int(parts[1], 16) != binascii.crc32(parts[2]):
         raise ValueError("its checksum does not match")
     try:
         entry = json.loads(line)

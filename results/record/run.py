@@ -62,6 +62,17 @@ def read_run(path: Path) -> Run:
         content = journal.read_bytes()
     except OSError as error:
         raise JournalError(f"cannot read {journal} ({error.strerror}); give a run's folder or journal") from error
+    return parse_run(content, path)
+
+
+def run_so_far(journal: Journal) -> Run:
+    """Returns the run of a journal that is being written, with what the disk has no room for. Raises JournalError."""
+    return parse_run(journal.content(), journal.folder)
+
+
+def parse_run(content: bytes, path: Path) -> Run:
+    """Returns the run of a journal's content; `path` is what messages name. Raises as `read_run`."""
+    journal = path / JOURNAL_NAME if path.is_dir() else path
     *lines, last = content.split(b"\n")
     problems = []
     if last:
@@ -101,8 +112,8 @@ def find_runs(results_dir: Path) -> tuple[Path, ...]:
     """Returns the folders of the runs in a results folder, the oldest first."""
     if not results_dir.is_dir():
         raise ResultsError(f"{results_dir} is no folder; expected the results folder of some runs")
-    found = (folder for folder in results_dir.iterdir() if RUN_ID.fullmatch(folder.name))
-    return tuple(sorted(folder for folder in found if (folder / JOURNAL_NAME).is_file()))
+    runs = (folder for folder in results_dir.iterdir() if RUN_ID.fullmatch(folder.name))
+    return tuple(sorted(folder for folder in runs if (folder / JOURNAL_NAME).is_file()))
 
 
 def latest_run(results_dir: Path) -> Path:
