@@ -1,19 +1,27 @@
 """What is read back from a CSV equals what was written, and a spreadsheet runs none of it."""
 
+import bz2
 import csv
+import gzip
 import io
+import lzma
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.record.csvfile import read_csv, write_csv
+from results.record.csvfile import header_of, read_csv, write_csv
 from results.record.files import ResultsError
+from results.record.read import read_rows
 from results.record.row import cell_of, make_row
 from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED
 from results.record.text import one_line, protect, restore, shortened
 from results.record.vocabulary import LEAST_LATENCY_S, MOST, NAME, STATUSES, VOCABULARIES
+from results.tables.table import to_frame
 from tests.fakes.csv_readers import EXACT, cells_of, of_duckdb, runs_in_a_spreadsheet
 from tests.fakes.rows import LATER_RUN_ID, RUN_ID, idle_row, row_of
 
@@ -209,7 +217,9 @@ def test_a_column_that_came_later_is_empty(tmp_path):
         (",4,", f",{'9' * 9999},", r"line 2: batch is '9{20,60} … \(9999 characters in all\)'; expected an integer"),
         (",mlp,", ",<script>,", "line 2: workload is '<script>'; expected a name"),
         (",torch_cpu,", ",=cmd|calc,", r"line 2: backend is '=cmd\|calc'; expected a name"),
-        (",4,", ",4.0,", "line 2: batch is '4.0'; expected an integer"),
+        (",4,", ",4.5,", "line 2: batch is '4.5'; expected an integer"),
+        (",4,", ",4611686018427387904.0,", "batch is '4611686018427387904.0'; .* one so large has lost digits"),
+        (",4,", ",4e999,", "line 2: batch is '4e999'; expected an integer"),
         (",ok,", ",great,", "line 2: unknown status 'great'"),
         ("\n1,", "\n2,", "line 2: row_format is 2, expected 1"),
     ],
@@ -249,3 +259,134 @@ def test_a_file_that_was_cut_off_within_a_row_is_an_error(tmp_path):
     path.write_bytes(content[: content.rindex(b"mlp") + 10])
     with pytest.raises(ResultsError, match=r"line 3: \d+ cells; expected"):
         read_csv(path)
+
+
+WRITTEN = (
+    row_of(device='a "b", c', is_steady=True, has_drifted=False, peak_memory_bytes=2**40, reason="1;2\t3|4"),
+    row_of("unavailable", backend="torch_cuda", reason="=cmd()"),
+    idle_row(sequence=128, error_worst=None),
+)
+
+
+def as_other_tools_write(rows, **how):
+    """Returns the text of what pandas makes of a frame of the rows."""
+    return to_frame(rows).to_csv(**{"index": False, **how})
+
+
+VARIANTS = {
+    "pandas": as_other_tools_write(WRITTEN),
+    "pandas with its index": as_other_tools_write(WRITTEN, index=True),
+    "an index that was read and written again": as_other_tools_write(WRITTEN, index=True, index_label="Unnamed: 0"),
+    "an index that became a column": to_frame(WRITTEN).reset_index().to_csv(index=False),
+    "semicolons": as_other_tools_write(WRITTEN, sep=";"),
+    "semicolons and decimal commas": as_other_tools_write(WRITTEN, sep=";", decimal=","),
+    "tabs": as_other_tools_write(WRITTEN, sep="\t"),
+    "bars": as_other_tools_write(WRITTEN, sep="|"),
+    "a hint for Excel": "sep=;\r\n" + as_other_tools_write(WRITTEN, sep=";"),
+    "everything in quotes": as_other_tools_write(WRITTEN, quoting=csv.QUOTE_ALL),
+    "NA as R writes it": as_other_tools_write(WRITTEN, na_rep="NA"),
+    "NULL": as_other_tools_write(WRITTEN, na_rep="NULL"),
+    "integers as floats": to_frame(WRITTEN)
+    .astype({column.name: "Float64" for column in COLUMNS if column.kind == "integer"})
+    .to_csv(index=False),
+    "scientific notation": as_other_tools_write(WRITTEN, float_format="%.17E"),
+    "booleans of a spreadsheet": as_other_tools_write(WRITTEN).replace("True", "TRUE").replace("False", "FALSE"),
+    "booleans of a database": as_other_tools_write(WRITTEN).replace("True", "1").replace("False", "0"),
+    "line ends of old Macs": as_other_tools_write(WRITTEN, lineterminator="\r"),
+    "line ends of Windows": as_other_tools_write(WRITTEN, lineterminator="\r\n"),
+    "empty lines": "\n\n".join(as_other_tools_write(WRITTEN).splitlines()) + "\n\n",
+    "an empty row of a sheet": as_other_tools_write(WRITTEN) + "," * (len(COLUMNS) - 1) + "\n",
+    "no line end at the end": as_other_tools_write(WRITTEN).rstrip("\n"),
+    "two files joined": as_other_tools_write(WRITTEN[:1]) + "\ufeff" + as_other_tools_write(WRITTEN[1:]),
+    "columns in another order": to_frame(WRITTEN)[[column.name for column in reversed(COLUMNS)]].to_csv(index=False),
+    "only the columns that have a value": to_frame(WRITTEN).dropna(axis=1, how="all").to_csv(index=False),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_other_tools_write_is_read(tmp_path, variant):
+    (tmp_path / "sub.csv").write_text(VARIANTS[variant], newline="")
+    assert read_csv(tmp_path / "sub.csv") == WRITTEN
+
+
+PACKING = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "UTF-16, as Excel's Unicode text": lambda content: content.decode().encode("utf-16"),
+    "UTF-8 with a byte order mark": lambda content: b"\xef\xbb\xbf" + content,
+}
+
+
+@pytest.mark.parametrize("packing", PACKING)
+def test_a_packed_file_is_read_whatever_it_is_called(tmp_path, packing):
+    write_csv(WRITTEN, tmp_path / "results.csv")
+    content = (tmp_path / "results.csv").read_bytes()
+    for name in ("results.csv", "results.csv.gz", "packed"):
+        (tmp_path / name).write_bytes(PACKING[packing](content))
+        assert read_rows(tmp_path / name) == (WRITTEN, ())
+        assert header_of(tmp_path / name) == tuple(COLUMN)
+
+
+def test_a_zip_is_read_where_it_is_clear_which_of_its_files_is_meant(tmp_path):
+    write_csv(WRITTEN, tmp_path / "results.csv")
+    for more in ({}, {"logs/a.log": "hello"}):
+        with zipfile.ZipFile(tmp_path / "artifact.zip", "w") as archive:
+            archive.write(tmp_path / "results.csv", "run/results.csv")
+            for name, text in more.items():
+                archive.writestr(name, text)
+        assert read_rows(tmp_path / "artifact.zip") == (WRITTEN, ())
+    with zipfile.ZipFile(tmp_path / "artifact.zip", "a") as archive:
+        archive.writestr("other.csv", "a,b")
+    with pytest.raises(
+        ResultsError, match=r"artifact\.zip holds 3 files \(run/results\.csv, .*unpack it, and name one"
+    ):
+        read_rows(tmp_path / "artifact.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"PAR1\x15\x04", r"is Parquet: write it as CSV \(pandas"),
+        (b"\x28\xb5\x2f\xfd\x00", "is compressed by zstd: decompress it first"),
+        (b"\x1f\x8b torn", "cannot read"),
+        ("row_format;wörkload".encode("latin-1"), "line 1: it is not text in UTF-8 .*; save it as CSV in UTF-8"),
+        (as_other_tools_write(WRITTEN, sep=" ").encode(), "line 1: this is no CSV of samestep"),
+    ],
+)
+def test_what_cannot_be_read_says_what_to_do(tmp_path, content, advice):
+    (tmp_path / "sub.csv").write_bytes(content)
+    with pytest.raises(ResultsError, match=advice):
+        read_csv(tmp_path / "sub.csv")
+
+
+def test_a_workbook_is_to_be_saved_as_csv(tmp_path):
+    with zipfile.ZipFile(tmp_path / "results.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(ResultsError, match=r"results\.xlsx is an Excel workbook; save it as CSV in UTF-8"):
+        read_rows(tmp_path / "results.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (";0,001;", ";0.001;", r"line 1: '.*,.*' and '0\.001': is the decimal sign a comma or a point"),
+        (";4000,0;", ";4,000;", "line 1: '0,001'|'1,000'|'4,000' may have a decimal comma or thousands"),
+    ],
+)
+def test_numbers_that_can_be_meant_in_two_ways_are_an_error(tmp_path, old, new, message):
+    row = row_of(error_worst=None, error_tolerance=None, latency_p50_s=1.0 if "4000" in old else 1e-3)
+    text = as_other_tools_write([row], sep=";", decimal=",").replace(";1,0;", ";1,000;")
+    assert old in text
+    (tmp_path / "sub.csv").write_text(text.replace(old, new))
+    with pytest.raises(ResultsError, match=message):
+        read_csv(tmp_path / "sub.csv")
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    write_csv(WRITTEN, tmp_path / "results.csv")
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit((tmp_path / "pipe").write_bytes, (tmp_path / "results.csv").read_bytes())
+        assert read_rows(tmp_path / "pipe") == (WRITTEN, ())
+        writing.result()

@@ -108,11 +108,11 @@ def test_a_named_pipe_is_written_into(tmp_path, through):
 
 
 def test_a_device_is_written_into(tmp_path):
-    mode = os.stat(os.devnull).st_mode
+    mode = Path(os.devnull).stat().st_mode
     (tmp_path / "null").symlink_to(os.devnull)
     for path in (Path(os.devnull), tmp_path / "null"):
         write_atomic(path, "new")
-    assert os.stat(os.devnull).st_mode == mode
+    assert Path(os.devnull).stat().st_mode == mode
     with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
         write_atomic(Path("/dev/full"), "new")
 
@@ -178,7 +178,7 @@ def test_a_writer_of_its_own_reaches_links_pipes_and_devices(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_text() == "new"
     assert (tmp_path / "pipe").is_fifo()
-    assert not os.path.isfile(os.devnull)
+    assert not Path(os.devnull).is_file()
     assert sorted(names_in(tmp_path)) == ["link", "pipe", "target"]
 
 

@@ -1,7 +1,9 @@
 """Rows come from whatever holds them, each once."""
 
 import binascii
+import gzip
 import re
+from pathlib import Path
 
 import pytest
 
@@ -182,3 +184,35 @@ def test_what_holds_no_results_is_an_error(tmp_path):
         read_rows(tmp_path / "absent")
     with pytest.raises(ResultsError, match=r"holds no run; expected journal\.jsonl in it"):
         read_rows(tmp_path)
+
+
+def test_a_run_that_was_copied_linked_or_entered_may_be_called_anything(runs, tmp_path, monkeypatch):
+    copied, linked = tmp_path / "before", tmp_path / "latest"
+    (runs / RUN_ID).rename(copied)
+    linked.symlink_to(copied)
+    monkeypatch.chdir(copied)
+    for named in (copied, linked, copied / "journal.jsonl", Path()):
+        assert read_rows(named) == (ROWS, ())
+    (copied / "journal.jsonl").unlink()
+    for named in (copied, linked, Path()):
+        assert read_rows(named) == (ROWS, ())
+    assert {row["run_id"] for row in read_rows(runs)[0]} == {LATER_RUN_ID}  # there the name is the check
+
+
+@pytest.mark.parametrize("name", ["results.csv", "sub.csv", "sub.CSV", "deep/er/results.csv", "deep/sub.csv.gz"])
+def test_a_folder_with_nothing_but_a_csv_is_what_that_holds(runs, tmp_path, name):
+    content = (runs / RUN_ID / "results.csv").read_bytes()
+    path = tmp_path / "artifact" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    (tmp_path / "artifact" / "other.csv").write_text("a,b\n1,2\n")
+    assert read_rows(tmp_path / "artifact") == (ROWS, ())
+
+
+def test_artifacts_of_several_jobs_are_the_runs_in_them(runs, tmp_path):
+    (tmp_path / "artifacts").mkdir()
+    (runs / RUN_ID).rename(tmp_path / "artifacts" / "linux")
+    (runs / LATER_RUN_ID).rename(tmp_path / "artifacts" / "mac")
+    rows, problems = read_rows(tmp_path / "artifacts")
+    assert ([row["run_id"] for row in rows], problems) == ([RUN_ID] * 2 + [LATER_RUN_ID] * 2, ())
+    assert [run.header["run_id"] for run in journals_of(tmp_path / "artifacts")] == [RUN_ID, LATER_RUN_ID]

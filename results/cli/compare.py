@@ -84,12 +84,14 @@ def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame
         paths = (options.before, options.after)
         if options.before.resolve() == options.after.resolve():
             raise ValueError(f"BEFORE and AFTER are both {options.before}; expected two, or --by COLUMN --runs RUN…")
-        names = [path.name if options.before.name != options.after.name else str(path) for path in paths]
+        names = [path.name or path.resolve().name for path in paths]  # `.` has none
+        if names[0] == names[1]:
+            names = [str(path) for path in paths]
         return {name: to_frame(rows_of([path])) for name, path in zip(names, paths, strict=True)}
-    given = [path for path in (options.before, options.after, *(options.runs or [])) if path is not None]
-    _, sides = sides_of(to_frame(rows_of(given)), options.by, options.baseline)
-    found: dict[str, pd.DataFrame] = sides
-    return found
+    runs = [path for path in (options.before, options.after, *(options.runs or [])) if path is not None]
+    frames: dict[str, pd.DataFrame]
+    _, frames = sides_of(to_frame(rows_of(runs)), options.by, options.baseline)
+    return frames
 
 
 LEGEND = """\

@@ -54,10 +54,11 @@ def _read(paths: list[Path], options: argparse.Namespace, collected: Collected) 
     all were, there is none. Raises ValueError where runs were named, and an option that only a store can follow.
     """
     from results.nights.nights import rows_of_runs
-    from results.record.read import is_run, read_rows, run_folders
+    from results.record.read import is_run, read_rows, run_folders, unnamed_results
     from results.tables.table import to_frame
 
-    if len(paths) > 1 or paths[0].is_file() or is_run(paths[0]):
+    is_store = len(paths) == 1 and (not paths[0].exists() or (paths[0].is_dir() and not is_run(paths[0])))
+    if not is_store or (paths[0].is_dir() and not run_folders(paths[0]) and unnamed_results(paths[0])):
         for name in ("until", "acknowledged", "machines"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name} is of a store's nights; expected one folder with runs in it, got runs")

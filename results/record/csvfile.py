@@ -7,26 +7,14 @@ take for a formula has an apostrophe in front.
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from results.record.dialect import INDEX, Values, decoded, first_bytes, plain_bytes, reader_of
 from results.record.files import ResultsError, write_atomic
 from results.record.row import Row, cell_of, describe_cell, make_row
 from results.record.schema import COLUMN, Column
-from results.record.text import LINE_END, protect, restore, shortened
-
-REQUIRED = ("row_format", "workload", "phase", "backend", "status")
-"""The columns without which a CSV is none of ours."""
-
-
-_A = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
-# Python alone would also take 1_000, Arabic digits and spaces around for numbers: no writer of ours makes them.
-_WRITTEN = {
-    "integer": re.compile(r"-?[0-9]{1,19}"),
-    "number": re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"),
-    "boolean": re.compile("true|false"),
-}
+from results.record.text import LINE_END, protect, restore
 
 
 def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
@@ -41,55 +29,76 @@ def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
 
 
 def read_csv(path: Path) -> tuple[Row, ...]:
-    """Returns the rows of a file that `write_csv` wrote, now or before some column was added.
+    """Returns the rows of a file that `write_csv` wrote, now or before some column was added, or that another tool did.
 
-    Raises ResultsError, with the file and the line, for anything else, and for a cell of a run that is there twice.
+    What other tools change is read where it can be meant in one way only (`results.record.dialect`). Raises
+    ResultsError, with the file and the line, for anything else, and for a cell of a run that is there twice.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(f"cannot read {path} as CSV in UTF-8: {error}") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    return parse_csv(plain_bytes(path), path)
+
+
+def parse_csv(content: bytes, path: Path) -> tuple[Row, ...]:
+    """Returns the rows of the content of a CSV; `path` is what messages name. Raises as `read_csv`."""
     rows: list[Row] = []
     line_of: dict[tuple[object, ...], int] = {}
+    line = 1
     try:
-        columns = _columns(next(reader, []))
+        reader, header = reader_of(decoded(content))
+        columns = _columns(header)
+        places = [place for place, name in enumerate(header) if name in COLUMN]
+        records: list[tuple[int, list[str]]] = []
         for cells in reader:
-            row = _row(columns, cells)
+            line = reader.line_num
+            # A line without any value, as at the end of a sheet, and a second header, as where files were joined.
+            if any(cells) and [cell.strip("\ufeff ") for cell in cells] != header:
+                if len(cells) != len(header):
+                    raise ValueError(f"{len(cells)} cells; expected {len(header)}")
+                records.append((line, [cells[place] for place in places]))
+        line = 1
+        values = Values(columns, (cells for _, cells in records), reader.dialect.delimiter)
+        for line, cells in records:
+            row = _row(columns, cells, values)
             key = (row["run_id"], *cell_of(row))
             # Rows of no run are of nobody knows how many.
-            if row["run_id"] is not None and line_of.setdefault(key, reader.line_num) != reader.line_num:
+            if row["run_id"] is not None and line_of.setdefault(key, line) != line:
                 raise ValueError(f"the cell is there already, in line {line_of[key]}: {describe_cell(row)}")
             rows.append(row)
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError) as error:
+        raise ResultsError(f"{path}, line {line}: {error}") from error
+    except csv.Error as error:
         raise ResultsError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
     return tuple(rows)
 
 
 def header_of(path: Path) -> tuple[str, ...]:
-    """Returns the names of the columns of a file that `write_csv` wrote. Raises ResultsError for any other."""
+    """Returns the names of the columns of a CSV of rows. Raises ResultsError for any other file."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return tuple(column.name for column in _columns(next(csv.reader(file, strict=True), [])))
-    except (OSError, ValueError, csv.Error) as error:
+        _, header = reader_of(decoded(first_bytes(path), errors="ignore"))
+        return tuple(column.name for column in _columns(header))
+    except (ValueError, csv.Error) as error:
         raise ResultsError(f"{path}, line 1: {error}") from error
 
 
 def _columns(header: list[str]) -> list[Column]:
-    if any(name not in header for name in REQUIRED):
-        raise ValueError(f"this is no CSV of samestep; expected a header with {', '.join(REQUIRED)}")
-    unknown = [name for name in header if name not in COLUMN]
-    if unknown:
-        raise ValueError(f"unknown columns {unknown}; update samestep if a newer one wrote the file")
-    if len(set(header)) < len(header):
+    names = [name for name in header if not INDEX.fullmatch(name)]
+    if unknown := [name for name in names if name not in COLUMN]:
+        raise ValueError(f"unknown columns {unknown}; update samestep if a newer one wrote the file, or leave them out")
+    if len(set(names)) < len(names):
         raise ValueError("a column is there twice; expected each once")
-    return [COLUMN[name] for name in header]
+    return [COLUMN[name] for name in names]
 
 
-def _row(columns: list[Column], cells: list[str]) -> Row:
-    if len(cells) != len(columns):
-        raise ValueError(f"{len(cells)} cells; expected {len(columns)}")
-    return make_row(**{column.name: _value(column, cell) for column, cell in zip(columns, cells, strict=True)})
+def _row(columns: list[Column], cells: list[str], values: Values) -> Row:
+    return make_row(
+        **{
+            column.name: _text(cell, values) if column.kind == "text" else values.value(column, cell)
+            for column, cell in zip(columns, cells, strict=True)
+        }
+    )
+
+
+def _text(cell: str, values: Values) -> str | None:
+    return None if not cell or cell in values.missing else restore(cell)
 
 
 def _cell(value: object) -> str:
@@ -100,15 +109,3 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)
-
-
-def _value(column: Column, cell: str) -> object:
-    if cell == "":
-        return None
-    if column.kind == "text":
-        return restore(cell)
-    if not _WRITTEN[column.kind].fullmatch(cell):
-        raise ValueError(f"{column.name} is {shortened(cell, 80)!r}; expected {_A[column.kind]}")
-    if column.kind == "boolean":
-        return cell == "true"
-    return int(cell) if column.kind == "integer" else float(cell)

@@ -1,14 +1,19 @@
-"""Rows from whatever holds them: run folders, journals, CSV files, results folders."""
+"""Rows from whatever holds them: run folders, journals, CSV files, results folders.
+
+In a store a run's folder is called as the run, and one that is not is left out: that is how a store stays whole. A path
+that somebody names may be called anything: which run a row is of stands in the row.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from results.record.csvfile import read_csv
+from results.record.csvfile import header_of, parse_csv, read_csv
+from results.record.dialect import SUFFIXES, is_csv, plain_bytes
 from results.record.files import ResultsError
 from results.record.journal import JOURNAL_NAME, RUN_ID
 from results.record.row import Row, cell_of, describe_cell
-from results.record.run import Run, read_run
+from results.record.run import Run, parse_run, read_run
 from results.record.schema import DERIVED
 
 CSV_NAME = "results.csv"
@@ -20,21 +25,22 @@ OnRun = Callable[[Run], None]
 def read_rows(*paths: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Returns the rows that the paths hold, and what was forgiven or left out on the way.
 
-    A path is a run folder, a journal, a CSV of results or a folder with runs in it at any depth. The same row given
-    twice (a run and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows
+    A path is a run folder, a journal, a CSV of results or a folder with runs in it at any depth, whatever it is called;
+    in a folder that holds no run by its name they are copies of runs, and CSVs alone. The same row given twice (a run
+    and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows
     of one cell of one run differ. In a results folder a run that cannot be read is left out.
     """
     rows: list[Row] = []
     of_cell: dict[tuple[object, ...], tuple[Row, Path]] = {}
     problems: list[str] = []
     for path in paths:
-        found, forgiven = _read(path, on_run)
+        of_path, forgiven = _read(path, on_run)
         problems += forgiven
-        for row in found:
+        for row in of_path:
             cell = (row["run_id"], *cell_of(row))
             if row["run_id"] is not None and cell in of_cell:
-                known, source = of_cell[cell]
-                if _as_measured(known) != _as_measured(row):
+                earlier, source = of_cell[cell]
+                if _as_measured(earlier) != _as_measured(row):
                     raise ResultsError(
                         f"{source} and {path} say different things of one cell of run {row['run_id']}"
                         f" ({describe_cell(row)}); give the one to believe"
@@ -73,23 +79,53 @@ def every_run(folder: Path) -> Iterator[Path]:
             yield here
 
 
+def unnamed_results(folder: Path) -> tuple[Path, ...]:
+    """Returns what holds results in a folder without being called as its run, at any depth: copies of runs, and CSVs.
+
+    Such folders are what an artifact of CI is unpacked into. A CSV that is none of ours is no result.
+    """
+    results: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        here = Path(place)
+        if not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
+            results.append(here)
+            folders.clear()
+            continue
+        named_csv = (here / name for name in sorted(files) if not {*Path(name.lower()).suffixes}.isdisjoint(SUFFIXES))
+        results += [path for path in named_csv if _is_ours(path)]
+    return tuple(results)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        header_of(path)
+    except ResultsError:
+        return False
+    return True
+
+
 def read_folder(folder: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Returns the rows of a run's journal, or of its CSV where only that was kept, and what was forgiven.
 
-    Raises ResultsError with the file and the line where they cannot be read.
+    Raises ResultsError with the file and the line where they cannot be read, and where the folder is a store's and
+    called otherwise than the run in it.
     """
-    problems: tuple[str, ...] = ()
-    if (folder / JOURNAL_NAME).is_file():
-        run = read_run(folder)
-        rows, problems = run.rows, run.problems
-    else:
-        run, rows = None, read_csv(folder / CSV_NAME)
-    if wrong := {str(row["run_id"]) for row in rows} - {folder.name}:
-        of_it = f"{folder / JOURNAL_NAME}, line 1" if (folder / JOURNAL_NAME).is_file() else folder / CSV_NAME
-        raise ResultsError(f"{of_it}: it is of run {', '.join(sorted(wrong))}; expected {folder.name}")
+    rows, problems, run = _contents(folder)
+    if others := {str(row["run_id"]) for row in rows} - {folder.name}:
+        file = folder / CSV_NAME if run is None else f"{folder / JOURNAL_NAME}, line 1"
+        raise ResultsError(f"{file}: it is of run {', '.join(sorted(others))}; expected {folder.name}")
     if run is not None and on_run is not None:
         on_run(run)
     return rows, problems
+
+
+def _contents(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...], Run | None]:
+    """Returns the rows in a run's folder, what was forgiven, and the run where its journal was kept."""
+    if not (folder / JOURNAL_NAME).is_file():
+        return read_csv(folder / CSV_NAME), (), None
+    run = read_run(folder)
+    return run.rows, run.problems, run
 
 
 def read_folders(folders: Iterable[Path], on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
@@ -98,34 +134,45 @@ def read_folders(folders: Iterable[Path], on_run: OnRun | None = None) -> tuple[
     problems: list[str] = []
     for folder in folders:
         try:
-            found, forgiven = read_folder(folder, on_run)
+            of_run, forgiven = read_folder(folder, on_run)
         except ResultsError as error:
             problems.append(f"left out: {error}")
         else:
-            rows += found
+            rows += of_run
             problems += forgiven
     return tuple(rows), tuple(problems)
 
 
 def _read(path: Path, on_run: OnRun | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows of a path that somebody named, and what was forgiven."""
     if not path.exists():
         raise ResultsError(f"{path} does not exist; expected a run's folder, a journal or a CSV of results")
-    if path.is_file() and path.suffix == ".csv":
-        return read_csv(path), ()
-    if path.is_file():
-        run = read_run(path)
-        if on_run is not None:
-            on_run(run)
-        return run.rows, run.problems
-    if is_run(path):
-        return read_folder(path, on_run)
-    folders = run_folders(path)
-    rows, problems = read_folders(folders, on_run)
-    if not rows and problems:
-        raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
-    if not folders:
-        raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
+    if path.is_dir() and not is_run(path):
+        return _read_store(path, on_run)
+    if path.is_dir():
+        rows, problems, run = _contents(path)
+    else:
+        content = plain_bytes(path)  # once: a pipe has it no second time
+        if is_csv(path, content):
+            return parse_csv(content, path), ()
+        run = parse_run(content, path)
+        rows, problems = run.rows, run.problems
+    if run is not None and on_run is not None:
+        on_run(run)
     return rows, problems
+
+
+def _read_store(path: Path, on_run: OnRun | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Returns the rows of the runs in a folder; where none is there by its name, of whatever else holds results."""
+    if folders := run_folders(path):
+        rows, problems = read_folders(folders, on_run)
+        if not rows and problems:
+            raise ResultsError(f"{path} holds no run that can be read: {'; '.join(problems)}")
+        return rows, problems
+    unnamed = unnamed_results(path)
+    if not unnamed:
+        raise ResultsError(f"{path} holds no run; expected {JOURNAL_NAME} in it, or in folders of runs in it")
+    return read_rows(*unnamed, on_run=on_run)
 
 
 def is_run(folder: Path) -> bool:
