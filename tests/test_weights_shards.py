@@ -11,7 +11,7 @@ import pytest
 import backends
 from bench.child.artifacts import make_parameters
 from bench.parent.plan import cells, select
-from tests.fakes.weights import TINY, random, refused, saved
+from tests.fakes.weights import TINY, follow, random, refused, saved
 from workloads import weights
 
 INDEX = "model.safetensors.index.json"
@@ -39,6 +39,13 @@ def split(folder, tensors=None):
 def folder(tmp_path):
     split(tmp_path / "gpt2")
     return tmp_path / "gpt2"
+
+
+def refused_by(path, words):
+    """Returns why `path` is refused, where the reason lies in another file than that."""
+    with pytest.raises(ValueError, match=words) as refusal:
+        weights.check(path, TINY)
+    return str(refusal.value)
 
 
 def read_back(path):
@@ -73,6 +80,12 @@ def test_a_wrappers_prefix_in_one_shard_alone_is_none(folder):
     saved(folder / SHARDS[0], {f"module.{name}": array for name, array in first.items()})
     write_index(folder, {("module." * (name in first)) + name: shard for name, shard in shard_of.items()})
     refused(folder, "has module.transformer.", "which gpt2 tiny does not have")
+
+
+def test_the_advice_for_float64_makes_one_file_of_all_shards(tmp_path):
+    split(tmp_path, {name: array.astype(np.float64) + 1e-12 for name, array in random().items()})
+    made = follow(refused_by(tmp_path / SHARDS[1], "has dtype F64"))
+    np.testing.assert_array_equal(read_back(made)[WTE], (random()[WTE].astype(np.float64) + 1e-12).astype(np.float32))
 
 
 def test_a_tied_head_in_another_shard(tmp_path):
@@ -161,9 +174,8 @@ def test_a_shard_that_two_indexes_name(folder):
 @pytest.mark.parametrize("named", ["", INDEX, SHARDS[1]])
 def test_a_shard_that_is_not_there(folder, named):
     (folder / SHARDS[0]).unlink()
-    with pytest.raises(ValueError, match="names 2 shards") as refusal:
-        weights.check(folder / named, TINY)
-    assert f"{folder / INDEX} names 2 shards, of which {SHARDS[0]} is not in {folder}; fetch" in str(refusal.value)
+    missing = f"{folder / INDEX} names 2 shards, of which {SHARDS[0]} is not in {folder}; fetch what is missing"
+    assert refused_by(folder / named, "names 2 shards") == missing
 
 
 def test_a_shard_that_is_truncated(folder):

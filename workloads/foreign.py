@@ -6,7 +6,7 @@ import pickletools
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -50,6 +50,22 @@ def kind_of(path: Path) -> str | None:
     if re.match(rb"\x80[\x02-\x05]", start):
         return _bare_pickle(path)
     return next((kind for pattern, kind in _BY_START if re.match(pattern, start)), None)
+
+
+def rewriting(files: Sequence[Path], name: str = "name", value: str = "t", condition: str = "") -> str:
+    """Returns the Python that writes the tensors of safetensors files anew, into one, each under another name or value.
+
+    `name`, `value` and `condition` are Python too, about the `name` and the tensor `t` as they are.
+    """
+    stem = re.sub(r"(-\d{5}-of-\d{5})?(\.safetensors)?$", "", files[0].name)
+    paths = [str(file) for file in files]
+    return (
+        "where torch is installed, this does so:\n"
+        "    from safetensors.torch import load_file, save_file\n"
+        f"    save_file({{{name}: {value} for file in {paths!r} for name, t in load_file(file).items()"
+        f"{condition and f' if {condition}'}}}, {str(files[0].with_name(f'{stem}-rewritten.safetensors'))!r})\n"
+        "and give that file"
+    )
 
 
 def _archive(path: Path) -> str:

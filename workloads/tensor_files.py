@@ -105,20 +105,9 @@ def as_float32(tensor: Tensor, stored: NDArray[Any]) -> NDArray[np.float32]:
         different = (narrowed != stored) & ~np.isnan(stored)
         raise ValueError(
             f"{tensor.file}: {tensor.name} has dtype F64 and {np.count_nonzero(different)} of {stored.size} numbers "
-            f"that are not float32, such as {stored[different][0]!r}; round them on purpose, where torch is "
-            f"installed:\n{rounding(tensor.file)}\nand give that file"
+            f"that are not float32, such as {stored[different][0]!r}"
         )
     return narrowed
-
-
-def rounding(path: Path) -> str:
-    """Returns the Python that writes the file's float64 tensors anew in float32."""
-    target = str(path.with_name(f"{path.name.removesuffix('.safetensors')}-float32.safetensors"))
-    return (
-        "    from safetensors.torch import load_file, save_file\n"
-        f"    save_file({{name: t.float() if t.is_floating_point() else t for name, t in "
-        f"load_file({str(path)!r}).items()}}, {target!r})"
-    )
 
 
 def _bytes(dtype: str, shape: tuple[int, ...]) -> int:

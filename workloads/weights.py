@@ -7,10 +7,11 @@ passes where every number is one of float32.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workloads.foreign import CONVERT
+from workloads.foreign import CONVERT, rewriting
 from workloads.published import PUBLISHED, Published, wrappers_of
 from workloads.shards import Source, all_tensors, listed, locate
 from workloads.tensor_files import Tensor, as_float32, map_tensors
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _READ = ("F32", "F16", "BF16", "F64")
 _BLOCK = 1 << 20
+_FEW = 8
+"""Tensors to leave out that an advice names one by one."""
 
 
 def check(path: Path, workload: Workload) -> Weights:
@@ -39,7 +42,7 @@ def check(path: Path, workload: Workload) -> Weights:
         )
     for tensor in by_name.values():
         if tensor.dtype == "F64":  # the only one whose numbers may not be float32
-            _values(tensor)
+            _values(tensor, source)
     return Weights(str(source.path), _sha256(source))
 
 
@@ -102,17 +105,31 @@ def _fitting(source: Source, workload: Workload) -> dict[str, Tensor]:
         else:
             by_name[name] = tensor
     if unexpected:
+        whole = specs.keys() <= by_name.keys()
+        cure = _without(unexpected, whole, source, lambda name: published.our_name(name) in specs)
         raise ValueError(
             f"{source.path} has {listed(unexpected)}, which {_called(workload)} does not have; expected names such as "
-            f"{next(iter(specs))}; {CONVERT}"
+            f"{next(iter(specs))}; {cure}"
         )
     for copy, name in copies:
-        if name in by_name and not _same_values(copy, by_name[name]):
+        if name in by_name and not _same_values(copy, by_name[name], source):
             raise ValueError(
                 f"{source.path} has {copy.name} unlike {by_name[name].name}, to which {_called(workload)} ties it; "
                 "a model with an output head of its own is not this one"
             )
     return by_name
+
+
+def _without(unexpected: list[str], whole: bool, source: Source, ours: Callable[[str], bool]) -> str:
+    """Returns what to do about tensors that are not ours, in a file that is `whole` with or without them."""
+    prefix = unexpected[0].partition(".")[0] + "."
+    if all(name.startswith(prefix) for name in unexpected) and ours(unexpected[0].removeprefix(prefix)):
+        lines = rewriting(source.files, name=f"name.removeprefix({prefix!r})")
+        return f"their names begin with {prefix!r} where ours do not: save them without it; {lines}"
+    if whole and len(unexpected) <= _FEW:
+        lines = rewriting(source.files, condition=f"name not in {unexpected!r}")
+        return f"the model's own are all there: if the rest is a head for another task, save without it; {lines}"
+    return CONVERT
 
 
 def _must_fit(tensor: Tensor, spec: ParameterSpec, workload: Workload) -> None:
@@ -135,12 +152,18 @@ def _must_fit(tensor: Tensor, spec: ParameterSpec, workload: Workload) -> None:
         )
 
 
-def _values(tensor: Tensor) -> NDArray[np.float32]:
-    return as_float32(tensor, map_tensors([tensor])[tensor.name])
+def _values(tensor: Tensor, source: Source) -> NDArray[np.float32]:
+    """Returns the numbers of a tensor in float32. Raises ValueError, with how to round those that are not."""
+    stored = map_tensors([tensor])[tensor.name]
+    try:
+        return as_float32(tensor, stored)
+    except ValueError as error:
+        lines = rewriting(source.files, value="t.float() if t.is_floating_point() else t")
+        raise ValueError(f"{error}; round them on purpose: {lines}") from None
 
 
-def _same_values(one: Tensor, other: Tensor) -> bool:
+def _same_values(one: Tensor, other: Tensor, source: Source) -> bool:
     """Returns whether two tensors hold the same float32 numbers, bit by bit, so that NaN is like itself."""
     import numpy as np
 
-    return np.array_equal(_values(one).view(np.uint32), _values(other).view(np.uint32))
+    return np.array_equal(_values(one, source).view(np.uint32), _values(other, source).view(np.uint32))

@@ -1,6 +1,8 @@
 """Weights files for tests: how they are written, refused, and made by the advice of a refusal."""
 
+import json
 import re
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +32,23 @@ def refused(path, *words, workload=TINY):
     for word in words:
         assert word in str(refusal.value)
     return str(refusal.value)
+
+
+def header_of(path):
+    (size,) = struct.unpack("<Q", path.read_bytes()[:8])
+    return json.loads(path.read_bytes()[8 : 8 + size]), path.read_bytes()[8 + size :]
+
+
+def with_header(path, change):
+    """Writes the file anew with its header changed by `change`, and the same data."""
+    header, body = header_of(path)
+    text = json.dumps(change(header)).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return path
+
+
+def changed(path, name, **entries):
+    return with_header(path, lambda header: header | {name: header[name] | entries})
 
 
 def follow(advice):
