@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -305,6 +305,13 @@ def test_a_run_that_may_be_going_on_is_left_for_the_next_time(tmp_path):
     os.utime(run / "journal.jsonl", (hours_ago, hours_ago))
     assert nightly("gather", store, tmp_path / "from").returncode == 0
     assert [folder.name for folder in run_folders(store)] == [run.name]
+
+
+def test_a_run_of_the_future_is_taken_and_said(tmp_path):
+    run = write_run(tmp_path / "from", day=datetime.now(UTC).date() + timedelta(900))
+    done = nightly("gather", tmp_path / "store", tmp_path / "from")
+    assert f"{run} is dated in the future" in done.stderr
+    assert [folder.name for folder in run_folders(tmp_path / "store")] == [run.name]
 
 
 def test_a_killed_run_in_an_artifact_is_taken_at_once(tmp_path):

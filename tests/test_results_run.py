@@ -1,5 +1,7 @@
 """A run read back: a torn last line is forgiven, anything else is an error, and every planned cell has a row."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -193,6 +195,14 @@ def test_runs_are_found_by_time(tmp_path):
     (tmp_path / "notes" / "journal.jsonl").write_text("")
     assert find_runs(tmp_path) == (tmp_path / RUN_ID, tmp_path / LATER_RUN_ID)
     assert latest_run(tmp_path) == tmp_path / LATER_RUN_ID
+
+
+def test_a_run_of_the_future_is_the_newest_only_where_there_is_no_other(tmp_path):
+    ahead, before = (f"{datetime.now(UTC) + timedelta(days):%Y%m%d}T125900Z-machine-1a2b" for days in (900, -900))
+    Journal.create(tmp_path, ahead, HEADER).close()
+    assert latest_run(tmp_path) == tmp_path / ahead
+    Journal.create(tmp_path, before, HEADER).close()
+    assert latest_run(tmp_path) == tmp_path / before
 
 
 @pytest.mark.parametrize("folder", ["empty", "absent"])

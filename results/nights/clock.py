@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import pandas as pd
 
-AHEAD = timedelta(days=1)
-"""By which a run may be later than today here: nights are UTC days, and clocks are seldom off by more."""
+from results.record.journal import last_night
+
 NAMED = 5
 """Runs that are named; of more their number is said."""
 
 
-def last_real_night(runs: pd.DataFrame, today: date) -> tuple[date, tuple[str, ...]]:
+def last_real_night(runs: pd.DataFrame) -> tuple[date, tuple[str, ...]]:
     """Returns the last night that can have been, and what is said of runs that are dated later.
 
     `runs` has run_id, machine and night. Where most machines' runs are later than today, it is the clock here that is
     wrong: that is said, and nothing is left out.
     """
-    last = today + AHEAD
+    last = last_night()
     night = pd.to_datetime(runs["night"])
     ahead = runs[night > pd.Timestamp(last)]
     if ahead.empty:
@@ -26,11 +26,11 @@ def last_real_night(runs: pd.DataFrame, today: date) -> tuple[date, tuple[str, .
     usual = night.groupby(runs["machine"].astype(str)).median()
     if (usual > pd.Timestamp(last)).mean() > 0.5:
         return date.max, (
-            f"most runs are dated after today, which is {today} by the clock here: is it right? None is left out",
+            f"most runs are dated after {last}, which is tomorrow by the clock here: is it right? None is left out",
         )
-    ids = sorted(ahead["run_id"].astype(str).unique())
+    ids, machines = (sorted(ahead[name].astype(str).unique()) for name in ("run_id", "machine"))
     more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
     return last, (
-        f"left out: {', '.join(ids[:NAMED])}{more}: dated in the future, and today is {today} here; set the clock of"
-        f" {', '.join(sorted(ahead['machine'].astype(str).unique()))}, and take such runs out of the store",
+        f"left out: {', '.join(ids[:NAMED])}{more}: dated in the future (after {last}, tomorrow by the clock here); set"
+        f" the clock of {', '.join(machines)}, and take such runs out of the store",
     )

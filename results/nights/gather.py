@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.record.files import sync_folder
-from results.record.journal import JOURNAL_NAME
+from results.record.journal import JOURNAL_NAME, is_ahead
 from results.record.read import CSV_NAME, every_run
 
 INCOMING = ".incoming."
@@ -52,6 +52,8 @@ def gather(store: Path, sources: Iterable[Path], settled_minutes: float, say: Ca
             elif why := _why_not(run, settled_minutes):
                 say(why)
             else:
+                if is_ahead(run.name):
+                    say(f"{run} is dated in the future, and will be in no history: set the clock of its machine")
                 stored[run.name] = _take(run, store)
                 added += 1
     return Gathered(added, present)

@@ -122,7 +122,7 @@ def read_nights(
     connection, wrong = open_packed(store)
     frame, problems = _read_fresh(_not_packed(store, connection))
     problems = (*wrong, *problems)
-    real, said = last_real_night(_runs(frame, connection), datetime.now(UTC).date())
+    real, said = last_real_night(_runs(frame, connection))
     problems = (*problems, *said)
     seen = _seen(frame, connection, real)
     if seen.empty and not may_be_empty:

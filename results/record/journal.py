@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -49,6 +49,16 @@ def new_run_id(machine_name: str, now: datetime) -> str:
     if now.tzinfo is None:
         raise ValueError(f"now is {now.isoformat()}, without a time zone; use datetime.now(UTC)")
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{slug(machine_name)}-{os.urandom(2).hex()}"
+
+
+def last_night() -> date:
+    """Returns the last UTC day on which a run can have begun: tomorrow, since clocks differ by less than a day."""
+    return datetime.now(UTC).date() + timedelta(days=1)
+
+
+def is_ahead(run_id: str) -> bool:
+    """Returns whether a run's id says that it began after tomorrow: the clock of its machine was wrong, or ours is."""
+    return run_id[:8] > f"{last_night():%Y%m%d}"
 
 
 class Journal:

@@ -14,6 +14,7 @@ from results.record.journal import (
     Journal,
     JournalError,
     decode_line,
+    is_ahead,
     not_run_row,
 )
 from results.record.limits import with_limits
@@ -117,11 +118,14 @@ def find_runs(results_dir: Path) -> tuple[Path, ...]:
 
 
 def latest_run(results_dir: Path) -> Path:
-    """Returns the folder of the newest run in a results folder; raises ResultsError where there is none."""
+    """Returns the folder of the newest run in a results folder; raises ResultsError where there is none.
+
+    One that is dated after tomorrow was begun under a wrong clock, and is the newest only where all are.
+    """
     runs = find_runs(results_dir) if results_dir.exists() else ()
     if not runs:
         raise ResultsError(f"no run in {results_dir}; run `pytest bench/` first, or name a run")
-    return runs[-1]
+    return next((run for run in reversed(runs) if not is_ahead(run.name)), runs[-1])
 
 
 class _Contents:
