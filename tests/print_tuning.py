@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 import backends
+from results.record.dimensions import SHARED
 from results.record.run import find_runs, read_run
-from results.tables.pairs import SHARED, pairs_of
+from results.tables.pairs import pairs_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "tuning"

@@ -12,7 +12,8 @@ from scipy import stats
 import samestep
 from results.__main__ import main
 from results.record.csvfile import write_csv
-from results.tables.compare import ALIKE, LEAST, SPREAD, Value, compare, ratio_of, sides_of, student, value_of
+from results.tables.compare import compare, sides_of
+from results.tables.spread import ALIKE, LEAST, SPREAD, Value, ratio_of, student, value_of
 from results.tables.table import is_control, to_frame
 from tests.fakes.rows import idle_row, row_of
 from tests.fakes.runs import FIRST, rows_of_run, write_run

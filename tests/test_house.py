@@ -69,11 +69,11 @@ def test_bench_imports_results_only_to_write_rows():
     assert importers == {
         "record.py": {"results.record.schema.MEASURED"},
         "session.py": {
+            "results.record.dimensions.SHARED",
             "results.record.journal.Journal",
             "results.record.journal.not_run_row",
             "results.record.limits.bounds_of",
             "results.record.row.make_row",
-            "results.record.schema.CELL_COLUMNS",
         },
     }
 

@@ -9,9 +9,10 @@ import pytest
 
 import backends
 from backends.base import PHASES
+from results.record.dimensions import CELL_COLUMNS
 from results.record.journal import new_run_id
 from results.record.row import cell_of, make_row
-from results.record.schema import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
+from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
 from results.record.vocabulary import LEAST_LATENCY_S, NAME, REASON_CODES, REASON_LIMIT, STAGES, STATUSES
 from tests.fakes.rows import CELL, row_of
 from workloads.catalog import CATALOG

@@ -97,7 +97,7 @@ def test_every_limit_of_a_row_is_one_of_the_store():
     refusals = {
         name for name, limit in limits.items() if name.isupper() and isinstance(limit, (tuple, dict, float, re.Pattern))
     }
-    known = {"COLUMNS", "COLUMN", "CELL_COLUMNS", "MEASURED", "DERIVED", "STATUSES", "STAGES", "REASON_CODES"}
+    known = {"COLUMNS", "COLUMN", "DIMENSIONS", "MEASURED", "DERIVED", "STATUSES", "STAGES", "REASON_CODES"}
     known |= {"VERIFICATIONS", "QUALITIES", "STOP_REASONS"}  # the words of VOCABULARIES, and what is no limit
     assert refusals - known <= set(vars(store_module))
 

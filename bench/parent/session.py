@@ -15,10 +15,10 @@ from bench.parent.environment import cpu_ceiling_flops_per_s
 from bench.parent.plausible import judged
 from bench.parent.record import Launch, to_row
 from bench.parent.suite import CellResult, Suite
+from results.record.dimensions import SHARED
 from results.record.journal import Journal, not_run_row
 from results.record.limits import bounds_of
 from results.record.row import make_row
-from results.record.schema import CELL_COLUMNS
 from workloads.catalog import LIMITS
 
 SKIPPED = ("unavailable", "unsupported", "not_run")
@@ -60,8 +60,7 @@ def whole_pairs(launches: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, 
 
 
 def _is_other_side(one: Mapping[str, Any], another: Mapping[str, Any]) -> bool:
-    same = [name for name in CELL_COLUMNS if name not in ("variant", "threads")]
-    return one.get("variant") != another.get("variant") and all(one.get(name) == another.get(name) for name in same)
+    return one.get("variant") != another.get("variant") and all(one.get(name) == another.get(name) for name in SHARED)
 
 
 class BenchSession:

@@ -50,7 +50,8 @@ def _compare(options: argparse.Namespace) -> str:
 
     import pandas as pd
 
-    from results.tables.compare import ACROSS, METRICS, compare, sides_of
+    from results.record.dimensions import ACROSS
+    from results.tables.compare import METRICS, compare, sides_of
     from results.tables.table import is_control
 
     sides = _sides(options, sides_of)
@@ -103,10 +104,11 @@ and by 8 % where a number was disturbed (~) or has no interval (--spread, docs/c
 
 def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     """Returns a comparison for a terminal: a line per cell and metric, what is not comparable, and the means."""
+    from results.record.dimensions import MATCHED
     from results.record.human import in_time_unit, rate, ratio, time_unit
     from results.show.render import mark
     from results.show.terminal import columns_text, counted
-    from results.tables.compare import MATCHED, VERDICTS
+    from results.tables.compare import VERDICTS
     from results.tables.means import means_of_comparison
     from results.tables.table import is_control, to_rows
 

@@ -61,8 +61,8 @@ def _history(options: argparse.Namespace) -> str:
 
 def _series(options: argparse.Namespace) -> str:
     from results.nights.nights import all_series, read_nights, series_rows
+    from results.record.dimensions import CELL_COLUMNS
     from results.record.human import in_time_unit, rate, time_unit
-    from results.record.schema import CELL_COLUMNS
     from results.show.terminal import columns_text
     from results.tables.table import to_rows
 

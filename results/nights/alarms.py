@@ -11,7 +11,7 @@ import pandas as pd
 
 from results.nights.nights import METRICS, Nights
 from results.nights.standing import standing_changes
-from results.record.schema import CELL_COLUMNS
+from results.record.dimensions import CELL_COLUMNS
 from results.tables.table import is_control
 
 NEAR = 3

@@ -11,8 +11,8 @@ import pandas as pd
 
 from results.nights.identity import renamed
 from results.nights.nights import Nights, rows_of_runs
+from results.record.dimensions import CELL_COLUMNS
 from results.record.row import Row
-from results.record.schema import CELL_COLUMNS
 from results.tables.table import to_rows
 
 MACHINE_COLUMNS = ("machine", "is_away", "last_night", "nights", "missed", "missed_nights")

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.record.csvfile import header_of
+from results.record.dimensions import CELL_COLUMNS, DEFAULTS, FILLED, IN_EVERY_ROW, IN_SERIES_BY_NAME
 from results.record.files import ResultsError
 from results.record.read import CSV_NAME, read_folders, run_folders
 from results.record.row import Row
-from results.record.schema import CELL_COLUMNS, COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
+from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
 from results.record.text import TEXT_LIMIT
 from results.record.vocabulary import LEAST_LATENCY_S, MOST, NAME, REASON_LIMIT, SAMPLES_NEEDED, SIGNED, VOCABULARIES
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 PACKED = "packed"
 SERIES_COLUMNS = ("machine", "machine_id", *CELL_COLUMNS, "workload_digest", "method_version")
 """What makes a series: other hardware, other work or another method is another one; new software is a mark in it."""
+_BY_NAME = tuple(dimension.name for dimension in IN_SERIES_BY_NAME)
+_BY_PLACE = tuple(name for name in SERIES_COLUMNS if name not in _BY_NAME)
 NIGHT = "CAST(strptime(substr(run_id, 1, 8), '%Y%m%d') AS DATE)"
 """The UTC day on which a run began, as its id says."""
 FILES_AT_ONCE = 500
@@ -102,7 +105,12 @@ def packed_runs(connection: DuckDBPyConnection | None) -> set[str]:
 
 def _show(connection: DuckDBPyConnection, files: Sequence[str]) -> None:
     listed = ", ".join(f"'{_quoted(file)}'" for file in files)
-    ask(connection, f"CREATE VIEW packed AS SELECT * FROM read_parquet([{listed}])")
+    read = f"read_parquet([{listed}], union_by_name = true)"
+    there = set(ask(connection, f"DESCRIBE SELECT * FROM {read}")["column_name"])
+    # A file of before some dimension was in the list has all of its rows at that one's default.
+    filled = ", ".join(f"coalesce({_name(n)}, {_literal(FILLED[n])}) AS {_name(n)}" for n in FILLED if n in there)
+    added = "".join(f", {_typed(n)} AS {_name(n)}" for n in _BY_NAME if n not in there)
+    ask(connection, f"CREATE VIEW packed AS SELECT *{f' REPLACE ({filled})' if filled else ''}{added} FROM {read}")
 
 
 def _why_not(connection: DuckDBPyConnection, file: Path) -> str | None:
@@ -113,7 +121,8 @@ def _why_not(connection: DuckDBPyConnection, file: Path) -> str | None:
     except ResultsError as error:
         return f"left out: {file}: {error}"
     kinds = dict(zip(found["column_name"], found["column_type"], strict=True))
-    if wrong := [name for name, kind in expected.items() if kinds.get(name) != kind]:
+    may_lack = {name: kind for name, kind in expected.items() if name in _BY_NAME}
+    if wrong := [name for name, kind in expected.items() if kinds.get(name, may_lack.get(name)) != kind]:
         return f"left out: {file}: packed by another version (see {wrong[0]}); throw it away and `pack` again"
     return None
 
@@ -127,7 +136,9 @@ def pack(store: Path) -> Packed:
     connection = packed or connect()
     known = packed_runs(packed)
     new = [folder for folder in run_folders(store) if folder.name not in known]
-    columns = ", ".join(f"{_name(column.name)} {TYPES[column.kind]}" for column in COLUMNS)
+    columns = ", ".join(
+        f"{_name(column.name)} {TYPES[column.kind]} DEFAULT {_literal(FILLED.get(column.name))}" for column in COLUMNS
+    )
     connection.execute(f"CREATE TABLE packing ({columns})")
     problems = [*wrong]
     for headed in _by_header(new, problems):
@@ -144,13 +155,18 @@ def pack(store: Path) -> Packed:
 
 def series_sql() -> str:
     """Returns the SQL that names a row's series: 16 hex digits, the same on every machine."""
-    texts = ", ".join(f"coalesce(CAST({_name(name)} AS VARCHAR), '')" for name in SERIES_COLUMNS)
-    return f"substr(sha256(concat_ws(chr(31), {texts})), 1, 16)"
+    texts = [f"coalesce(CAST({_name(name)} AS VARCHAR), '')" for name in _BY_PLACE]
+    for dimension in IN_SERIES_BY_NAME:
+        name, default = _name(dimension.name), _literal(dimension.default)
+        # concat_ws leaves out what is NULL.
+        texts.append(f"CASE WHEN {name} IS DISTINCT FROM {default} THEN '{dimension.name}=' || {name} END")
+    return f"substr(sha256(concat_ws(chr(31), {', '.join(texts)})), 1, 16)"
 
 
 def series_of(row: dict[str, object]) -> str:
     """Returns the same for a row of Python values."""
-    texts = ["" if row[name] is None else str(row[name]) for name in SERIES_COLUMNS]
+    texts = ["" if row[name] is None else str(row[name]) for name in _BY_PLACE]
+    texts += [f"{d.name}={row[d.name]}" for d in IN_SERIES_BY_NAME if d.is_shown(row[d.name])]
     return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:16]
 
 
@@ -248,7 +264,7 @@ def _suspects_sql(names: Sequence[str]) -> str:
         f"row_format IS DISTINCT FROM '{ROW_FORMAT}'",
         "run_id IS DISTINCT FROM parse_filename(parse_dirpath(filename))",
     ]
-    wrong += [f"{name} IS NULL" for name in ("workload", "phase", "backend", "status")]
+    wrong += [f"{name} IS NULL" for name in (*IN_EVERY_ROW, "status")]
     for name in names:
         wrong += _wrong_sql(name)
     texts = ", ".join(_name(name) for name in names if COLUMN[name].kind == "text")
@@ -297,10 +313,23 @@ def _wrong_sql(name: str) -> list[str]:
 
 def _value_sql(name: str) -> str:
     """Returns the SQL of a column's value, text without the apostrophe of `results.record.text.protect`."""
+    quoted = _name(name)
+    sql = f"CAST({quoted} AS {TYPES[COLUMN[name].kind]})"
     if COLUMN[name].kind == "text":
-        quoted = _name(name)
-        return f"CASE WHEN regexp_matches({quoted}, '^''+\\s*[=+@\\t\\r-]') THEN substr({quoted}, 2) ELSE {quoted} END"
-    return f"CAST({_name(name)} AS {TYPES[COLUMN[name].kind]})"
+        sql = f"CASE WHEN regexp_matches({quoted}, '^''+\\s*[=+@\\t\\r-]') THEN substr({quoted}, 2) ELSE {quoted} END"
+    return f"coalesce({sql}, {_literal(FILLED[name])})" if name in FILLED else sql
+
+
+def _literal(value: object) -> str:
+    """Returns the SQL of a dimension's default."""
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else f"'{_quoted(str(value))}'"
+
+
+def _typed(name: str) -> str:
+    """Returns the SQL of a dimension's default in its column's type."""
+    return f"CAST({_literal(DEFAULTS[name])} AS {TYPES[COLUMN[name].kind]})"
 
 
 def _name(name: str) -> str:

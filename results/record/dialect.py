@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from results.record.dimensions import IN_EVERY_ROW
 from results.record.files import ResultsError
 from results.record.schema import Column
 from results.record.text import shortened
 
-REQUIRED = ("row_format", "workload", "phase", "backend", "status")
+REQUIRED = ("row_format", *IN_EVERY_ROW, "status")
 """The columns without which a CSV is none of ours."""
 SEPARATORS = ",;\t|"
 SUFFIXES = (".csv", ".tsv")

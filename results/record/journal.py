@@ -26,9 +26,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from results.record.dimensions import CELL_COLUMNS, DEFAULTS
 from results.record.files import NO_ROOM, ResultsError, sync_folder, write_atomic
 from results.record.row import Row, cell_of, describe_cell, make_row
-from results.record.schema import CELL_COLUMNS
 from results.record.text import slug
 from results.record.vocabulary import REASON_CODES
 
@@ -247,11 +247,13 @@ def _written(descriptor: int, journal: _Next) -> _Next:
 
 def not_run_row(cell: Mapping[str, object], reason: str, reason_code: str | None) -> Row:
     """Returns the row of a planned cell that the run did not come to; raises where the cell is not one."""
-    # Runs of before there was an A/B have no variant.
-    missing = [name for name in CELL_COLUMNS if name not in cell and name != "variant"]
+    missing = [name for name in CELL_COLUMNS if name not in cell and name not in DEFAULTS]
     if missing:
         raise ValueError(f"a planned cell lacks {missing}; expected at least {', '.join(CELL_COLUMNS)}")
-    return make_row(**{**cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code})
+    # A run of before some dimension was in the list planned all of its cells at that one's default.
+    return make_row(
+        **{**DEFAULTS, **cell, "status": "not_run", "stage": "plan", "reason": reason, "reason_code": reason_code}
+    )
 
 
 def encode_line(seq: int, kind: str, body: Mapping[str, object]) -> bytes:

@@ -7,6 +7,7 @@ FLOP/s are those of `matmul` and `conv`, byte/s those of `stream`. MFU is model 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from results.record.dimensions import BOUNDS
 from results.record.peaks import published
 from results.record.row import Row
 
@@ -34,7 +35,7 @@ class Limits:
 
 def device_of(row: Mapping[str, object]) -> tuple[object, ...]:
     """Returns what two rows share that have the same limits: one device of one machine, equally many threads."""
-    return tuple(row.get(name) for name in ("machine_id", "device", "device_index", "precision", "threads"))
+    return tuple(row.get(name) for name in ("machine_id", "device", *BOUNDS))
 
 
 def limits_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[object, ...], Limits]:

@@ -4,7 +4,8 @@ import math
 import numbers
 from collections.abc import Mapping
 
-from results.record.schema import CELL_COLUMNS, COLUMN, MEASURED, NAMED, ROW_FORMAT, Column
+from results.record.dimensions import CELL_COLUMNS, DEFAULTS, FILLED, IN_EVERY_ROW
+from results.record.schema import COLUMN, MEASURED, NAMED, ROW_FORMAT, Column
 from results.record.text import TEXT_LIMIT, one_line, shortened
 from results.record.vocabulary import (
     LEAST_LATENCY_S,
@@ -23,7 +24,8 @@ Row = dict[str, object]
 def make_row(**values: object) -> Row:
     """Returns a row: every column of `COLUMNS` in order, None where not given.
 
-    Text becomes one printable line, and no text becomes None. Raises TypeError for an unknown column or a value of
+    Text becomes one printable line, and no text becomes None; a dimension that came after the first ten and is not
+    given is at its default. Raises TypeError for an unknown column or a value of
     another kind, ValueError for a value or a combination that a row cannot have.
     """
     unknown = [name for name in values if name not in COLUMN]
@@ -32,13 +34,14 @@ def make_row(**values: object) -> Row:
     row: Row = {name: _checked(column, values.get(name)) for name, column in COLUMN.items()}
     if row["row_format"] is None:
         row["row_format"] = ROW_FORMAT
+    row |= {name: default for name, default in FILLED.items() if row[name] is None}
     _check_together(row)
     return row
 
 
 def cell_of(row: Mapping[str, object]) -> tuple[object, ...]:
-    """Returns what identifies the row's cell within its run: the values of `CELL_COLUMNS`."""
-    return tuple(row.get(name) for name in CELL_COLUMNS)
+    """Returns what identifies the row's cell within its run: the values of `CELL_COLUMNS`, of a launch record too."""
+    return tuple(row.get(name, DEFAULTS.get(name)) for name in CELL_COLUMNS)
 
 
 def describe_cell(row: Mapping[str, object]) -> str:
@@ -105,7 +108,7 @@ def _check_together(row: Row) -> None:
     if row["row_format"] != ROW_FORMAT:
         found = row["row_format"]
         raise ValueError(f"row_format is {found}, expected {ROW_FORMAT}: use the samestep that wrote it")
-    for name in ("workload", "phase", "backend", "status"):
+    for name in (*IN_EVERY_ROW, "status"):
         if row[name] is None:
             raise ValueError(f"{name} is missing; every row names its cell and what came of it")
     if row["status"] == "ok":

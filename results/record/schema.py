@@ -1,6 +1,9 @@
 """The schema of a row: every column with its kind, unit and meaning, and which of them are measurements."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from results.record.dimensions import DIMENSIONS
 
 ROW_FORMAT = 1
 """Raised when the meaning of a column changes. A new column, empty in older rows, does not raise it."""
@@ -14,10 +17,14 @@ class Column:
     kind: str
     unit: str
     description: str
+    measured: bool = False
+    """Whether it is a measurement of the cell, which no row but one that is `ok` may carry."""
+    is_name: bool = False
+    """Whether it is text that becomes part of paths, labels, test ids and other tools' names."""
 
 
-def _text(name: str, description: str) -> Column:
-    return Column(name, "text", "", description)
+def _text(name: str, description: str, is_name: bool = False) -> Column:
+    return Column(name, "text", "", description, is_name=is_name)
 
 
 def _integer(name: str, unit: str, description: str) -> Column:
@@ -28,30 +35,36 @@ def _number(name: str, unit: str, description: str) -> Column:
     return Column(name, "number", unit, description)
 
 
+def _measured(name: str, unit: str, description: str, kind: str = "number") -> Column:
+    return Column(name, kind, unit, description, measured=True)
+
+
 def _boolean(name: str, description: str) -> Column:
     return Column(name, "boolean", "1", description)
 
 
+def _columns_of_cells() -> Iterator[Column]:
+    """Returns a column per dimension, each behind the one that says what the runtime made of it."""
+    for dimension in DIMENSIONS:
+        if dimension.read_back is not None:
+            yield _text(*dimension.read_back)
+        unit = "1" if dimension.kind == "integer" else ""
+        yield Column(dimension.name, dimension.kind, unit, dimension.description, is_name=dimension.is_name)
+
+
 COLUMNS: tuple[Column, ...] = (
     _integer("row_format", "1", "The format of this row (`ROW_FORMAT` of the samestep that wrote it)."),
-    _text("run_id", "The run that the row belongs to; sorts by time."),
-    _text("machine", "The machine's name, as its operator or its host name says."),
-    _text("machine_id", "Twelve hex digits over the machine's hardware."),
-    _text("installation_id", "Twelve hex digits over the installation's own id: two boards of one kind differ in it."),
-    _text("software_id", "Twelve hex digits over kernel, drivers, Python and installed packages."),
+    _text("run_id", "The run that the row belongs to; sorts by time.", is_name=True),
+    _text("machine", "The machine's name, as its operator or its host name says.", is_name=True),
+    _text("machine_id", "Twelve hex digits over the machine's hardware.", is_name=True),
+    _text(
+        "installation_id",
+        "Twelve hex digits over the installation's own id: two boards of one kind differ in it.",
+        is_name=True,
+    ),
+    _text("software_id", "Twelve hex digits over kernel, drivers, Python and installed packages.", is_name=True),
     _text("started_utc", "When the run began, UTC, ISO 8601."),
-    _text("workload", "The model with its inputs and optimiser, such as `gpt2`."),
-    _text("size", "Which size of the workload, such as `tiny`."),
-    _text("phase", "`infer` (one inference step) or `train` (one training step)."),
-    _text("backend", "The adapter: one runtime on one kind of device, such as `torch_cuda`."),
-    _text("device", "The device as its runtime or driver names it."),
-    _integer("device_index", "1", "Which of the machine's devices of that kind, from 0."),
-    _text("precision", "The effective precision, read back from the prepared step."),
-    _text("precision_requested", "The precision that was asked for."),
-    _integer("batch", "1", "Samples in one batch."),
-    _integer("sequence", "1", "Tokens in one sample; empty where samples have none."),
-    _integer("threads", "1", "Host threads given to the runtime."),
-    _text("variant", "In an A/B the side and what it runs with, such as `B: threads=1`; else empty."),
+    *_columns_of_cells(),
     _text("options", "JSON: the adapter's options, those chosen and the defaults."),
     _integer("samples_per_step", "1", "Samples that one step processes."),
     _integer("tokens_per_step", "1", "Tokens that one step processes; empty where samples have none."),
@@ -66,31 +79,33 @@ COLUMNS: tuple[Column, ...] = (
     _number("scale_worst", "1", "The largest systematic deviation |<a,b>/<b,b> - 1|."),
     _text("scale_worst_of", "The tensor whose scale deviates most."),
     _number("scale_tolerance", "1", "The deviation of scale that was tolerated."),
-    _number("latency_p50_s", "s", "Median time of one step, with one step in flight."),
-    _number("latency_mean_s", "s", "Mean time of one step, with one step in flight."),
-    _number("device_time_p50_s", "s", "Median time of a few steps by the device's own clock; empty where it has none."),
-    _number("latency_min_s", "s", "Shortest time of one step, with one step in flight."),
-    _number("latency_max_s", "s", "Longest time of one step, with one step in flight."),
-    _number("latency_p90_s", "s", "90th percentile (Hyndman-Fan type 7) of 100 or more samples."),
-    _number("latency_p99_s", "s", "99th percentile (Hyndman-Fan type 7) of 1000 or more samples."),
-    _integer("latency_n", "1", "Latency samples behind the numbers."),
-    _number("latency_ci_low_s", "s", "Lower end of the median's 95 % interval: within a launch, or of 3 and more."),
-    _number("latency_ci_high_s", "s", "Upper end of the median's 95 % interval: within a launch, or of 3 and more."),
-    _number("latency_effective_n", "1", "Independent samples that would know the median as well (Geyer 1992)."),
+    _measured("latency_p50_s", "s", "Median time of one step, with one step in flight."),
+    _measured("latency_mean_s", "s", "Mean time of one step, with one step in flight."),
+    _measured(
+        "device_time_p50_s", "s", "Median time of a few steps by the device's own clock; empty where it has none."
+    ),
+    _measured("latency_min_s", "s", "Shortest time of one step, with one step in flight."),
+    _measured("latency_max_s", "s", "Longest time of one step, with one step in flight."),
+    _measured("latency_p90_s", "s", "90th percentile (Hyndman-Fan type 7) of 100 or more samples."),
+    _measured("latency_p99_s", "s", "99th percentile (Hyndman-Fan type 7) of 1000 or more samples."),
+    _measured("latency_n", "1", "Latency samples behind the numbers.", kind="integer"),
+    _measured("latency_ci_low_s", "s", "Lower end of the median's 95 % interval: within a launch, or of 3 and more."),
+    _measured("latency_ci_high_s", "s", "Upper end of the median's 95 % interval: within a launch, or of 3 and more."),
+    _measured("latency_effective_n", "1", "Independent samples that would know the median as well (Geyer 1992)."),
     _number("launch_spread", "1", "Largest less smallest median of the launches, relative to the row's."),
     _integer("steps_per_sample", "1", "Steps in one latency sample."),
     _text("stop_reason", "Why sampling ended: one of `STOP_REASONS`."),
-    _number("throughput_samples_per_s", "samples/s", "Samples per second with the device kept full."),
-    _number("throughput_tokens_per_s", "tokens/s", "Tokens per second with the device kept full."),
+    _measured("throughput_samples_per_s", "samples/s", "Samples per second with the device kept full."),
+    _measured("throughput_tokens_per_s", "tokens/s", "Tokens per second with the device kept full."),
     _text("throughput_mode", "How the device was kept full; `serial`: steps cannot overlap."),
-    _integer("throughput_n", "1", "Throughput samples (blocks of steps) behind the numbers."),
+    _measured("throughput_n", "1", "Throughput samples (blocks of steps) behind the numbers.", kind="integer"),
     _text("throughput_setting", "JSON: streams, threads and requests that were fastest, and the rates of those tried."),
     _integer("in_flight", "1", "Steps under way at once while throughput was measured."),
     _number("little_ratio", "1", "Throughput x latency under load / steps in flight: 1 by Little's law."),
-    _number("energy_per_step_j", "J", "Energy of the whole counted device per step, with one step in flight."),
-    _number("energy_per_step_above_idle_j", "J", "The same less what idle power would have taken in that time."),
-    _number("energy_window_s", "s", "Time of the steps over which energy was counted."),
-    _number("idle_power_w", "W", "Power afterwards, the step still loaded and nothing running."),
+    _measured("energy_per_step_j", "J", "Energy of the whole counted device per step, with one step in flight."),
+    _measured("energy_per_step_above_idle_j", "J", "The same less what idle power would have taken in that time."),
+    _measured("energy_window_s", "s", "Time of the steps over which energy was counted."),
+    _measured("idle_power_w", "W", "Power afterwards, the step still loaded and nothing running."),
     _text("energy_origin", "`measured:` and the counters that were added up, or `unavailable:` and why."),
     _integer("warm_up_steps", "1", "Steps run before the first sample."),
     _number("warm_up_s", "s", "Time of the warm-up."),
@@ -108,13 +123,13 @@ COLUMNS: tuple[Column, ...] = (
     _number("launch_s", "s", "Time of the whole child process."),
     _integer("peak_memory_bytes", "byte", "Most memory held at once on the step's device."),
     _integer("host_peak_memory_bytes", "byte", "Most host memory held at once by the child."),
-    _number("input_copy_s", "s", "Median time to copy one batch from the host to the device; no part of a step."),
-    _number("forward_s", "s", "Median time of the forward pass by itself, with a wait."),
-    _number("backward_s", "s", "Median time of the backward pass by itself, with a wait; training."),
-    _number("optimizer_s", "s", "Median time of the optimiser's update by itself, with a wait; training."),
-    _number("parts_sum_s", "s", "Sum of these without the copy; with its waits, and unfused, more than the step."),
-    _number("parts_whole_s", "s", "Median time of the whole step, measured in turn with its parts."),
-    _number("parts_ratio", "1", "Sum of the parts relative to that, the median of the rounds' own ratios."),
+    _measured("input_copy_s", "s", "Median time to copy one batch from the host to the device; no part of a step."),
+    _measured("forward_s", "s", "Median time of the forward pass by itself, with a wait."),
+    _measured("backward_s", "s", "Median time of the backward pass by itself, with a wait; training."),
+    _measured("optimizer_s", "s", "Median time of the optimiser's update by itself, with a wait; training."),
+    _measured("parts_sum_s", "s", "Sum of these without the copy; with its waits, and unfused, more than the step."),
+    _measured("parts_whole_s", "s", "Median time of the whole step, measured in turn with its parts."),
+    _measured("parts_ratio", "1", "Sum of the parts relative to that, the median of the rounds' own ratios."),
     _integer("graph_bytes", "byte", "Size of the graph's file with what lies beside it."),
     _integer("weights_bytes", "byte", "Size of parameters and buffers in float32."),
     _integer("state_bytes", "byte", "Size of the optimiser's moments in float32; training."),
@@ -122,23 +137,23 @@ COLUMNS: tuple[Column, ...] = (
     _integer("parameters", "1", "Trainable parameters of the model."),
     _integer("flops_per_step", "FLOP", "Floating-point operations of one step, counted from the shapes."),
     _integer("minimum_bytes_per_step", "byte", "Least memory traffic of one step, from the shapes."),
-    _number("flops_per_s", "FLOP/s", "Floating-point operations per second with one step in flight."),
-    _number("throughput_flops_per_s", "FLOP/s", "Floating-point operations per second with the device kept full."),
-    _number("throughput_bytes_per_s", "byte/s", "Least memory traffic per second with the device kept full."),
+    _measured("flops_per_s", "FLOP/s", "Floating-point operations per second with one step in flight."),
+    _measured("throughput_flops_per_s", "FLOP/s", "Floating-point operations per second with the device kept full."),
+    _measured("throughput_bytes_per_s", "byte/s", "Least memory traffic per second with the device kept full."),
     _number(
         "peak_flops_per_s", "FLOP/s", "The most that any backend's matmul or conv reached in the run on this device."
     ),
     _text("peak_flops_of", "The backend and workload that reached it."),
     _number("peak_bytes_per_s", "byte/s", "The most that any backend's stream reached in the run on this device."),
     _text("peak_bytes_of", "The backend that reached it."),
-    _number("mfu", "1", "Model FLOPs utilisation: FLOP/s with the device kept full, of the most measured here."),
-    _number("bandwidth_utilisation", "1", "Least memory traffic per second, of the most measured here."),
+    _measured("mfu", "1", "Model FLOPs utilisation: FLOP/s with the device kept full, of the most measured here."),
+    _measured("bandwidth_utilisation", "1", "Least memory traffic per second, of the most measured here."),
     _number("published_flops_per_s", "FLOP/s", "The chip's published dense peak at this precision, where it is known."),
     _number("published_bytes_per_s", "byte/s", "The chip's published memory bandwidth, where it is known."),
     _text("published_source", "Who published them, where, and when that was read."),
-    _number("published_mfu", "1", "throughput_flops_per_s of the published peak."),
-    _number("published_bandwidth_utilisation", "1", "throughput_bytes_per_s of the published bandwidth."),
-    _number("times_bound", "1", "What was reached, relative to the highest peak known: over 1.1 is `suspicious`."),
+    _measured("published_mfu", "1", "throughput_flops_per_s of the published peak."),
+    _measured("published_bandwidth_utilisation", "1", "throughput_bytes_per_s of the published bandwidth."),
+    _measured("times_bound", "1", "What was reached, relative to the highest peak known: over 1.1 is `suspicious`."),
     _text("workload_digest", "Digest of parameters, inputs, sizes and hyperparameters."),
     _text("model_digest", "The same without the batch and its inputs: samples of any batch cost the same arithmetic."),
     _text("optimizer", "The update rule with its hyperparameters."),
@@ -182,46 +197,11 @@ COLUMNS: tuple[Column, ...] = (
 )
 COLUMN: dict[str, Column] = {column.name: column for column in COLUMNS}
 
-CELL_COLUMNS = (
-    "workload",
-    "size",
-    "phase",
-    "backend",
-    "device_index",
-    "precision_requested",
-    "batch",
-    "sequence",
-    "threads",
-    "variant",
-)
-"""What identifies a cell within a run."""
-
-NAMED = (
-    "run_id",
-    "machine",
-    "machine_id",
-    "installation_id",
-    "software_id",
-    "workload",
-    "size",
-    "phase",
-    "backend",
-    "precision_requested",
-)
+NAMED = tuple(column.name for column in COLUMNS if column.is_name)
 """Text that becomes part of paths, labels, test ids and other tools' names. `variant` is what somebody typed, and
 `precision` what a runtime said: free text both."""
 
-MEASURED = tuple(
-    column.name
-    for column in COLUMNS
-    if column.kind != "text"
-    and (
-        column.name.startswith(("latency_", "throughput_", "energy_", "parts_"))
-        or column.name in ("flops_per_s", "device_time_p50_s", "times_bound", "mfu", "bandwidth_utilisation")
-        or column.name in ("published_mfu", "published_bandwidth_utilisation", "idle_power_w")
-        or column.name in ("input_copy_s", "forward_s", "backward_s", "optimizer_s")
-    )
-)
+MEASURED = tuple(column.name for column in COLUMNS if column.measured)
 """The numbers that only an `ok` row may carry."""
 
 DERIVED = (

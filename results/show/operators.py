@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from results.record.dimensions import CELL_COLUMNS, LABEL, label_of, more_in_words
 from results.record.human import in_time_unit, significant, time_unit
 from results.record.row import Row
 from results.record.run import Run
-from results.record.schema import CELL_COLUMNS
 from results.show.layout import Cell, hanging, side_by_side
 from results.tables.operators import Operators, operators_of
 
@@ -36,12 +36,13 @@ def render_operators(run: Run, names: int = 0, width: int = 120) -> str:
 
 
 def _position(row: Row) -> tuple[object, ...]:
-    return tuple(row[name] for name in CELL_COLUMNS if name not in ("backend", "device_index"))
+    return tuple(row[name] for name in CELL_COLUMNS if name not in LABEL)
 
 
 def _title(row: Row) -> str:
     shape = f"batch {row['batch']}" + ("" if row["sequence"] is None else f", sequence {row['sequence']}")
-    return f"{row['workload']} {row['size']} {row['phase']}, {shape}, {row['precision']}, {row['threads']} threads"
+    shape += f", {row['precision']}, {row['threads']} threads{more_in_words(row)}"
+    return f"{row['workload']} {row['size']} {row['phase']}, {shape}"
 
 
 def _table(group: Sequence[Operators], width: int) -> str:
@@ -53,7 +54,7 @@ def _table(group: Sequence[Operators], width: int) -> str:
     columns = {}
     for one, latency_s in zip(group, latencies, strict=True):
         by_kind = one.by_kind()
-        columns[str(one.row["backend"])] = [
+        columns[label_of(one.row)] = [
             *(_cell(by_kind.get(kind), one.sum_s, unit) for kind in kinds),
             Cell(in_time_unit(one.sum_s, unit), "100 %"),
             Cell(in_time_unit(latency_s, unit)),
@@ -80,7 +81,7 @@ def _names(group: Sequence[Operators], names: int, width: int) -> str:
         return ""
     columns = [
         [
-            str(one.row["backend"]),
+            label_of(one.row),
             kind,
             in_time_unit(s, time_unit([s])),
             _percent(s / one.sum_s),
@@ -96,7 +97,7 @@ def _without(cells: Iterable[Operators], width: int) -> str:
     reasons: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for one in cells:
         if not one.listed and (reason := one.row["operators_reason"]):
-            reasons[str(one.row["backend"]), str(reason)].append(f"{one.row['workload']} {one.row['phase']}")
+            reasons[label_of(one.row), str(reason)].append(f"{one.row['workload']} {one.row['phase']}")
     if not reasons:
         return ""
     columns = [[backend] for backend, _ in reasons]

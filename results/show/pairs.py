@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from results.record.dimensions import SHARED, label_of, more_in_words
 from results.record.human import in_time_unit, time_unit
 from results.show.layout import Cell, side_by_side
-from results.tables.pairs import LEAST_PAIRS, SHARED, Comparison
+from results.tables.pairs import LEAST_PAIRS, Comparison
 
 
 def render_pairs(comparisons: Sequence[Comparison], width: int = 120) -> str:
@@ -15,9 +16,10 @@ def render_pairs(comparisons: Sequence[Comparison], width: int = 120) -> str:
     lines, cells = [], []
     for one in comparisons:
         named = dict(zip(SHARED, one.cell, strict=True))
-        shape = f"{named['batch']}" + ("" if named["sequence"] is None else f"x{named['sequence']}")
+        sequence = "" if named["sequence"] is None else f"x{named['sequence']}"
+        shape = f"{named['batch']}{sequence}{more_in_words(named)}"
         phase = f"{named['phase']}{'' if one.metric == 'latency' else ' throughput'}"
-        lines.append([str(named["workload"]), phase, shape, str(named["backend"])])
+        lines.append([str(named["workload"]), phase, shape, label_of(named)])
         cells.append(_cells(one))
     titles = ("A", "B", "B/A", "99 % interval", "verdict", "spread", "pairs", "needed")
     columns = {title: [Cell(word=row[i]) for row in cells] for i, title in enumerate(titles)}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from results.record.dimensions import DIMENSIONS, POSITION
 from results.record.human import DEGRADED, in_time_unit, prefixed, rate, ratio, time_unit
 from results.record.limits import BYTE_LIMITS
 from results.record.schema import COLUMN
@@ -13,7 +14,6 @@ from results.show.layout import GAP, Cell, hanging, side_by_side
 from results.tables.means import means_of_ratios
 from results.tables.table import (
     CONTROL_PREFIX,
-    POSITION,
     comparison,
     default_baseline,
     idle_labels,
@@ -33,7 +33,7 @@ TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput", "mfu": "MFU"}
 SHARES = ("mfu", "bandwidth_utilisation", "published_mfu", "published_bandwidth_utilisation")
 """Shown in per cent."""
 
-NAMELESS = ("workload", "size", "phase", "precision")
+NAMELESS = tuple(d.column for d in DIMENSIONS if d.is_name)
 """Levels whose values say by themselves what they are."""
 
 

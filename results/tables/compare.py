@@ -1,47 +1,23 @@
 """Two sides held against each other, cell by cell: how many times as fast, with an interval and a verdict in words.
 
-A side is the rows of one run or of many, of one machine or of another. Each run of a side is one number (what repeats
-is the run, not the step: Kalibera & Jones 2013, "Rigorous Benchmarking in Reasonable Time"); x is their median as a
-logarithm. How they vary from run to run is seen in the side, and shrunk towards what was assumed before:
-
-    s² = (8 s0² + sum of (ln v - x)²) / (8 + n - 1)
-
-so that one run has an interval too, and two runs that happen to agree do not look certain. The interval is Student's.
+A side is the rows of one run or of many, of one machine or of another. What is known of a side's number, and of the
+ratio of two, is in `results.tables.spread`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import exp, log, sqrt
-from statistics import NormalDist, median
+from math import exp
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from results.record.dimensions import ACROSS, HINTS, MATCHED, WORK
+from results.record.schema import COLUMN
 from results.record.vocabulary import QUALITIES
+from results.tables.spread import ratio_of, value_of
 from results.tables.table import is_rate, is_speed
 
-CONFIDENCE = 0.99
-LEAST = 0.02
-"""A difference under 2 % is none that anybody acts on, however certain."""
-ALIKE = 0.05
-"""`same` where the whole interval lies within this (two one-sided tests: Schuirmann 1987)."""
-SPREAD = 0.03
-"""What is assumed from run to run before anything was seen: that of a shared virtual machine, since a row does not say
-whether its machine is one. A machine of one's own has less (`spread`)."""
-SPREAD_UNKNOWN = 0.08
-"""The same where a number was disturbed, or has no interval of its own: as two runs of docs/measured/runs differ, a
-quarter of an hour apart on one machine."""
-PRIOR_RUNS = 8
-"""How many runs the assumption weighs."""
-
-MATCHED = ("workload", "size", "phase", "backend", "device_index", "precision", "batch", "sequence", "threads")
-"""What two rows must have in common, in this order."""
-ACROSS = ("backend", "device_index", "precision", "threads", "batch")
-"""What they may differ in where that is asked for. Of two batch sizes the throughput is compared, sample by sample."""
-HINTS = ("precision", "threads", "batch")
-"""Of these, in what a cell differs that is not there as such."""
 METRICS = ("latency_p50_s", "throughput_samples_per_s")
 BY = ("machine", "machine_id", "run_id", "software_id", "samestep_version", "device", *ACROSS)
 """By what sides may be told apart."""
@@ -64,15 +40,16 @@ COLUMNS = (
     "run_before",
     "run_after",
 )
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a side knows of one number: x = ln of the median, the standard error of x, and how many runs."""
-
-    x: float
-    error: float
-    n: int
+TEXTS = (
+    "machine",
+    "metric",
+    "verdict",
+    "reason",
+    "quality_before",
+    "quality_after",
+    "run_before",
+    "run_after",
+)
 
 
 def compare(
@@ -102,7 +79,7 @@ def compare(
             raise ValueError(f"{metric} is neither a time nor a rate of a row, so nothing is so many times as fast")
     if spread is not None and not 0 < spread < 1:
         raise ValueError(f"spread is {spread}; expected a share between 0 and 1, such as 0.02")
-    if "batch" in across:
+    if not set(WORK).isdisjoint(across):
         metrics = [metric for metric in metrics if is_rate(metric)]
         if not metrics:
             raise ValueError("across batch sizes only rates per sample compare; expected a metric per second")
@@ -118,18 +95,12 @@ def compare(
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
     for name in ("before", "after", "ratio", "ratio_low", "ratio_high"):
         frame[name] = frame[name].astype("Float64")
-    for name in ("n_before", "n_after", "batch", "sequence", "threads", "device_index"):
-        frame[name] = frame[name].astype("Int64") if name not in across else frame[name].astype("string")
-    for name in (
-        "verdict",
-        "reason",
-        "metric",
-        "run_before",
-        "run_after",
-        "quality_before",
-        "quality_after",
-        "machine",
-    ):
+    for name in ("n_before", "n_after"):
+        frame[name] = frame[name].astype("Int64")
+    for name in MATCHED:
+        if COLUMN[name].kind == "integer":
+            frame[name] = frame[name].astype("string" if name in across else "Int64")
+    for name in TEXTS:
         frame[name] = frame[name].astype("string")
     return frame
 
@@ -269,70 +240,11 @@ def _why_not(
         if several:
             return f"{name}: several {' and '.join(several)} ({_said(verified, several[0])}); expected one on each side"
     both = pd.concat([side for side in good if side is not None])
-    digest = "model_digest" if "batch" in across else "workload_digest"
+    digest = "workload_digest" if set(WORK).isdisjoint(across) else "model_digest"
     for name, words in ((digest, "other work"), ("method_version", "measured by another method")):
         if both[name].nunique(dropna=False) > 1 or (name == "model_digest" and both[name].isna().any()):
             return f"{words}: {name} {' and '.join(sorted(both[name].fillna('none').unique()))}"
     return ""
-
-
-def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Value:
-    """Returns what the runs in `rows`, each with a number, know together of the metric."""
-    rows = rows[rows[metric].notna()]
-    logs = [log(value) for value in rows[metric]]
-    x = median(logs)
-    within = [_within(row, metric) for row in rows.to_dict("records")]
-    unknown = (rows["quality"] == "degraded").fillna(False).to_numpy(bool) | [one is None for one in within]
-    wide = float(unknown.mean())
-    assumed = spread or sqrt(wide * SPREAD_UNKNOWN**2 + (1 - wide) * SPREAD**2)
-    squares = sum((one - x) ** 2 for one in logs)
-    n = len(logs)
-    variance = (PRIOR_RUNS * assumed**2 + squares) / (PRIOR_RUNS + n - 1)
-    # A median of several varies by up to pi/2 more than their mean.
-    own = sum(one or 0.0 for one in within) / n
-    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + own / n), n)
-
-
-def _within(row: Mapping[Hashable, Any], metric: str) -> float | None:
-    """Returns the variance of ln of a run's own number, as its 95 % interval says; None where it has none.
-
-    That of a serial step's throughput is its latency's. Another throughput has none: what is assumed of runs holds it.
-    """
-    low, high = row["latency_ci_low_s"], row["latency_ci_high_s"]
-    if metric != "latency_p50_s" and row["throughput_mode"] != "serial":
-        return 0.0
-    if pd.isna(low) or pd.isna(high) or low <= 0:
-        return None
-    return float((log(high / low) / 2 / 1.96) ** 2)
-
-
-def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
-    """Returns how many times as fast `after` is: ratio, ratio_low, ratio_high, verdict; reason is empty."""
-    difference = after.x - before.x if rate else before.x - after.x
-    half = student(CONFIDENCE, 2 * PRIOR_RUNS + before.n + after.n - 2) * sqrt(before.error**2 + after.error**2)
-    low, high = difference - half, difference + half
-    verdict = "unclear"
-    if (low > 0 or high < 0) and abs(difference) >= log(1 + LEAST):
-        verdict = "faster" if low > 0 else "slower"
-    elif low >= -log(1 + ALIKE) and high <= log(1 + ALIKE):
-        verdict = "same"
-    return {
-        "ratio": exp(difference),
-        "ratio_low": exp(low),
-        "ratio_high": exp(high),
-        "verdict": verdict,
-        "reason": None,
-    }
-
-
-def student(confidence: float, freedom: int) -> float:
-    """Returns Student's two-sided quantile for 8 and more degrees of freedom, off by 0.1 % at most.
-
-    Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.5.
-    """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return float(sum(term / freedom**power for power, term in enumerate(terms)))
 
 
 def sides_of(frame: pd.DataFrame, by: str, baseline: str | None = None) -> tuple[str, dict[str, pd.DataFrame]]:

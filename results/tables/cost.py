@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from results.record import dimensions
+from results.record.dimensions import HINTS
 from results.tables.choice import as_good, is_equal, least, names
 from results.tables.phases import SECONDS_PER_HOUR, STEP, frame_of, phases
 from results.tables.prices import Price
@@ -77,7 +79,7 @@ _NUMBERS = (
     "serving_usd_per_day",
     "breakeven_days",
 )
-_MIXED = ("workload", "size", "sequence")
+_MIXED = tuple(name for name in dimensions.STEP if name not in HINTS)
 
 
 def costs(
@@ -154,9 +156,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
 
 _OF_EACH = {
     "on": "backend",
-    "precision": "precision",
-    "batch": "batch",
-    "threads": "threads",
+    **{name: name for name in HINTS},
     "price": "price",
     "usd_per_hour": "usd_per_hour",
     "price_source": "price_source",
@@ -219,8 +219,7 @@ def _others(rows: Sequence[dict[str, Any]], chosen: Mapping[str, Any], of: str) 
     found = as_good(rows, chosen, column)
     equal = [row for row in found if is_equal(row[column], chosen[column])]
     dearer = [row for row in found if row not in equal]
-    apart = ("precision", "batch", "threads")
     return {
-        f"{of}_equal": names(equal, chosen, phase, apart),
-        f"{of}_within_5_percent": names(dearer, chosen, phase, apart),
+        f"{of}_equal": names(equal, chosen, phase, HINTS),
+        f"{of}_within_5_percent": names(dearer, chosen, phase, HINTS),
     }

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from results.record.dimensions import name_parts
 from results.record.row import Row, describe_cell
 from results.record.schema import COLUMN
 
@@ -75,16 +76,11 @@ def name_of(row: Mapping[str, object]) -> str:
     """Returns the name of the row's cell, in [A-Za-z0-9._:=/-]: `gpt2/124m/infer/b2/s128/fp32/t8/torch_cuda`.
 
     Its parts are workload, size, phase, batch, sequence, precision, threads and backend, with `:1` for the second
-    device of its kind, and the side of an A/B; a part that the cell has not is left out.
+    device of its kind, and the side of an A/B; a part that the cell has not, or that is at its default, is left out.
     """
-    batch, sequence, threads = (
-        None if row[column] is None else f"{letter}{row[column]}"
-        for letter, column in (("b", "batch"), ("s", "sequence"), ("t", "threads"))
-    )
-    precision = row["precision_requested"] or row["precision"]
-    backend = f"{row['backend']}:{row['device_index']}" if row["device_index"] else row["backend"]
-    parts = (row["workload"], row["size"], row["phase"], batch, sequence, precision, threads, backend, row["variant"])
-    return "/".join(re.sub(r"[^A-Za-z0-9._:=]+", "-", str(part)) for part in parts if part is not None)
+    requested = row["precision_requested"] or row["precision"]
+    parts = name_parts({**row, "precision_requested": requested})
+    return "/".join(re.sub(r"[^A-Za-z0-9._:=]+", "-", part) for part in parts)
 
 
 def name_with_machine(row: Mapping[str, object]) -> str:

@@ -12,8 +12,8 @@ from math import exp, log
 import numpy as np
 import pandas as pd
 
+from results.record.dimensions import POSITION
 from results.tables.table import (
-    POSITION,
     default_baseline,
     idle_labels,
     is_control,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import CELL_COLUMNS
 from results.record.row import Row, cell_of
 from results.record.run import Run
-from results.record.schema import CELL_COLUMNS
 
 OPERATOR_COLUMNS = (
     "run_id",

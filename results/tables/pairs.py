@@ -14,8 +14,8 @@ from statistics import NormalDist, median
 
 import pandas as pd
 
+from results.record.dimensions import DEFAULTS, SHARED
 from results.record.run import Run
-from results.record.schema import CELL_COLUMNS
 
 CONFIDENCE = 0.99
 RESOLUTION = 0.02
@@ -111,7 +111,6 @@ class Comparison:
     reason: str = ""
 
 
-SHARED = tuple(name for name in CELL_COLUMNS if name not in ("variant", "threads"))
 METRICS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
 
 
@@ -127,7 +126,7 @@ def pairs_of(run: Run) -> list[Comparison]:
             sides.setdefault(tuple(row[name] for name in SHARED), {})[str(row["variant"])] = []
     for record in run.launches:
         if record.get("variant") is not None:
-            sides[tuple(record.get(name) for name in SHARED)][str(record["variant"])].append(record)
+            sides[tuple(record.get(name, DEFAULTS.get(name)) for name in SHARED)][str(record["variant"])].append(record)
     rows = {(tuple(row[name] for name in SHARED), row["variant"]): row for row in run.rows}
     comparisons = []
     for cell, (a, b) in [(cell, sorted(both)) for cell, both in sides.items() if len(both) == 2]:

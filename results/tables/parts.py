@@ -4,7 +4,8 @@ import json
 
 import pandas as pd
 
-from results.tables.table import POSITION, idle_labels, is_control, placed
+from results.record.dimensions import POSITION
+from results.tables.table import idle_labels, is_control, placed
 
 
 def measured_steps(frame: pd.DataFrame) -> list[pd.DataFrame]:

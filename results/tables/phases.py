@@ -5,20 +5,22 @@ from typing import Any
 
 import pandas as pd
 
+from results.record import dimensions
+from results.record.dimensions import SETTINGS
+from results.record.schema import COLUMN
 from results.tables.choice import as_good, least, names
 from results.tables.prices import Price, known_prices, price_of, why_unpriced
-from results.tables.table import is_control, is_limit, is_verified, placed, to_rows
+from results.tables.table import DTYPES, is_control, is_limit, is_verified, placed, to_rows
 
-STEP = ("workload", "size", "precision", "batch", "sequence", "threads", "workload_digest")
+STEP = (*dimensions.STEP, "workload_digest")
 """What training and inference have in common that are held against each other."""
 PLACE = ("machine", "machine_id", "backend")
-TEXTS = ("workload", "size", "precision", "workload_digest", *PLACE, "device")
 PHASES = {"train": "training", "infer": "inference"}
 SECONDS_PER_HOUR = 3600.0
 
 _SOURCE = ("price", "price_source", "price_retrieved", "price_confidence")
 _COLUMNS = {
-    **{name: "string" if name in TEXTS else "Int64" for name in (*STEP, *PLACE, "device")},
+    **{name: DTYPES[COLUMN[name].kind] for name in (*STEP, *PLACE, "device")},
     **{f"{phase}_s_per_{unit}": "Float64" for unit in ("sample", "token") for phase in PHASES},
     "time_ratio": "Float64",
     **{f"{phase}_j_per_sample": "Float64" for phase in PHASES},
@@ -34,7 +36,7 @@ _COLUMNS = {
 """The columns of `phases` and their dtypes."""
 
 _BEST = {
-    **{name: _COLUMNS[name] for name in STEP if name != "threads"},
+    **{name: _COLUMNS[name] for name in STEP if name not in SETTINGS},
     **dict.fromkeys(("phase", "machine", "machine_id", "fastest"), "string"),
     "s_per_sample": "Float64",
     **dict.fromkeys(("fastest_quality", "fastest_within_5_percent", "cheapest"), "string"),
@@ -80,7 +82,7 @@ def best(compared: pd.DataFrame) -> pd.DataFrame:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     several = len(compared[["machine", "machine_id"]].drop_duplicates()) > 1
     for record in to_rows(compared):
-        step = tuple(record[name] for name in STEP if name != "threads")
+        step = tuple(record[name] for name in STEP if name not in SETTINGS)
         for phase in PHASES:
             if record[f"{phase}_s_per_sample"] is not None:
                 own = record["machine"], record["machine_id"]
@@ -151,16 +153,16 @@ def _best_of(key: tuple[Any, ...], group: Sequence[dict[str, Any]]) -> dict[str,
     assert fastest is not None
     quality = f"{phase}_quality"
     return {
-        **dict(zip((name for name in STEP if name != "threads"), step, strict=True)),
+        **dict(zip((name for name in STEP if name not in SETTINGS), step, strict=True)),
         **{"phase": phase, "machine": machine, "machine_id": machine_id},
         "fastest": fastest["backend"],
         "s_per_sample": fastest[seconds],
         "fastest_quality": fastest[quality],
-        "fastest_within_5_percent": names(as_good(group, fastest, seconds), fastest, phase, ["threads"]),
+        "fastest_within_5_percent": names(as_good(group, fastest, seconds), fastest, phase, SETTINGS),
         "cheapest": cheapest and cheapest["backend"],
         "usd_per_million_samples": cheapest and cheapest[usd],
         "cheapest_quality": cheapest and cheapest[quality],
-        "cheapest_within_5_percent": cheapest and names(as_good(group, cheapest, usd), cheapest, phase, ["threads"]),
+        "cheapest_within_5_percent": cheapest and names(as_good(group, cheapest, usd), cheapest, phase, SETTINGS),
         **{name: cheapest and cheapest[name] for name in ("usd_per_hour", *_SOURCE)},
     }
 

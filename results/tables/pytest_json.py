@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from results.record.dimensions import CELL_COLUMNS
 from results.record.row import Row, cell_of
 from results.record.run import Run
 from results.record.samples import samples_of
-from results.record.schema import CELL_COLUMNS
 from results.tables.export import Exported, by_name, exported, name_of, one_machine
 
 MOST_SAMPLES = 20_000

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from results.record.dimensions import CELL_COLUMNS, DIMENSIONS, POSITION
 from results.record.limits import BYTE_LIMITS, FLOP_LIMITS
 from results.record.read import read_rows
 from results.record.row import Row
-from results.record.schema import CELL_COLUMNS, COLUMN, COLUMNS
-
-POSITION = ("workload", "size", "phase", "batch", "sequence", "precision", "threads")
-"""The levels of a comparison's rows; its columns are the backends."""
+from results.record.schema import COLUMN, COLUMNS
 
 CONTROL_PREFIX = "control_"
 """Workloads called so are the control's: plain NumPy, to tell a slow machine from a slow runtime."""
@@ -62,12 +60,21 @@ def placed(frame: pd.DataFrame) -> pd.DataFrame:
     `@machine` where the frame holds several machines. `precision` becomes the requested one where none was read back.
     """
     found = newest(frame)
-    device = (":" + found["device_index"].astype("string")).where(found["device_index"].fillna(0) > 0, "")
     side = ("[" + found["variant"] + "]").fillna("")
     requested, effective = found["precision_requested"], found["precision"]
     differs = (requested != effective).fillna(False)
     precision = effective.fillna(requested).mask(differs, requested + " as " + effective)
-    return found.assign(label=found["backend"] + device + side + _at_machine(found), precision=precision)
+    return found.assign(label=_of_backend(found) + side + _at_machine(found), precision=precision)
+
+
+def _of_backend(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Returns each row's backend, with its device where that is not the first, and what else tells columns apart."""
+    label = rows["backend"]
+    for dimension in DIMENSIONS:
+        if dimension.in_label and not (dimension.required or dimension.is_setting):
+            is_shown = (rows[dimension.name] != dimension.default).fillna(False) & rows[dimension.name].notna()
+            label = label + (dimension.mark + rows[dimension.name].astype("string")).where(is_shown, "")
+    return label
 
 
 def _at_machine(rows: pd.DataFrame) -> "pd.Series[str]":

@@ -6,14 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import PANEL, SETTINGS
 from results.show.report.rows import in_words
 from results.show.report.tables import EXPECTED_ABSENT
-from results.tables.phases import PHASES, phases
+from results.tables.phases import PHASES, STEP, phases
 from results.tables.table import idle_labels, is_control, is_limit, is_verified, placed, to_rows
 
 Line = Mapping[str, Any]
-CELL = ("workload", "size", "batch", "sequence", "precision")
-"""What a panel is about, beside its phase. Not the threads: machines differ in how many they have."""
 COLUMNS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
 RATIO = "phases"
 
@@ -80,23 +79,25 @@ def _named(lines: Sequence[Line]) -> list[Line]:
 
     A row without a digest, as one that failed before it had one, stands with the first that its cell has.
     """
-    threads_of: dict[str, set[int | None]] = {}
+    settings_of: dict[tuple[str, str], set[int | None]] = {}
     digests: dict[tuple[Any, ...], set[str]] = {}
     for line in lines:
-        threads_of.setdefault(line["label"], set()).add(line["threads"])
+        for name in SETTINGS:
+            settings_of.setdefault((line["label"], name), set()).add(line[name])
         if line["is_verified"]:
             digests.setdefault(_cell(line), set()).add(line["workload_digest"] or "")
     named: list[Line] = []
     for line in lines:
-        threads = f", threads {line['threads']}" if len(threads_of[line["label"]]) > 1 else ""
+        several = [name for name in SETTINGS if len(settings_of[line["label"], name]) > 1]
+        settings = "".join(f", {name} {line[name]}" for name in several)
         known = sorted(digests.get(_cell(line), {""}))
         work = line["workload_digest"] if line["workload_digest"] in known else known[0]
-        named.append({**line, "name": line["label"] + threads, "work": work, "works": len(known)})
+        named.append({**line, "name": line["label"] + settings, "work": work, "works": len(known)})
     return named
 
 
 def _cell(line: Line) -> tuple[Any, ...]:
-    return tuple(line[name] for name in CELL)
+    return tuple(line[name] for name in PANEL)
 
 
 def _cells(lines: Sequence[Line]) -> list[list[Line]]:
@@ -161,4 +162,4 @@ def _ratios(frame: pd.DataFrame) -> dict[tuple[Any, ...], Any]:
 
 
 def _key(line: Line) -> tuple[Any, ...]:
-    return tuple(line[name] for name in (*CELL, "threads", "workload_digest", "machine", "machine_id", "label"))
+    return tuple(line[name] for name in (*STEP, "machine", "machine_id", "label"))

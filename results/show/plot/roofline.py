@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import BOUNDS
 from results.record.files import ResultsError
 from results.record.human import prefixed
 from results.record.limits import BYTE_LIMITS, FLOP_LIMITS
@@ -30,7 +31,7 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
     rows = rows[is_verified(rows) & ~is_control(rows) & rows["peak_flops_per_s"].notna()]
     if rows.empty:
         raise ResultsError("no peak was measured in it: run the workloads matmul, conv and stream beside the models")
-    places = ["run_id", "machine", "machine_id", "device", "device_index", "precision", "threads"]
+    places = ["run_id", "machine", "machine_id", "device", *BOUNDS]
     kinds = rows[places].drop_duplicates()
     if len(kinds) > 1:
         raise ResultsError(

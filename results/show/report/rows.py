@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import POSITION, more_in_words
 from results.record.human import in_time_unit, rate, time_unit
 from results.show import render
-from results.tables.table import POSITION, idle_labels, is_control, is_verified, to_rows
+from results.tables.table import idle_labels, is_control, is_verified, to_rows
 
 Line = dict[str, Any]
 SAMPLES = "throughput_samples_per_s"
@@ -41,7 +42,7 @@ def in_words(row: Line) -> str:
     shape = "" if row["batch"] is None else f", batch {row['batch']}"
     shape += "" if row["sequence"] is None else f" × {row['sequence']}"
     more = "" if row["precision"] == "fp32" or row["precision"] is None else f", {row['precision']}"
-    return f"{row['workload']} {row['size']} {row['phase']}{shape}{more}"
+    return f"{row['workload']} {row['size']} {row['phase']}{shape}{more}{more_in_words(row)}"
 
 
 def records(frame: pd.DataFrame) -> list[Line]:

@@ -1,0 +1,259 @@
+"""What identifies a cell: the one list of dimensions. Whatever else depends on them is a filter of it.
+
+Filters of `DIMENSIONS` are the columns of a row and the fields of `bench.cell.Cell`, test ids, the levels of a table,
+what a comparison matches and what it may cross, series, the pairs of an A/B, the limits of a device, names of exports.
+
+A new dimension is one entry at the end, with a default. What was written before it (journals, CSVs, packed stores)
+reads as if it had the default; it enters the id of a series by its name, and only where it has another value, so that
+every series of before keeps its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Value = str | int | None
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One thing that tells cells apart: a column of a row, and a field of a cell."""
+
+    name: str
+    """The column's."""
+    kind: Literal["text", "integer"]
+    """No floats: Python and DuckDB write them differently, and the id of a series has their text."""
+    description: str
+    default: Value = None
+    """What rows and journals of before it mean; a cell that has it does not show it."""
+    required: bool = False
+    """Whether a cell must be given it: then the default is none."""
+    field: str = ""
+    """Its name in a `Cell`, where that is not the column's."""
+    read_back: tuple[str, str] | None = None
+    """Name and description of the column, beside its own, that says what the runtime made of it."""
+    matched_as_read_back: bool = False
+    """Whether rows are placed and compared by what was read back, not by what was asked for."""
+    place: int = 1_000
+    """Where tables, names and the arguments of `Cell` have it: by this, then by the order of the list."""
+    mark: str = ""
+    """What stands before its value in test ids and names: the `b` of `b4`."""
+    in_id: bool = True
+    """Whether a test id shows it where it is not the default. Ids that people have saved do not change: size, phase
+    and threads are in none."""
+    in_label: bool = False
+    """Whether it names a column of a table (the backend, its device, the side of an A/B); else it is a level of the
+    rows. What is behind the backend brings its separator in its `mark`."""
+    is_work: bool = False
+    """Whether it changes what is computed. Where such a one is crossed, samples are compared and not steps."""
+    is_setting: bool = False
+    """Whether it is how a step runs, so that the sides of an A/B may differ in it."""
+    may_cross: bool = False
+    """Whether a comparison may set rows beside each other that differ in it."""
+    bounds: bool = False
+    """Whether what a device can reach at most depends on it."""
+    is_name: bool = False
+    """Whether it is text that becomes part of paths, labels, test ids and other tools' names."""
+    in_every_row: bool = False
+    """Whether a row without it is refused."""
+    by_place_in_series: bool = False
+    """Whether the id of a series has it at a fixed place, as the first ten have; later ones are there by name, and
+    only where they are not the default."""
+
+    @property
+    def cell_field(self) -> str:
+        """Its name in a `Cell`."""
+        return self.field or self.name
+
+    @property
+    def column(self) -> str:
+        """The column by which rows are placed and compared."""
+        return self.read_back[0] if self.read_back and self.matched_as_read_back else self.name
+
+    def __post_init__(self) -> None:
+        if self.required and not self.by_place_in_series:
+            raise ValueError(f"{self.name} has no default; expected one: what was written before it has no such value")
+
+    def is_shown(self, value: object) -> bool:
+        """Returns whether a name must have the value: there is one, and it is not what every cell has."""
+        return value is not None and (self.required or value != self.default)
+
+
+DIMENSIONS: tuple[Dimension, ...] = (
+    Dimension(
+        "workload",
+        "text",
+        "The model with its inputs and optimiser, such as `gpt2`.",
+        required=True,
+        place=1,
+        is_work=True,
+        is_name=True,
+        in_every_row=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "size",
+        "text",
+        "Which size of the workload, such as `tiny`.",
+        required=True,
+        place=2,
+        in_id=False,
+        is_work=True,
+        is_name=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "phase",
+        "text",
+        "`infer` (one inference step) or `train` (one training step).",
+        required=True,
+        place=3,
+        in_id=False,
+        is_work=True,
+        is_name=True,
+        in_every_row=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "backend",
+        "text",
+        "The adapter: one runtime on one kind of device, such as `torch_cuda`.",
+        required=True,
+        place=4,
+        in_label=True,
+        may_cross=True,
+        is_name=True,
+        in_every_row=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "device_index",
+        "integer",
+        "Which of the machine's devices of that kind, from 0.",
+        default=0,
+        read_back=("device", "The device as its runtime or driver names it."),
+        place=9,
+        mark=":",
+        in_label=True,
+        may_cross=True,
+        bounds=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "precision_requested",
+        "text",
+        "The precision that was asked for.",
+        required=True,
+        field="precision",
+        read_back=("precision", "The effective precision, read back from the prepared step."),
+        matched_as_read_back=True,
+        place=7,
+        may_cross=True,
+        bounds=True,
+        is_name=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "batch",
+        "integer",
+        "Samples in one batch.",
+        required=True,
+        place=5,
+        mark="b",
+        is_work=True,
+        may_cross=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "sequence",
+        "integer",
+        "Tokens in one sample; empty where samples have none.",
+        required=True,
+        place=6,
+        mark="s",
+        is_work=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "threads",
+        "integer",
+        "Host threads given to the runtime.",
+        required=True,
+        place=8,
+        mark="t",
+        in_id=False,
+        is_setting=True,
+        may_cross=True,
+        bounds=True,
+        by_place_in_series=True,
+    ),
+    Dimension(
+        "variant",
+        "text",
+        "In an A/B the side and what it runs with, such as `B: threads=1`; else empty.",
+        place=10,
+        in_label=True,
+        is_setting=True,
+        by_place_in_series=True,
+    ),
+)
+IN_ORDER = tuple(sorted(DIMENSIONS, key=lambda dimension: dimension.place))
+"""The dimensions as tables, names and the arguments of a `Cell` have them."""
+
+CELL_COLUMNS = tuple(dimension.name for dimension in DIMENSIONS)
+"""What identifies a cell within a run."""
+DEFAULTS: dict[str, Value] = {d.name: d.default for d in DIMENSIONS if not d.required}
+"""What is meant where a dimension is not there: in a plan, a launch record, or a file of before it."""
+FILLED = {d.name: d.default for d in DIMENSIONS if not d.by_place_in_series and d.default is not None}
+"""The columns that a row is never without. Of the first ten an empty one stays empty, as their series' ids say."""
+IN_EVERY_ROW = tuple(d.name for d in DIMENSIONS if d.in_every_row)
+SHARED = tuple(d.name for d in DIMENSIONS if not d.is_setting)
+"""What the two sides of an A/B have in common."""
+
+POSITION = tuple(d.column for d in IN_ORDER if not d.in_label)
+"""The levels of a table's rows; its columns are the labels."""
+STEP = tuple(d.column for d in DIMENSIONS if not d.in_label and d.name != "phase")
+"""What training and inference have in common that are held against each other."""
+SETTINGS = tuple(d.column for d in DIMENSIONS if d.is_setting and not d.in_label)
+"""Those of them in which machines differ, and the sides of an A/B."""
+PANEL = tuple(d.column for d in IN_ORDER if not (d.in_label or d.is_setting or d.name == "phase"))
+"""What a plot over several machines has in common in one panel, beside the phase."""
+LABEL = tuple(d.column for d in DIMENSIONS if d.in_label and not d.is_setting)
+"""What names a column of a table, beside the side of an A/B."""
+MATCHED = tuple(d.column for d in DIMENSIONS if d.name != "variant")
+"""What two rows must have in common to be compared, but for what is crossed; sides of an A/B are not compared so."""
+ACROSS = tuple(d.column for d in DIMENSIONS if d.may_cross)
+"""What they may differ in where that is asked for."""
+HINTS = tuple(d.column for d in DIMENSIONS if d.may_cross and not d.in_label)
+"""Of these, in what a cell differs that is not there as such."""
+WORK = tuple(d.column for d in DIMENSIONS if d.is_work)
+"""What says what is computed."""
+BOUNDS = tuple(d.column for d in DIMENSIONS if d.bounds)
+"""What the limits of a device depend on, beside the device itself."""
+IN_SERIES_BY_NAME = tuple(sorted((d for d in DIMENSIONS if not d.by_place_in_series), key=lambda d: d.name))
+"""The dimensions that the id of a series has as `name=value`, in an order that no later one changes."""
+
+
+def name_parts(values: Mapping[str, object], *, of_id: bool = False) -> Iterator[str]:
+    """Returns the parts of a cell's name: those of its position, then the backend with its device, then the rest.
+
+    `values` are by column; `of_id` leaves out what test ids leave out. The side of an A/B has a part of its own.
+    """
+    shown = [d for d in IN_ORDER if (d.in_id or not of_id) and d.is_shown(values[d.name])]
+    yield from (f"{d.mark}{values[d.name]}" for d in shown if not d.in_label)
+    yield label_of(values)
+    yield from (f"{d.mark}{values[d.name]}" for d in shown if d.in_label and d.is_setting)
+
+
+def label_of(values: Mapping[str, object]) -> str:
+    """Returns what a table's column is called, beside the side of an A/B: `torch_cuda`, `torch_cuda:1`."""
+    shown = [d for d in IN_ORDER if d.in_label and not d.is_setting and d.is_shown(values[d.name])]
+    return "".join(f"{d.mark}{values[d.name]}" for d in shown)
+
+
+def more_in_words(values: Mapping[str, object]) -> str:
+    """Returns `, name value` of each level of a table that is not at its default: what a title must not hide."""
+    shown = [d for d in IN_ORDER if not (d.required or d.in_label) and d.is_shown(values.get(d.name))]
+    return "".join(f", {d.cell_field} {values[d.name]}" for d in shown)

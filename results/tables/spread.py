@@ -1,0 +1,102 @@
+"""What the runs of a side know of a number, and of the ratio of two sides: an interval, and a verdict in words.
+
+Each run is one number (what repeats is the run, not the step: Kalibera & Jones 2013, "Rigorous Benchmarking in
+Reasonable Time"); x is their median as a logarithm. How they vary from run to run is seen in the side, and shrunk
+towards what was assumed before:
+
+    s² = (8 s0² + sum of (ln v - x)²) / (8 + n - 1)
+
+so that one run has an interval too, and two runs that happen to agree do not look certain. The interval is Student's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from math import exp, log, sqrt
+from statistics import NormalDist, median
+from typing import Any
+
+import pandas as pd
+
+CONFIDENCE = 0.99
+LEAST = 0.02
+"""A difference under 2 % is none that anybody acts on, however certain."""
+ALIKE = 0.05
+"""`same` where the whole interval lies within this (two one-sided tests: Schuirmann 1987)."""
+SPREAD = 0.03
+"""What is assumed from run to run before anything was seen: that of a shared virtual machine, since a row does not say
+whether its machine is one. A machine of one's own has less (`spread`)."""
+SPREAD_UNKNOWN = 0.08
+"""The same where a number was disturbed, or has no interval of its own: as two runs of docs/measured/runs differ, a
+quarter of an hour apart on one machine."""
+PRIOR_RUNS = 8
+"""How many runs the assumption weighs."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a side knows of one number: x = ln of the median, the standard error of x, and how many runs."""
+
+    x: float
+    error: float
+    n: int
+
+
+def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Value:
+    """Returns what the runs in `rows`, each with a number, know together of the metric."""
+    rows = rows[rows[metric].notna()]
+    logs = [log(value) for value in rows[metric]]
+    x = median(logs)
+    within = [_within(row, metric) for row in rows.to_dict("records")]
+    unknown = (rows["quality"] == "degraded").fillna(False).to_numpy(bool) | [one is None for one in within]
+    wide = float(unknown.mean())
+    assumed = spread or sqrt(wide * SPREAD_UNKNOWN**2 + (1 - wide) * SPREAD**2)
+    squares = sum((one - x) ** 2 for one in logs)
+    n = len(logs)
+    variance = (PRIOR_RUNS * assumed**2 + squares) / (PRIOR_RUNS + n - 1)
+    # A median of several varies by up to pi/2 more than their mean.
+    own = sum(one or 0.0 for one in within) / n
+    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + own / n), n)
+
+
+def _within(row: Mapping[Hashable, Any], metric: str) -> float | None:
+    """Returns the variance of ln of a run's own number, as its 95 % interval says; None where it has none.
+
+    That of a serial step's throughput is its latency's. Another throughput has none: what is assumed of runs holds it.
+    """
+    low, high = row["latency_ci_low_s"], row["latency_ci_high_s"]
+    if metric != "latency_p50_s" and row["throughput_mode"] != "serial":
+        return 0.0
+    if pd.isna(low) or pd.isna(high) or low <= 0:
+        return None
+    return float((log(high / low) / 2 / 1.96) ** 2)
+
+
+def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
+    """Returns how many times as fast `after` is: ratio, ratio_low, ratio_high, verdict; reason is empty."""
+    difference = after.x - before.x if rate else before.x - after.x
+    half = student(CONFIDENCE, 2 * PRIOR_RUNS + before.n + after.n - 2) * sqrt(before.error**2 + after.error**2)
+    low, high = difference - half, difference + half
+    verdict = "unclear"
+    if (low > 0 or high < 0) and abs(difference) >= log(1 + LEAST):
+        verdict = "faster" if low > 0 else "slower"
+    elif low >= -log(1 + ALIKE) and high <= log(1 + ALIKE):
+        verdict = "same"
+    return {
+        "ratio": exp(difference),
+        "ratio_low": exp(low),
+        "ratio_high": exp(high),
+        "verdict": verdict,
+        "reason": None,
+    }
+
+
+def student(confidence: float, freedom: int) -> float:
+    """Returns Student's two-sided quantile for 8 and more degrees of freedom, off by 0.1 % at most.
+
+    Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return float(sum(term / freedom**power for power, term in enumerate(terms)))
