@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.record.csvfile import header_of
-from results.record.dimensions import CELL_COLUMNS, DEFAULTS, FILLED, IN_EVERY_ROW, IN_SERIES_BY_NAME
+from results.record.dialect import REQUIRED
+from results.record.dimensions import CELL_COLUMNS, FILLED, IN_EVERY_ROW, IN_SERIES_BY_NAME
 from results.record.files import ResultsError
 from results.record.read import CSV_NAME, read_folders, run_folders
 from results.record.row import Row
-from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
+from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT, Column
 from results.record.text import TEXT_LIMIT
 from results.record.vocabulary import LEAST_LATENCY_S, MOST, NAME, REASON_LIMIT, SAMPLES_NEEDED, SIGNED, VOCABULARIES
 
@@ -67,7 +68,8 @@ def connect() -> DuckDBPyConnection:
 def open_packed(store: Path | str) -> tuple[DuckDBPyConnection | None, tuple[str, ...]]:
     """Returns a connection that sees the packed rows as `packed`, None where there are none; and what is wrong.
 
-    A file that is none, or was packed by a version with other columns, is left out: its runs then count as not packed.
+    Columns that came after a file was packed are empty in its rows. A file that is none, or has what no version packed,
+    is left out: its runs then count as not packed.
     A store that is an address (`s3://…`) is a folder of Parquet files, as `packed` is. Raises ResultsError where DuckDB
     is missing, or cannot read the address.
     """
@@ -107,9 +109,9 @@ def _show(connection: DuckDBPyConnection, files: Sequence[str]) -> None:
     listed = ", ".join(f"'{_quoted(file)}'" for file in files)
     read = f"read_parquet([{listed}], union_by_name = true)"
     there = set(ask(connection, f"DESCRIBE SELECT * FROM {read}")["column_name"])
-    # A file of before some dimension was in the list has all of its rows at that one's default.
+    # A file of before some column was in the schema has it empty, a dimension of before the list had it at its default.
     filled = ", ".join(f"coalesce({_name(n)}, {_literal(FILLED[n])}) AS {_name(n)}" for n in FILLED if n in there)
-    added = "".join(f", {_typed(n)} AS {_name(n)}" for n in _BY_NAME if n not in there)
+    added = "".join(f", {_typed(column)} AS {_name(column.name)}" for column in COLUMNS if column.name not in there)
     ask(connection, f"CREATE VIEW packed AS SELECT *{f' REPLACE ({filled})' if filled else ''}{added} FROM {read}")
 
 
@@ -121,7 +123,7 @@ def _why_not(connection: DuckDBPyConnection, file: Path) -> str | None:
     except ResultsError as error:
         return f"left out: {file}: {error}"
     kinds = dict(zip(found["column_name"], found["column_type"], strict=True))
-    may_lack = {name: kind for name, kind in expected.items() if name in _BY_NAME}
+    may_lack = {name: kind for name, kind in expected.items() if name not in ("series", "night", "run_id", *REQUIRED)}
     if wrong := [name for name, kind in expected.items() if kinds.get(name, may_lack.get(name)) != kind]:
         return f"left out: {file}: packed by another version (see {wrong[0]}); throw it away and `pack` again"
     return None
@@ -327,9 +329,9 @@ def _literal(value: object) -> str:
     return str(value) if isinstance(value, int) else f"'{_quoted(str(value))}'"
 
 
-def _typed(name: str) -> str:
-    """Returns the SQL of a dimension's default in its column's type."""
-    return f"CAST({_literal(DEFAULTS[name])} AS {TYPES[COLUMN[name].kind]})"
+def _typed(column: Column) -> str:
+    """Returns the SQL of what rows of before the column have in it."""
+    return f"CAST({_literal(FILLED.get(column.name))} AS {TYPES[column.kind]})"
 
 
 def _name(name: str) -> str:
