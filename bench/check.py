@@ -1,16 +1,10 @@
-"""Starts one backend in child processes and runs one tiny, verified step of each phase: `check.py NAME`.
-
-Behind `python -m backends --check`. The exit status says whether all that it supports is `ok`.
-"""
+"""Starts one backend in child processes and runs one tiny, verified step of each phase: `samestep backends --check`."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import backends
 from bench.cell import Cell
@@ -44,7 +38,3 @@ def check(name: str) -> bool:
             print(f"{'':18} {phase}: {row['status']} ({said})", flush=True)
             good &= row["status"] in ("ok", "unsupported", "known_failure")
     return good
-
-
-if __name__ == "__main__":
-    sys.exit(0 if check(sys.argv[1]) else 1)

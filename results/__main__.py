@@ -1,10 +1,14 @@
-"""python -m results COMMAND: what comes of runs that are on disk. Each command is added by the module of its name."""
+"""What comes of runs that are on disk: `samestep COMMAND`, and `python -m results COMMAND`, which is the same.
+
+Each command is added by the module of its name.
+"""
 
 import argparse
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from results.cli import compare as cli_compare
 from results.cli import cost as cli_cost
@@ -19,15 +23,16 @@ from results.record.files import ResultsError
 
 CUT_SHORT = 141
 """128 + SIGPIPE, as of any tool whose reader left: the text was cut, which is neither success nor a regression."""
+CURE = "pip install -e '.[reports]'"
 COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, cli_export, cli_nightly)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m results") -> int:
     """Runs the command; returns 0, or 1 where `--fail-on` found what it names, and where nothing else did.
 
     2 after saying what is wrong, with a traceback where that is a bug of ours; 141 where the reader of its output left.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     # A reason can hold any character, and a terminal may not.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
@@ -49,18 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> tuple[str, int]:
-    """Returns what the command says, and the exit status."""
+    """Returns what the command says, and the exit status. Raises ResultsError where a library is not installed."""
     try:
         return options.made_by(options), 0
     except Found as found:
         return str(found), 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "results":  # a fault of ours
+            raise
+        raise ResultsError(f"{error}; the commands that read runs take: {CURE}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m results", description="Tables of what was measured.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def add_commands(commands: Any) -> None:
+    """Adds every command to a parser's subparsers."""
     for module in COMMANDS:
         module.add_commands(commands)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Tables of what was measured.")
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
 

@@ -1,21 +1,17 @@
 """The names that outside code may import: `samestep.load(path)`, `samestep.Adapter`, `samestep.Workload` …
 
-The rooms `workloads`, `backends`, `bench` and `results` have plain names that a user's own folder may have too.
+The rooms `workloads`, `backends`, `bench`, `host` and `results` have plain names that a user's own folder may have too.
 They are imported from this package's own checkout, whatever lies in the current folder.
 """
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from samestep._rooms import import_ours
 
 __version__ = "0.1.0"
 
-_ROOT = Path(__file__).resolve().parent.parent
-_ROOM_NAMES = ("workloads", "backends", "bench", "host", "results")
 _PUBLIC = {
     "Adapter": "backends.base",
     "AdapterConformance": "bench.conformance",
@@ -71,34 +67,9 @@ if TYPE_CHECKING:
     from workloads.workload import train_step as train_step
 
 
-def _import_ours(name: str) -> ModuleType:
-    """Returns the module `name` of our own checkout. Raises ImportError where another one bears its room's name."""
-    room = name.partition(".")[0]
-    sys.path.insert(0, str(_ROOT))
-    try:
-        module = import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _ROOM_NAMES:
-            raise
-        raise ImportError(_shadowed(room)) from error
-    finally:
-        sys.path.remove(str(_ROOT))
-    if not Path(module.__file__ or "").is_relative_to(_ROOT):
-        raise ImportError(_shadowed(room))
-    return module
-
-
-def _shadowed(room: str) -> str:
-    where = getattr(sys.modules.get(room), "__file__", None)
-    return (
-        f"samestep needs its own package {room!r}, but {where} was imported before it; "
-        f"import samestep first, or rename yours"
-    )
-
-
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'samestep' has no attribute {name!r}; it has: {', '.join(__all__)}")
-    value = getattr(_import_ours(_PUBLIC[name]), name)
+    value = getattr(import_ours(_PUBLIC[name]), name)
     globals()[name] = value
     return value

@@ -1,6 +1,7 @@
 """The house itself: no arrow between the rooms runs back, and a declaration imports nothing heavy."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ FLOORS = {
     "bench.child": {"bench.cell", "bench.effort", "bench.child"},
 }
 """What each folder of a room may import, of its room."""
+DOORS = {"backends/__main__.py": {"samestep"}}
+"""Who may import more: `python -m backends` is `samestep backends`, whose `--check` starts what no adapter knows."""
 HEAVY = {"torch", "jax", "jaxlib", "onnx", "onnxscript", "onnxruntime", "openvino", "pandas", "numpy", "scipy"}
 
 
@@ -48,7 +51,38 @@ FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 def test_no_arrow_runs_back(path):
     room = path.relative_to(ROOT).parts[0]
     rooms = {name.partition(".")[0] for name in imported(path)} & {*ROOMS, "samestep", "conftest", "tests"}
-    assert rooms <= ROOMS[room]
+    assert rooms <= ROOMS[room] | DOORS.get(str(path.relative_to(ROOT)), set())
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *(ROOT / "samestep").glob("*.py")], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_nothing_imports_a_door(path):
+    """What `python -m` runs is for people: it may know more than its room does, and must not be a way round."""
+    doors = {name for name in imported(path) if ".__main__" in name} - {"samestep.__main__.list_backends"}
+    assert doors == set()
+
+
+def strings(path):
+    """Returns the texts that a file holds."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def told_rooms(texts):
+    """Returns the rooms that are named as a module or as a path of one is, which no import statement tells of."""
+    return {text.replace("/", ".").partition(".")[0] for text in texts if re.fullmatch(r"[\w./]+", text)} & {*ROOMS}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_runs_back_by_a_path_or_a_name(path):
+    room = path.relative_to(ROOT).parts[0]
+    assert told_rooms(strings(path)) <= ROOMS[room]
+
+
+def test_an_arrow_by_a_path_or_a_name_is_seen(tmp_path):
+    (tmp_path / "door.py").write_text('run(root / "bench" / "check.py"); load("results.record"); say("the bench is")')
+    assert told_rooms(strings(tmp_path / "door.py")) == {"bench", "results"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -112,6 +146,10 @@ def loaded_by(code):
         "import bench.parent.suite, bench.parent.session, bench.parent.plan",
         "import results.record.journal, results.record.row, host.machine",
         "import samestep",
+        "import samestep.__main__ as door\ntry: door.main(['--help'])\nexcept SystemExit: pass",
+        "import samestep.__main__ as door; door.main(['nonsense'])",
+        "import samestep.__main__ as door; door.main(['backends'])",
+        "import samestep.__main__ as door; door.main(['run', '--co', '-q'])",
         "import pytest; pytest.main(['bench', '--co', '-q'])",
     ],
 )

@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
     cost.add_argument(
         "--whole-machines", action="store_true", help="serving pays for whole machines (default: for a fraction of one)"
     )
-    cost.add_argument("--plot", metavar="FILE", type=Path, help="an .svg or .png of cost over days (extra: plot)")
+    cost.add_argument("--plot", metavar="FILE", type=Path, help="an .svg or .png of cost over days (extra: reports)")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

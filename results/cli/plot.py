@@ -15,7 +15,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("plot", help="latency, throughput or training / inference, as an SVG or PNG")
     parser.set_defaults(made_by=_plot)
     add_runs(parser)
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="an .svg or .png (extra: plot)")
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="an .svg or .png (extra: reports)")
     parser.add_argument(
         "--show", metavar="WHAT", default="latency", help="latency, throughput or phases (default: latency)"
     )

@@ -57,7 +57,7 @@ def connect() -> DuckDBPyConnection:
     try:
         import duckdb
     except ModuleNotFoundError as error:
-        raise ResultsError(f"{error}: a packed store takes DuckDB: pip install -e '.[history]'") from error
+        raise ResultsError(f"{error}: a packed store takes DuckDB: pip install -e '.[reports]'") from error
     connection = duckdb.connect()
     connection.execute(
         f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; SET enable_progress_bar = false"

@@ -35,7 +35,7 @@ def runs_in_a_spreadsheet(cell):
 
 def of_duckdb(path, columns):
     """Returns the records as DuckDB reads them, with SQL types by name; skips where it is not installed."""
-    duckdb = pytest.importorskip("duckdb", reason="the extra `history` is not installed")
+    duckdb = pytest.importorskip("duckdb", reason="the extra `reports` is not installed")
     types = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
     query = (
         f"SELECT * FROM read_csv($path, columns = {{{types}}}, header = true, auto_detect = false, delim = ',',"

@@ -164,7 +164,7 @@ def found_without_the_screen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> int:
     if importlib.util.find_spec("ruptures") is None:
-        print("not shown: ruptures is not installed (extra `history`)")
+        print("not shown: ruptures is not installed (extra `reports`)")
         return 2
     size = f"{SERIES} series x {NIGHTS} nights x {SEEDS} seeds"
     print(f"{size}; false alarms per 1,000 series-nights, and steps found within so many nights")

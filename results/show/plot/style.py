@@ -30,7 +30,7 @@ def drawing(path: Path, size_inch: tuple[float, float], *, font_pt: float = 10, 
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ResultsError(f"{error}: a plot takes matplotlib: pip install -e '.[plot]'") from error
+        raise ResultsError(f"{error}: a plot takes matplotlib: pip install -e '.[reports]'") from error
     with mpl.rc_context({"svg.hashsalt": "samestep", "svg.fonttype": "none", "font.size": font_pt}):
         figure = Figure(figsize=size_inch, layout="constrained")
         yield figure

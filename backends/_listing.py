@@ -1,0 +1,58 @@
+"""Which adapters exist, which can run here, and why not the others: what `samestep backends` prints."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import backends
+from backends._kinds import kinds
+from backends.base import Adapter, Probe
+
+
+def describe(adapter: Adapter, probe: Probe) -> str:
+    """Returns the lines about one adapter: status, device, versions, what it supports, or what to do."""
+    supports = f"{', '.join(adapter.phases)} in {', '.join(adapter.precisions)}"
+    lines = [f"{adapter.name:18} {probe.status:8} {probe.device or '-'}"]
+    if probe.version:
+        lines.append(f"{'':18} {probe.version}")
+    lines.append(f"{'':18} {supports}" if probe.status == "usable" else f"{'':18} {probe.reason}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str], prog: str, check: Callable[[str], bool]) -> int:
+    """Prints every adapter, or those named. Returns 1 where one is broken.
+
+    With `--check`, `check` starts each usable one, prints what that gives, and returns whether all went well: starting
+    is not for this room to know, so whoever opens it brings the check along.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these backends")
+    parser.add_argument(
+        "--kinds",
+        action="store_true",
+        help="only the kinds of machine: tox environment, torch build, extras and backends of each",
+    )
+    parser.add_argument("--check", action="store_true", help="start each in a child process and run one tiny step")
+    options = parser.parse_args(arguments)
+    if options.kinds:
+        for kind in kinds():
+            torch = "cpu-torch" if kind.cpu_torch else "own-torch"
+            print(kind.name, kind.environment, torch, ",".join(kind.extras), ",".join(kind.backends))
+        return 0
+    for name in options.names:
+        if name not in backends.names():
+            parser.error(f"unknown backend {name!r}; known: {', '.join(backends.names())}{backends.why_refused(name)}")
+    broken = False
+    for name in options.names or backends.names():
+        adapter = backends.get(name)
+        probe = backends.probe(adapter)
+        print(describe(adapter, probe), flush=True)
+        broken |= probe.status == "broken"
+        if options.check and probe.status == "usable":
+            broken |= not check(name)
+    for claim in backends.outside():
+        if claim.refused and not options.names:
+            print(f"{claim.name:18} {'broken':8} -\n{'':18} {claim.module} of {claim.package}: {claim.refused}")
+            broken = True
+    return int(broken)
