@@ -9,7 +9,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def test_the_page_is_not_stale():
-    told = "docs/reading-the-numbers.md is stale: python -m results columns > docs/reading-the-numbers.md"
+    told = "docs/reading-the-numbers.md is stale: samestep columns > docs/reading-the-numbers.md"
     assert (DOCS / "reading-the-numbers.md").read_text() == page(), told
 
 

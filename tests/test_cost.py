@@ -334,7 +334,7 @@ def test_a_break_even_that_never_comes_and_a_disturbed_number_are_drawn_as_such(
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ResultsError, match=r"pip install -e '\.\[plot\]'"):
+    with pytest.raises(ResultsError, match=r"pip install -e '\.\[reports\]'"):
         plot_costs(costs(to_frame(pair()), DEMAND, [price()]), DEMAND, tmp_path / "costs.svg")
 
 

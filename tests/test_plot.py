@@ -259,14 +259,14 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, monkeypatch, capsys, argument
 
 @pytest.mark.parametrize("rows", [[], [without("refused", "torch_cpu", reason_code="disturbed")], [idle_row()]])
 def test_without_a_verified_number_there_is_no_plot(tmp_path, rows):
-    with pytest.raises(ResultsError, match=f"no verified number to show in {len(rows)} rows: python -m results table"):
+    with pytest.raises(ResultsError, match=f"no verified number to show in {len(rows)} rows: samestep table"):
         plot(to_frame(rows), tmp_path / "a.svg")
     assert not (tmp_path / "a.svg").exists()
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ResultsError, match=r"pip install -e '\.\[plot\]'"):
+    with pytest.raises(ResultsError, match=r"pip install -e '\.\[reports\]'"):
         plot(to_frame(a_run()), tmp_path / "a.svg")
 
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ResultsError, match=r"pip install -e '\.\[plot\]'"):
+    with pytest.raises(ResultsError, match=r"pip install -e '\.\[reports\]'"):
         plot_roofline(to_frame(a_run()), tmp_path / "roofline.svg")
 
 

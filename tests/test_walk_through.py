@@ -31,5 +31,5 @@ def test_its_rows_are_whole():
 
 def test_a_stale_block_is_seen():
     assert renewed("```\n>>> 1 + 1\n3\n```") == "```\n>>> 1 + 1\n2\n```"
-    with pytest.raises(RuntimeError, match="expected python -m results"):
+    with pytest.raises(RuntimeError, match="expected samestep"):
         renewed("```\n$ rm -rf /nowhere\n```")

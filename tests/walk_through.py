@@ -1,6 +1,6 @@
 """Makes the output in docs/walk-through.md anew: `python -m tests.walk_through`; a test says when it is stale.
 
-A block that begins with `$ python -m results …` is run, and what it prints stands below it; of a block of `>>>` lines
+A block that begins with `$ samestep …` is run, and what it prints stands below it; of a block of `>>>` lines
 each prints what it is worth. Everything is run from the checkout's own folder, 120 characters wide.
 """
 
@@ -44,10 +44,10 @@ def _run(block: str, names: dict[str, object]) -> str:
 
 
 def _command(words: list[str]) -> str:
-    if words[:3] != ["python", "-m", "results"]:
-        raise RuntimeError(f"cannot run {words}; expected python -m results …")
+    if words[0] != "samestep":
+        raise RuntimeError(f"cannot run {words}; expected samestep …")
     with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.redirect_stderr(io.StringIO()) as complaints:
-        status = results(words[3:])
+        status = results(words[1:], "samestep")
     if status == 2:
         raise RuntimeError(f"{' '.join(words)}: {complaints.getvalue()}")
     return told.getvalue()

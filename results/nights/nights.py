@@ -257,6 +257,6 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
     whole: pd.DataFrame = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
     if whole.empty:
         raise ResultsError(
-            f"{store} has no series {series!r}; `python -m results history {store} --series all` lists them"
+            f"{store} has no series {series!r}; `samestep history {store} --series all` lists them"
         )
     return whole.sort_values(["night", "run_id"], kind="stable").reset_index(drop=True)

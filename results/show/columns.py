@@ -83,8 +83,8 @@ FORMULAS: dict[str, str] = {
 INTRODUCTION = """\
 # Reading the numbers
 
-What each column of `results.csv` and of `samestep.load(...)` is. This page is made from the schema: `python -m
-results columns`.
+What each column of `results.csv` and of `samestep.load(...)` is. This page is made from the schema: `samestep
+columns`.
 
 **A row is a cell in a run**, whatever came of it. Only a row whose `status` is `ok` has numbers: it was verified
 against float64, then timed. All others say why in `reason`.

@@ -68,8 +68,8 @@ def marks(texts: Sequence[str], width: int) -> str:
     if not any(DEGRADED in text for text in texts):
         return ""
     said = (
-        f"{DEGRADED} degraded, or made of a number that is: disturbed while it was measured; python -m results table "
-        "says by what."
+        f"{DEGRADED} degraded, or made of a number that is: disturbed while it was measured; "
+        "samestep table says by what."
     )
     return wrapped([said], width)
 

@@ -57,7 +57,7 @@ def plot(frame: pd.DataFrame, path: Path, show: str = "latency", width_inch: flo
     dots = [dot for cell in shown.panels for panel in cell for dot in panel.dots]
     numbers = [dot for dot in dots if dot.value is not None]
     if not numbers:
-        raise ResultsError(f"no verified number to show in {len(frame)} rows: python -m results table RUN says why")
+        raise ResultsError(f"no verified number to show in {len(frame)} rows: samestep table RUN says why")
     labels_inch = LETTER_INCH * max(len(dot.label) for dot in dots)
     least = math.ceil(10 * (labels_inch + LEAST_INCH)) / 10
     if not least <= width_inch <= MOST_INCH:
