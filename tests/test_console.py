@@ -1,5 +1,6 @@
 """The command `samestep`, as a person calls it: from any folder, one with rooms and a conftest of its own too."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 import backends.__main__
 import samestep.__main__ as console
-from results.__main__ import COMMANDS
+from results.__main__ import add_commands
 from results.record.csvfile import write_csv
 from tests.fakes.door import bench, environment, run_in, statuses
 from tests.fakes.rows import row_of
@@ -160,16 +161,9 @@ def test_an_unknown_command_is_said_in_one_line_with_the_known_ones(word, capsys
 
 def commands():
     """Returns the commands of `python -m results`."""
-
-    class Listed(list):
-        def add_parser(self, name, **_):
-            self.append(name)
-            return console.argparse.ArgumentParser()
-
-    listed = Listed()
-    for module in COMMANDS:
-        module.add_commands(listed)
-    return listed
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    add_commands(subparsers)
+    return [*subparsers.choices]
 
 
 def test_help_names_every_command(capsys):

@@ -256,7 +256,5 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
         parts.append(ask(connection, sql + only, [base] if installation is None else [base, installation]))
     whole: pd.DataFrame = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
     if whole.empty:
-        raise ResultsError(
-            f"{store} has no series {series!r}; `samestep history {store} --series all` lists them"
-        )
+        raise ResultsError(f"{store} has no series {series!r}; `samestep history {store} --series all` lists them")
     return whole.sort_values(["night", "run_id"], kind="stable").reset_index(drop=True)
