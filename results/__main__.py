@@ -62,7 +62,8 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "results":  # a fault of ours
             raise
-        raise ResultsError(f"{error}; the commands that read runs take: {CURE}") from error
+        cure = "" if CURE in str(error) else f"; what reads runs takes it: {CURE}"
+        raise ResultsError(f"{error}{cure}") from error
 
 
 def add_commands(commands: Any) -> None:

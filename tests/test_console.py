@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -216,9 +217,26 @@ def test_a_reader_that_leaves_ends_it_quietly(words, status, tmp_path):
     assert (done.returncode, done.stderr) == (status, "")
 
 
-def test_a_library_that_is_missing_is_said_with_its_cure(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, "ruptures", None)
-    assert console.main(["report", str(RUN.parent), "--output", str(tmp_path / "page.html")]) == 2
-    said = capsys.readouterr().err
-    assert "pip install -e '.[reports]'" in said
-    assert (said.startswith("error: "), said.count("\n"), "Traceback" in said) == (True, 1, False)
+@pytest.mark.parametrize(
+    ("library", "words"),
+    [
+        ("duckdb", ["pack", "{folder}"]),
+        ("matplotlib", ["plot", "{run}", "--output", "{folder}/plot.svg"]),
+        ("pandas", ["table", "{run}"]),
+    ],
+)
+def test_a_library_that_is_missing_is_said_with_its_cure(library, words, tmp_path):
+    shutil.copytree(RUN, tmp_path / RUN.name)
+    words = [word.format(run=RUN, folder=tmp_path) for word in words]
+    code = f"import sys; sys.modules[{library!r}] = None; sys.path[0] = '/bin'; import samestep.__main__ as console; "
+    done = samestep(*words, cwd=tmp_path, how=("-c", code + "sys.exit(console.main())"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("pip install -e '.[reports]'") == 1
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_module_of_ours_that_is_missing_is_a_fault_of_ours(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "results.show.render", None)
+    assert console.main(["table", str(RUN)]) == 2
+    assert capsys.readouterr().err.startswith("Traceback")
