@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from host.cpu import cpu_folders
 from host.files import folder, pairs, read_number, read_text, to_number
 
 
@@ -17,26 +16,19 @@ def _tick_s() -> float:
     return 1 / os.sysconf("SC_CLK_TCK")
 
 
-def _ticks(root: Path, cpus: Sequence[int]) -> list[list[int]]:
-    """Returns the fields of /proc/stat of those of `cpus` that it has (proc_stat(5)).
+def cpu_seconds(root: Path = Path("/")) -> dict[int, tuple[float, float]]:
+    """Returns (busy, stolen) seconds of each logical CPU: of work, whoever's it was; kept from us by a hypervisor.
 
-    user nice system idle iowait irq softirq steal; guest time is in user already.
+    Nothing where there is no /proc/stat. Its fields are user nice system idle iowait irq softirq steal; guest time is
+    in user already (proc_stat(5)).
     """
-    wanted = {f"cpu{cpu}" for cpu in cpus}
-    lines = (line.split() for line in (read_text(root / "proc/stat") or "").splitlines())
-    return [[int(field) for field in words[1:9]] for words in lines if words and words[0] in wanted and len(words) > 8]
-
-
-def busy_s(root: Path, cpus: Sequence[int]) -> float | None:
-    """Returns the seconds that the CPUs have worked, whoever had them."""
-    ticks = _ticks(root, cpus)
-    return sum(sum(fields[:3] + fields[5:7]) for fields in ticks) * _tick_s() if ticks else None
-
-
-def steal_s(root: Path, cpus: Sequence[int]) -> float | None:
-    """Returns the seconds that a hypervisor kept the CPUs from us while there was work for them."""
-    ticks = _ticks(root, cpus)
-    return sum(fields[7] for fields in ticks) * _tick_s() if ticks else None
+    seconds = {}
+    for line in (read_text(root / "proc/stat") or "").splitlines():
+        name, *fields = line.split() or [""]
+        if name.startswith("cpu") and name[3:].isdecimal() and len(fields) >= 8:
+            ticks = [int(field) for field in fields[:8]]
+            seconds[int(name[3:])] = (sum(ticks[:3] + ticks[5:7]) * _tick_s(), ticks[7] * _tick_s())
+    return seconds
 
 
 def thread_seconds(root: Path = Path("/")) -> dict[str, float]:
@@ -66,8 +58,7 @@ def swapped_pages(root: Path = Path("/")) -> int | None:
 
 
 def _numbers(root: Path, cpus: Sequence[int], file: str) -> list[int]:
-    folders = cpu_folders(root)
-    numbers = (read_number(folders[cpu] / file) for cpu in cpus if cpu in folders)
+    numbers = (read_number(root / f"sys/devices/system/cpu/cpu{cpu}" / file) for cpu in cpus)
     return [number for number in numbers if number is not None]
 
 

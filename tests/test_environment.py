@@ -11,7 +11,7 @@ import pytest
 import backends
 from backends._outside import declaration_faults
 from backends.null import Null
-from bench.parent.environment import ROOT, THREAD_VARIABLES, child_environment, job_paths
+from bench.parent.environment import ALLOWED, ROOT, THREAD_VARIABLES, child_environment, job_paths
 from host.topology import usable_cpus
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 
@@ -52,6 +52,11 @@ def test_what_steers_a_framework_does_not_reach_a_child(name):
 )
 def test_whose_it_is_where_it_is_and_which_devices_it_may_see_reaches_a_child(name):
     assert child_environment({name: "0"}, 1)[name] == "0"
+
+
+@pytest.mark.parametrize("pattern", ALLOWED)
+def test_the_list_is_that_of_the_docs(pattern):
+    assert f"`{pattern}`" in (ROOT / "docs" / "measuring.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -49,6 +50,8 @@ def read(
     cpus: Sequence[int], root: Path = Path("/"), device: Callable[[], DeviceReading | None] = lambda: None
 ) -> Reading:
     """Returns the counters now; `cpus` are the logical CPUs that this process may use."""
+    seconds = counters.cpu_seconds(root)
+    busy, stolen = ({cpu: both[i] for cpu, both in seconds.items()} for i in (0, 1))
     used = resource.getrusage(resource.RUSAGE_SELF)
     return Reading(
         at_s=perf_counter(),
@@ -56,8 +59,8 @@ def read(
         thread_s=counters.thread_seconds(root),
         involuntary_switches=used.ru_nivcsw,
         major_faults=used.ru_majflt,
-        busy_s=counters.busy_s(root, (*cpus, *siblings_of(cpus, root))),
-        steal_s=counters.steal_s(root, cpus),
+        busy_s=_total(busy, (*cpus, *_beside(tuple(cpus), root))),
+        steal_s=_total(stolen, cpus),
         cpu_pressure_s=counters.pressure_s(root, "cpu"),
         memory_pressure_s=counters.pressure_s(root, "memory"),
         swapped_pages=counters.swapped_pages(root),
@@ -66,6 +69,16 @@ def read(
         frequency_hz=counters.frequency_hz(root, cpus),
         device=device(),
     )
+
+
+_beside = cache(siblings_of)
+"""Which CPUs share a core with ours stays as it is, and each of the files that say it takes a few microseconds."""
+
+
+def _total(seconds: Mapping[int, float], cpus: Sequence[int]) -> float | None:
+    """Returns the seconds of those of `cpus` that are counted, None where none is."""
+    counted = [seconds[cpu] for cpu in cpus if cpu in seconds]
+    return sum(counted) if counted else None
 
 
 def other_processes(reading: DeviceReading, before: DeviceReading | None) -> int:

@@ -146,7 +146,7 @@ def main() -> NoReturn:
     job = json.loads(sys.stdin.buffer.readline())
     if job.get("cpus") and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job["cpus"])
-    sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
+    sys.path += [path for path in job.get("paths", ()) if path not in sys.path]  # last: they may hold anything
     if job["job"] == "artifact":
         make_artifact(job, report)
     run_cell(job, report)
