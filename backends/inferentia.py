@@ -18,6 +18,7 @@ from pathlib import Path
 
 from backends._probes import versions
 from backends.base import Adapter, Probe, Request, Step
+from host.files import read_text
 
 DEV = Path("/dev")
 SYSFS = Path("/sys/devices/virtual/neuron_device")
@@ -105,4 +106,4 @@ class Inferentia(Adapter):
 def _architecture(device: str, fact: str) -> str:
     """Returns what the driver says of the chip, empty where it says nothing."""
     path = SYSFS / device / "info" / "architecture" / fact
-    return path.read_text().strip() if path.is_file() else ""
+    return (read_text(path) or "").strip()

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from backends._probes import versions, xla_is_out_of_memory
 from backends.base import Adapter, Options, Probe, Request, Step
+from host.drivers import pci_devices
 
 VENDOR = "0x1ae0"
 CHIPS = {
@@ -24,12 +25,8 @@ CHIPS = {
 
 def tpu_chips(root: Path = Path("/")) -> list[str]:
     """Returns the TPU chips on the PCI bus."""
-    found = []
-    for vendor in sorted(root.glob("sys/bus/pci/devices/*/vendor")):
-        if vendor.read_text().strip() == VENDOR:
-            device = vendor.with_name("device").read_text().strip()
-            found += [CHIPS[device]] if device in CHIPS else []  # Google makes other PCI devices too
-    return found
+    googles = [one.device for one in pci_devices(root) or [] if one.vendor == VENDOR]
+    return [CHIPS[device] for device in googles if device in CHIPS]  # Google makes other PCI devices too
 
 
 class JaxTpu(Adapter):

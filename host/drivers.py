@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from host.files import folder, read_text
@@ -33,14 +34,28 @@ def driver_versions(root: Path = Path("/")) -> dict[str, str]:
     return {name: version for name, version in stated.items() if version}
 
 
+@dataclass(frozen=True)
+class PciDevice:
+    """A device on the PCI bus by its own numbers, each with `0x` in front, or `?` where it is not shown."""
+
+    pci_class: str
+    vendor: str
+    device: str
+
+
+def pci_devices(root: Path = Path("/")) -> list[PciDevice] | None:
+    """Returns the devices on the PCI bus in the order of their addresses; None where no bus is shown."""
+    folders = folder(root / "sys/bus/pci/devices")
+    if folders is None:
+        return None
+    files = ("class", "vendor", "device")
+    return [PciDevice(*((read_text(path / file) or "?").strip() for file in files)) for path in folders]
+
+
 def accelerators(root: Path = Path("/")) -> list[str] | None:
     """Returns PCI vendor and device of each accelerator (`10de:2330`), sorted; None where no PCI bus is shown."""
-    devices = folder(root / "sys/bus/pci/devices")
+    devices = pci_devices(root)
     if devices is None:
         return None
-    chosen = [device for device in devices if (read_text(device / "class") or "").startswith(ACCELERATOR_CLASSES)]
-    return sorted(f"{_id(device / 'vendor')}:{_id(device / 'device')}" for device in chosen)
-
-
-def _id(file: Path) -> str:
-    return (read_text(file) or "?").strip().removeprefix("0x")
+    chosen = [one for one in devices if one.pci_class.startswith(ACCELERATOR_CLASSES)]
+    return sorted(f"{one.vendor.removeprefix('0x')}:{one.device.removeprefix('0x')}" for one in chosen)
