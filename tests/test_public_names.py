@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import samestep
+from samestep._rooms import ROOM_NAMES
+from tests.test_house import ROOMS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,10 +26,17 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 @pytest.fixture
 def foreign(tmp_path):
-    for room in ("results", "backends", "bench", "workloads"):
+    for room in ROOM_NAMES:
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").write_text("MINE = True\n")
     return tmp_path
+
+
+def test_every_room_is_known():
+    """A folder of the wheel that is no room of ours by name could be another's."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {*packages["packages"], "conftest"} == {*ROOM_NAMES, "samestep"}
+    assert {*ROOM_NAMES} == {*ROOMS, "conftest"}
 
 
 def python(code, folder):
