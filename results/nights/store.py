@@ -3,27 +3,24 @@
     STORE/…/RUN/journal.jsonl, results.csv     what was measured, never changed; at any depth
     STORE/packed/*.parquet                     the same rows in columns: made by `pack`, can be thrown away
 
-`pack` reads each new run's `results.csv` with DuckDB and checks it as `make_row` would; a run that is wrong is left
-out, and said with file and line. A run whose CSV is missing is read from its journal.
+`pack` reads each new run's `results.csv` as any command does; a run that is wrong is left out, and said with file and
+line. A run whose CSV is missing is read from its journal.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results.record.csvfile import header_of
 from results.record.dialect import REQUIRED
-from results.record.dimensions import CELL_COLUMNS, FILLED, IN_EVERY_ROW, IN_SERIES_BY_NAME
+from results.record.dimensions import CELL_COLUMNS, FILLED, IN_SERIES_BY_NAME
 from results.record.files import ResultsError
-from results.record.read import CSV_NAME, read_folders, run_folders
-from results.record.row import Row
-from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT, Column
-from results.record.text import TEXT_LIMIT
-from results.record.vocabulary import LEAST_LATENCY_S, MOST, NAME, REASON_LIMIT, SAMPLES_NEEDED, SIGNED, VOCABULARIES
+from results.record.read import read_folders, run_folders
+from results.record.schema import COLUMNS, Column
+from results.tables.table import to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +33,8 @@ _BY_NAME = tuple(dimension.name for dimension in IN_SERIES_BY_NAME)
 _BY_PLACE = tuple(name for name in SERIES_COLUMNS if name not in _BY_NAME)
 NIGHT = "CAST(strptime(substr(run_id, 1, 8), '%Y%m%d') AS DATE)"
 """The UTC day on which a run began, as its id says."""
-FILES_AT_ONCE = 500
-_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]"
-"""What `results.record.text.one_line` changes."""
+RUNS_AT_ONCE = 50
+"""Some ten thousand rows: what a batch takes of memory."""
 MEMORY = "1GiB"
 TYPES = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
 
@@ -136,20 +132,20 @@ def pack(store: Path) -> Packed:
     """
     packed, wrong = open_packed(store)
     connection = packed or connect()
-    known = packed_runs(packed)
-    new = [folder for folder in run_folders(store) if folder.name not in known]
-    columns = ", ".join(
-        f"{_name(column.name)} {TYPES[column.kind]} DEFAULT {_literal(FILLED.get(column.name))}" for column in COLUMNS
-    )
+    there = packed_runs(packed)
+    new = [folder for folder in run_folders(store) if folder.name not in there]
+    columns = ", ".join(f"{_name(column.name)} {TYPES[column.kind]}" for column in COLUMNS)
     connection.execute(f"CREATE TABLE packing ({columns})")
     problems = [*wrong]
-    for headed in _by_header(new, problems):
-        for batch in _batches(headed.files):
-            problems += _read_batch(connection, headed.names, batch)
-    for folder in new:
-        if not (folder / CSV_NAME).is_file():
-            problems += _read_slowly(connection, folder)
-    (rows, runs) = connection.execute("SELECT count(*), count(DISTINCT run_id) FROM packing").fetchall()[0]
+    runs = rows = 0
+    for start in range(0, len(new), RUNS_AT_ONCE):
+        read, forgiven = read_folders(new[start : start + RUNS_AT_ONCE], csv_first=True)
+        problems += forgiven
+        runs, rows = runs + len({row["run_id"] for row in read}), rows + len(read)
+        frame = to_frame(read)
+        connection.register("batch", frame)
+        connection.execute("INSERT INTO packing BY NAME SELECT * FROM batch")
+        connection.unregister("batch")
     if rows:
         _write(connection, Path(store) / PACKED, [folder.name for folder in new])
     return Packed(runs, rows, tuple(problems))
@@ -185,141 +181,6 @@ def _write(connection: DuckDBPyConnection, folder: Path, runs: Sequence[str]) ->
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class _Headed:
-    """CSV files that have the same columns."""
-
-    names: tuple[str, ...]
-    files: tuple[Path, ...]
-
-
-def _by_header(folders: Iterable[Path], problems: list[str]) -> Iterator[_Headed]:
-    found: dict[tuple[str, ...], list[Path]] = {}
-    for folder in folders:
-        path = folder / CSV_NAME
-        if not path.is_file():
-            continue
-        try:
-            found.setdefault(header_of(path), []).append(path)
-        except ResultsError as error:
-            problems.append(f"left out: {error}")
-    for names, files in found.items():
-        yield _Headed(names, tuple(files))
-
-
-def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(files), FILES_AT_ONCE):
-        yield files[start : start + FILES_AT_ONCE]
-
-
-def _read_batch(connection: DuckDBPyConnection, names: Sequence[str], files: Sequence[Path]) -> Sequence[str]:
-    """Adds the files' rows to the table; returns why some are left out, each with its file and line."""
-    import duckdb
-
-    try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE texts AS {_texts_sql(names, files)}")
-        suspects = {name for (name,) in connection.execute(_suspects_sql(names)).fetchall()}
-    except duckdb.Error:
-        if len(files) == 1:
-            return _read_slowly(connection, files[0].parent)
-        half = len(files) // 2
-        return [*_read_batch(connection, names, files[:half]), *_read_batch(connection, names, files[half:])]
-    connection.execute("CREATE OR REPLACE TEMP TABLE suspects (filename VARCHAR)")
-    if suspects:
-        connection.executemany("INSERT INTO suspects VALUES (?)", [[name] for name in suspects])
-    values = ", ".join(_value_sql(name) for name in names)
-    targets = ", ".join(map(_name, names))
-    connection.execute(
-        f"INSERT INTO packing ({targets}) SELECT {values} FROM texts ANTI JOIN suspects USING (filename)"
-    )
-    return [problem for name in sorted(suspects) for problem in _read_slowly(connection, Path(name).parent)]
-
-
-def _read_slowly(connection: DuckDBPyConnection, folder: Path) -> tuple[str, ...]:
-    """Adds the rows of a run that may be wrong, or has a journal only; returns why not, with its line."""
-    rows, problems = read_folders([folder])
-    _insert(connection, rows)
-    return problems
-
-
-def _insert(connection: DuckDBPyConnection, rows: Sequence[Row]) -> None:
-    marks = ", ".join("?" for _ in COLUMNS)
-    if rows:
-        connection.executemany(f"INSERT INTO packing VALUES ({marks})", [list(row.values()) for row in rows])
-
-
-def _texts_sql(names: Sequence[str], files: Sequence[Path]) -> str:
-    """Returns the SQL that reads files of one header as text."""
-    columns = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
-    listed = ", ".join(f"'{_quoted(file)}'" for file in files)
-    return (
-        f"SELECT * FROM read_csv([{listed}], header = true, auto_detect = false, columns = {{{columns}}},"
-        " delim = ',', quote = '\"', escape = '\"', nullstr = '', filename = true, strict_mode = true)"
-    )
-
-
-def _suspects_sql(names: Sequence[str]) -> str:
-    """Returns the SQL that names the files in which `make_row` may refuse or change something: they are read by it."""
-    wrong = [
-        f"row_format IS DISTINCT FROM '{ROW_FORMAT}'",
-        "run_id IS DISTINCT FROM parse_filename(parse_dirpath(filename))",
-    ]
-    wrong += [f"{name} IS NULL" for name in (*IN_EVERY_ROW, "status")]
-    for name in names:
-        wrong += _wrong_sql(name)
-    texts = ", ".join(_name(name) for name in names if COLUMN[name].kind == "text")
-    wrong += [f"regexp_matches(concat({texts}), '{_UNPRINTABLE}')"]
-    numbers = [name for name in MEASURED if name in names]
-    given = " OR ".join(f"{_name(name)} IS NOT NULL" for name in numbers)
-    wrong += [f"(status != 'ok' AND (reason IS NULL OR {given}))"]
-    wrong += [
-        "(status = 'ok' AND (verification IS NULL OR NOT coalesce(try_cast(latency_p50_s AS DOUBLE) > 0, false)))"
-    ]
-    wrong += [
-        f"(try_cast(latency_{end}_s AS DOUBLE) {sign} try_cast(latency_p50_s AS DOUBLE))"
-        for end, sign in (("min", ">"), ("max", "<"))
-        if f"latency_{end}_s" in names
-    ]
-    wrong += [f"try_cast(latency_p50_s AS DOUBLE) < {LEAST_LATENCY_S!r}"]
-    n = "coalesce(try_cast(latency_n AS BIGINT), 0)" if "latency_n" in names else "0"
-    wrong += [f"({name} IS NOT NULL AND {n} < {least})" for name, least in SAMPLES_NEEDED.items() if name in names]
-    cell = ", ".join(_name(name) for name in CELL_COLUMNS if name in names)
-    return (
-        f"SELECT DISTINCT filename FROM texts WHERE {' OR '.join(wrong)}"
-        f" UNION SELECT filename FROM texts GROUP BY filename, {cell} HAVING count(*) > 1"
-    )
-
-
-def _wrong_sql(name: str) -> list[str]:
-    """Returns the conditions under which a column's text is none of its values."""
-    column, quoted = COLUMN[name], _name(name)
-    if column.kind == "text":
-        known = VOCABULARIES.get(name)
-        limit = REASON_LIMIT if name == "reason" else TEXT_LIMIT
-        wrong = [f"(length({quoted}) > {limit})"]
-        if known is not None:
-            wrong += [f"({quoted} NOT IN ({', '.join(map(repr, known))}))"]
-        if name in NAMED:
-            wrong += [f"(NOT regexp_full_match({quoted}, '{NAME.pattern}'))"]
-        return wrong
-    if column.kind == "boolean":
-        return [f"({quoted} NOT IN ('true', 'false'))"]
-    cast = f"try_cast({quoted} AS {TYPES[column.kind]})"
-    finite = "" if column.kind == "integer" else f" OR NOT isfinite({cast})"
-    negative = "" if name in SIGNED else f" OR {cast} < 0"
-    most = f" OR {cast} > {MOST[column.unit]!r}" if column.unit in MOST else ""
-    return [f"({quoted} IS NOT NULL AND ({cast} IS NULL{finite}{negative}{most}))"]
-
-
-def _value_sql(name: str) -> str:
-    """Returns the SQL of a column's value, text without the apostrophe of `results.record.text.protect`."""
-    quoted = _name(name)
-    sql = f"CAST({quoted} AS {TYPES[COLUMN[name].kind]})"
-    if COLUMN[name].kind == "text":
-        sql = f"CASE WHEN regexp_matches({quoted}, '^''+\\s*[=+@\\t\\r-]') THEN substr({quoted}, 2) ELSE {quoted} END"
-    return f"coalesce({sql}, {_literal(FILLED[name])})" if name in FILLED else sql
 
 
 def _literal(value: object) -> str:

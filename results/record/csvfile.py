@@ -12,7 +12,7 @@ from pathlib import Path
 
 from results.record.dialect import INDEX, Values, decoded, first_bytes, plain_bytes, reader_of
 from results.record.files import ResultsError, write_atomic
-from results.record.row import Row, cell_of, describe_cell, make_row
+from results.record.row import Row, cell_of, checked, describe_cell, make_row, whole_row
 from results.record.schema import COLUMN, Column
 from results.record.text import LINE_END, protect, restore
 
@@ -23,8 +23,8 @@ def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
     writer = csv.writer(text, lineterminator=LINE_END, quoting=csv.QUOTE_MINIMAL)
     writer.writerow(COLUMN)
     for row in rows:
-        checked = make_row(**row)
-        writer.writerow(_cell(checked[name]) for name in COLUMN)
+        whole = make_row(**row)
+        writer.writerow(_cell(whole[name]) for name in COLUMN)
     write_atomic(path, text.getvalue())
 
 
@@ -41,6 +41,7 @@ def parse_csv(content: bytes, path: Path) -> tuple[Row, ...]:
     """Returns the rows of the content of a CSV; `path` is what messages name. Raises as `read_csv`."""
     rows: list[Row] = []
     line_of: dict[tuple[object, ...], int] = {}
+    repeated: dict[tuple[str, str], object] = {}
     line = 1
     try:
         reader, header = reader_of(decoded(content))
@@ -50,14 +51,14 @@ def parse_csv(content: bytes, path: Path) -> tuple[Row, ...]:
         for cells in reader:
             line = reader.line_num
             # A line without any value, as at the end of a sheet, and a second header, as where files were joined.
-            if any(cells) and [cell.strip("\ufeff ") for cell in cells] != header:
+            if any(cells) and not _is_header(cells, header):
                 if len(cells) != len(header):
                     raise ValueError(f"{len(cells)} cells; expected {len(header)}")
                 records.append((line, [cells[place] for place in places]))
         line = 1
         values = Values(columns, (cells for _, cells in records), reader.dialect.delimiter)
         for line, cells in records:
-            row = _row(columns, cells, values)
+            row = _row(columns, cells, values, repeated)
             key = (row["run_id"], *cell_of(row))
             # Rows of no run are of nobody knows how many.
             if row["run_id"] is not None and line_of.setdefault(key, line) != line:
@@ -68,6 +69,10 @@ def parse_csv(content: bytes, path: Path) -> tuple[Row, ...]:
     except csv.Error as error:
         raise ResultsError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
     return tuple(rows)
+
+
+def _is_header(cells: list[str], header: list[str]) -> bool:
+    return cells[0].strip("\ufeff ") == header[0] and [cell.strip("\ufeff ") for cell in cells] == header
 
 
 def header_of(path: Path) -> tuple[str, ...]:
@@ -88,17 +93,25 @@ def _columns(header: list[str]) -> list[Column]:
     return [COLUMN[name] for name in names]
 
 
-def _row(columns: list[Column], cells: list[str], values: Values) -> Row:
-    return make_row(
-        **{
-            column.name: _text(cell, values) if column.kind == "text" else values.value(column, cell)
-            for column, cell in zip(columns, cells, strict=True)
-        }
-    )
+def _row(columns: list[Column], cells: list[str], values: Values, repeated: dict[tuple[str, str], object]) -> Row:
+    """Returns the row of a line. `repeated` is what lines before it held: but for numbers most of it is the same."""
+    row: Row = dict.fromkeys(COLUMN)
+    for column, cell in zip(columns, cells, strict=True):
+        if not cell:
+            continue
+        if column.kind == "number":
+            row[column.name] = checked(column, values.value(column, cell))
+            continue
+        place = column.name, cell
+        if place not in repeated:
+            value = _text(cell, values) if column.kind == "text" else values.value(column, cell)
+            repeated[place] = checked(column, value)
+        row[column.name] = repeated[place]
+    return whole_row(row)
 
 
 def _text(cell: str, values: Values) -> str | None:
-    return None if not cell or cell in values.missing else restore(cell)
+    return None if cell in values.missing else restore(cell)
 
 
 def _cell(value: object) -> str:

@@ -105,13 +105,16 @@ def _is_ours(path: Path) -> bool:
     return True
 
 
-def read_folder(folder: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+def read_folder(
+    folder: Path, on_run: OnRun | None = None, csv_first: bool = False
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Returns the rows of a run's journal, or of its CSV where only that was kept, and what was forgiven.
 
-    Raises ResultsError with the file and the line where they cannot be read, and where the folder is a store's and
-    called otherwise than the run in it.
+    With `csv_first` of its CSV where there is one: a hundredth of the journal, and the same but for samples. Raises
+    ResultsError with the file and the line where they cannot be read, and where the folder is a store's and called
+    otherwise than the run in it.
     """
-    rows, problems, run = _contents(folder)
+    rows, problems, run = _contents(folder, csv_first)
     if others := {str(row["run_id"]) for row in rows} - {folder.name}:
         file = folder / CSV_NAME if run is None else f"{folder / JOURNAL_NAME}, line 1"
         raise ResultsError(f"{file}: it is of run {', '.join(sorted(others))}; expected {folder.name}")
@@ -120,21 +123,23 @@ def read_folder(folder: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, .
     return rows, problems
 
 
-def _contents(folder: Path) -> tuple[tuple[Row, ...], tuple[str, ...], Run | None]:
-    """Returns the rows in a run's folder, what was forgiven, and the run where its journal was kept."""
-    if not (folder / JOURNAL_NAME).is_file():
+def _contents(folder: Path, csv_first: bool = False) -> tuple[tuple[Row, ...], tuple[str, ...], Run | None]:
+    """Returns the rows in a run's folder, what was forgiven, and the run where its journal was read."""
+    if (csv_first and (folder / CSV_NAME).is_file()) or not (folder / JOURNAL_NAME).is_file():
         return read_csv(folder / CSV_NAME), (), None
     run = read_run(folder)
     return run.rows, run.problems, run
 
 
-def read_folders(folders: Iterable[Path], on_run: OnRun | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+def read_folders(
+    folders: Iterable[Path], on_run: OnRun | None = None, csv_first: bool = False
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Returns the rows of runs' folders, and what was forgiven; a run that cannot be read is left out, and said."""
     rows: list[Row] = []
     problems: list[str] = []
     for folder in folders:
         try:
-            of_run, forgiven = read_folder(folder, on_run)
+            of_run, forgiven = read_folder(folder, on_run, csv_first)
         except ResultsError as error:
             problems.append(f"left out: {error}")
         else:

@@ -31,7 +31,14 @@ def make_row(**values: object) -> Row:
     unknown = [name for name in values if name not in COLUMN]
     if unknown:
         raise TypeError(f"unknown columns {unknown}; a row has: {', '.join(COLUMN)}")
-    row: Row = {name: _checked(column, values.get(name)) for name, column in COLUMN.items()}
+    return whole_row({name: checked(column, values.get(name)) for name, column in COLUMN.items()})
+
+
+def whole_row(row: Row) -> Row:
+    """Returns the row of `checked` values, one for every column of `COLUMNS` in order, checked as a whole.
+
+    Raises ValueError for a combination that a row cannot have.
+    """
     if row["row_format"] is None:
         row["row_format"] = ROW_FORMAT
     row |= {name: default for name, default in FILLED.items() if row[name] is None}
@@ -49,7 +56,8 @@ def describe_cell(row: Mapping[str, object]) -> str:
     return " ".join(f"{name}={row[name]}" for name in CELL_COLUMNS if row.get(name) is not None)
 
 
-def _checked(column: Column, value: object) -> object:
+def checked(column: Column, value: object) -> object:
+    """Returns a column's value as a row holds it. Raises TypeError and ValueError, as `make_row` does."""
     if value is None:
         return None
     if column.kind == "text":
@@ -93,7 +101,7 @@ def _integer_in(column: Column, value: object) -> int:
 
 
 def _number_in(column: Column, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool) or not isinstance(value, float | numbers.Real):  # the first is asked the fastest
         raise TypeError(f"{column.name} is {value!r}; expected a finite number or None")
     try:
         number = float(value)
