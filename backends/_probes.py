@@ -34,7 +34,8 @@ def xla_is_out_of_memory(error: BaseException) -> bool:
 
 def probe_cpu(module: str, distributions: Sequence[str], extra: str) -> Probe:
     """Returns whether the CPU runtime whose top-level package is `module` is installed here."""
-    if find_spec(module) is None:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:  # a mere folder of that name, say in the current one, is no library
         reason = f"{module} is not installed: pip install -e '.[{extra}]'"
         return Probe("absent", cpu_device(), reason=reason, reason_code="not_installed")
     found = versions(distributions)

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import backends.__main__
 import samestep.__main__ as console
+from backends._probes import probe_cpu
 from results.__main__ import add_commands
 from results.record.csvfile import write_csv
 from tests.fakes.door import bench, environment, run_in, statuses
@@ -127,6 +129,14 @@ def test_a_module_of_the_users_own_is_found_last(tmp_path):
     (tmp_path / "my_plugin.py").write_text("def pytest_report_header():\n    return 'my plugin is here'\n")
     done = samestep("run", "-p", "my_plugin", "--co", *SMOKE, cwd=tmp_path)
     assert "my plugin is here" in done.stdout
+
+
+def test_a_folder_of_the_users_own_with_the_name_of_a_runtime_is_no_runtime(tmp_path, monkeypatch):
+    (tmp_path / "some_runtime").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert find_spec("some_runtime") is not None
+    assert probe_cpu("some_runtime", (), "some").status == "absent"
 
 
 @pytest.mark.parametrize(
