@@ -2,59 +2,116 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from results.record.dimensions import DIMENSIONS, IN_ORDER, label_of, more_in_words, name_parts
 from workloads.catalog import load
 from workloads.workload import Weights, Workload
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A workload at a size, in a phase, on a backend, with its batch, precision and threads."""
+class Variant:
+    """What one side of an A/B runs with: threads, the adapter's options, variables, another Python or checkout."""
 
-    workload: str
-    size: str
-    phase: str
-    backend: str
-    batch: int
-    sequence: int | None
-    precision: str
-    threads: int
-    device_index: int = 0
+    threads: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+    python: str | None = None
+    tree: Path | None = None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of an A/B: its letter, what was typed, and what that means. As text it is the row's `variant`."""
+
+    letter: str
+    text: str
+    variant: Variant
+
+    def __str__(self) -> str:
+        return f"{self.letter}: {self.text}"
+
+
+if TYPE_CHECKING:
+
+    @dataclass(frozen=True)
+    class _Point:
+        """The dimensions that code reads by name, for the checker of types: those of the list, in their order."""
+
+        workload: str
+        size: str
+        phase: str
+        backend: str
+        batch: int
+        sequence: int | None
+        precision: str
+        threads: int
+        device_index: int = 0
+        variant: Side | None = None
+
+else:
+    # The list stands once, in `results.record.dimensions`: an entry there is a field here.
+    _Point = make_dataclass(
+        "_Point",
+        [
+            (d.cell_field, object) if d.required else (d.cell_field, object, field(default=d.default))
+            for d in sorted(IN_ORDER, key=lambda d: not d.required)
+        ],
+        frozen=True,
+    )
+
+
+@dataclass(frozen=True)
+class Cell(_Point):
+    """A workload at a size, in a phase, on a backend, with its batch, precision and threads.
+
+    It has a field for each dimension (`results.record.dimensions.DIMENSIONS`), those without a default first.
+    """
+
     weights_path: str | None = None
     weights_sha256: str | None = None
-    variant: str | None = None
-    """Which side of an A/B, and what it runs with: `B: threads=1`."""
 
     @property
-    def pair(self) -> Cell:
-        """What the two sides of an A/B have in common."""
-        return self if self.variant is None else replace(self, variant=None, threads=0)
+    def overrides(self) -> Variant:
+        """What this side of an A/B runs with; nothing of its own where the cell is no side."""
+        return Variant() if self.variant is None else self.variant.variant
+
+    @property
+    def pair(self) -> tuple[object, ...]:
+        """What the two sides of an A/B have in common; of a cell that is no side, all of it."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.variant is not None:
+            own |= {d.cell_field: None for d in DIMENSIONS if d.is_setting}
+        return tuple(own.values())
 
     @property
     def id(self) -> str:
-        """The cell's test id, stable over machines: `gpt2-b2-s128-fp32-torch_cpu`."""
-        sequence = "" if self.sequence is None else f"-s{self.sequence}"
-        side = "" if self.variant is None else f"-{self.variant[0]}"
-        return f"{self.workload}-b{self.batch}{sequence}-{self.precision}-{self.backend}{side}"
+        """The cell's test id, stable over machines: `gpt2-b2-s128-fp32-torch_cpu`.
+
+        A later dimension, and a device that is not the first, is in it where it is not the default.
+        """
+        side = None if self.variant is None else self.variant.letter
+        return "-".join(name_parts(self.columns() | {"variant": side}, of_id=True))
 
     @property
     def title(self) -> str:
         """The cell in words, for a person who follows a run."""
+        columns = self.columns()
         shape = str(self.batch) if self.sequence is None else f"{self.batch}×{self.sequence}"
         side = "" if self.variant is None else f" [{self.variant}]"
-        return f"{self.workload} {self.phase} {shape} {self.precision} {self.backend}{side}"
+        more = more_in_words(columns)
+        return f"{self.workload} {self.phase} {shape} {self.precision} {label_of(columns)}{more}{side}"
 
     def columns(self) -> dict[str, Any]:
-        """Returns the cell as columns of a row, the precision as the one asked for.
+        """Returns the cell as columns of a row, the precision as the one asked for, the side of an A/B as text.
 
         A weights file is in the row's `workload_digest`.
         """
-        columns = asdict(self)
-        del columns["weights_path"], columns["weights_sha256"]
-        columns["precision_requested"] = columns.pop("precision")
-        return columns
+        values = {d.name: getattr(self, d.cell_field) for d in DIMENSIONS}
+        return values | {"variant": None if self.variant is None else str(self.variant)}
 
     def load_workload(self) -> Workload:
         """Returns the workload that the cell runs."""

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import backends
-from bench.cell import Cell
+from bench.cell import Cell, Variant
 from bench.effort import METHOD_VERSION
 from bench.parent.cache import Cache, default_root
 from bench.parent.plan import PAIRS, PlanError, cells, left_out, select
 from bench.parent.session import Order
 from bench.parent.suite import Suite
-from bench.parent.variant import Variant, named, of_side, parse
+from bench.parent.variant import parse, side_of
 from results.tables.pairs import pairs_of
 from tests.fakes.bench import CELL, EFFORT, filled_cache
 from tests.fakes.busy import Busy
@@ -38,8 +38,10 @@ def test_a_side_is_parsed():
     assert parse("base") == Variant()
     expected = Variant(threads=1, options={"spinning": "off"}, environment={"XLA_FLAGS": "--a=b"})
     assert parse("threads=1, spinning=off,env.XLA_FLAGS=--a=b") == expected
-    assert of_side(named("B", " threads=1, spinning=off,env.XLA_FLAGS=--a=b")) == expected
-    assert of_side(None) == of_side("A: base") == Variant()
+    side = side_of("B", " threads=1, spinning=off,env.XLA_FLAGS=--a=b")
+    assert (side.letter, side.variant, str(side)) == ("B", expected, "B: threads=1, spinning=off,env.XLA_FLAGS=--a=b")
+    assert replace(CELL, variant=side).overrides == expected
+    assert CELL.overrides == side_of("A", "base").variant == Variant()
     assert parse(f"python={sys.executable}").python == sys.executable
     assert parse(f"tree={ROOT}").tree == ROOT
 
@@ -92,7 +94,7 @@ def test_options_that_do_not_go_with_it(given, said):
 def test_each_cell_has_two_sides_and_nothing_else_runs():
     selection = selected("base", "spinning=off,threads=1", workloads="mlp")
     planned = cells(selection, "infer", backends.names())
-    assert [(cell.backend, cell.threads, cell.variant) for cell in planned] == [
+    assert [(cell.backend, cell.threads, str(cell.variant)) for cell in planned] == [
         ("onnxruntime_cpu", 2, "A: base"),
         ("onnxruntime_cpu", 1, "B: spinning=off,threads=1"),
     ]
@@ -123,11 +125,12 @@ def test_without_named_workloads_the_models_are_compared():
 
 
 def test_sides_take_turns_and_follow_each_other():
-    sides = [replace(CELL, backend=name, variant=side) for name in ("a", "b") for side in ("A: base", "B: threads=1")]
+    both = side_of("A", "base"), side_of("B", "threads=1")
+    sides = [replace(CELL, backend=name, variant=side) for name in ("a", "b") for side in both]
     for number in range(4):
         order = Order(4, "seed").shuffled(sides, number)
         first = "AB" if number % 2 == 0 else "BA"
-        assert "".join(cell.variant[0] for cell in order) == first * 2
+        assert "".join(cell.variant.letter for cell in order) == first * 2
         assert [order[0].backend, order[2].backend] == [order[1].backend, order[3].backend]
 
 
@@ -154,7 +157,8 @@ def test_every_option_computes_the_same_and_is_in_the_row(backend, option, tmp_p
     workload = load("resnet50", "tiny")
     suite = Suite(Cache(default_root(os.environ), lambda text: None), tmp_path, replace(EFFORT, min_rounds=1))
     for phase in ("infer", "train"):
-        cell = Cell("resnet50", "tiny", phase, backend, workload.batch, None, "fp32", 2, variant=f"B: {option}")
+        side = side_of("B", option)
+        cell = Cell("resnet50", "tiny", phase, backend, workload.batch, None, "fp32", 2, variant=side)
         columns = suite.outcome(cell)
         assert (columns["status"], columns["reason"]) == ("ok", None)
         name, _, value = option.partition("=")
@@ -170,8 +174,8 @@ def test_inductor_says_whether_it_froze_the_weights(tmp_path):
     suite = Suite(Cache(default_root(os.environ), lambda text: None), tmp_path, replace(EFFORT, min_rounds=1))
     packed = {}
     for value in ("off", "on"):
-        variant = f"B: freezing={value}"
-        cell = Cell("mlp", "tiny", "infer", "torch_compile_cpu", workload.batch, None, "fp32", 2, variant=variant)
+        side = side_of("B", f"freezing={value}")
+        cell = Cell("mlp", "tiny", "infer", "torch_compile_cpu", workload.batch, None, "fp32", 2, variant=side)
         columns = suite.outcome(cell)
         assert (columns["status"], columns["reason"]) == ("ok", None)
         packed[value] = json.loads(columns["effective"])["packed_weights"]
@@ -203,9 +207,9 @@ def test_another_python_checkout_and_variable_are_the_child_s(suite, tmp_path):
     python.chmod(0o755)
     tree = tmp_path / "tree"
     tree.mkdir()
-    for name in ("bench", "backends", "workloads", "results", "tests", "samestep"):
+    for name in ("bench", "backends", "host", "workloads", "results", "tests", "samestep"):
         (tree / name).symlink_to(ROOT / name)
-    columns = suite.outcome(replace(CELL, variant=f"B: python={python},tree={tree},env.PLANTED=seven"))
+    columns = suite.outcome(replace(CELL, variant=side_of("B", f"python={python},tree={tree},env.PLANTED=seven")))
     assert (columns["status"], columns["reason"]) == ("ok", None)
     assert (tmp_path / "seen").read_text().startswith(f"seven -P {tree}/bench/child/worker.py ")
 
@@ -213,14 +217,20 @@ def test_another_python_checkout_and_variable_are_the_child_s(suite, tmp_path):
 @pytest.fixture
 def older_tree(tmp_path):
     """A checkout of before there were A/Bs: its cells have no variant, its jobs no options."""
-    for name in ("backends", "workloads", "results", "tests", "samestep"):
+    for name in ("backends", "host", "workloads", "tests", "samestep"):
         (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("bench", "results"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    dimensions = tmp_path / "results" / "record" / "dimensions.py"
+    begin, end = dimensions.read_text().split('    Dimension(\n        "variant",')
+    dimensions.write_text(begin + end.partition("    ),\n")[2])
     for name, old, new in (
-        ("cell.py", "    variant: str | None = None\n", "    variant: ClassVar[None] = None\n"),
-        ("cell.py", "from typing import Any\n", "from typing import Any, ClassVar\n"),
-        ("worker.py", 'job.get("options", {})', "{}"),
-        ("trial.py", '        "options": json.dumps(dict(request.options), sort_keys=True)', '        "options": None'),
+        ("child/worker.py", 'job.get("options", {})', "{}"),
+        (
+            "child/trial.py",
+            '        "options": json.dumps(dict(request.options), sort_keys=True)',
+            '        "options": None',
+        ),
     ):
         file = tmp_path / "bench" / name
         assert old in file.read_text()
@@ -229,9 +239,9 @@ def older_tree(tmp_path):
 
 
 def test_an_older_checkout_is_measured_and_one_that_knows_no_options_is_refused_them(suite, older_tree):
-    columns = suite.outcome(replace(CELL, variant=f"A: tree={older_tree}"))
+    columns = suite.outcome(replace(CELL, variant=side_of("A", f"tree={older_tree}")))
     assert (columns["status"], columns["reason"]) == ("ok", None)
-    columns = suite.outcome(replace(CELL, variant=f"B: tree={older_tree},planted=20"))
+    columns = suite.outcome(replace(CELL, variant=side_of("B", f"tree={older_tree},planted=20")))
     assert (columns["status"], columns["reason_code"]) == ("refused", "effective_options")
     assert columns["reason"] == "asked for {'planted': '20'}, its adapter took no options"
 
@@ -240,9 +250,9 @@ def test_versions_of_another_python_are_its_own_or_none(suite, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 3\n")
     python.chmod(0o755)
-    columns = suite.outcome(replace(CELL, variant=f"B: python={python}"))
+    columns = suite.outcome(replace(CELL, variant=side_of("B", f"python={python}")))
     assert (columns["status"], columns["python_version"], columns["library_versions"]) == ("crashed", None, None)
-    columns = suite.outcome(replace(CELL, variant=f"B: python={sys.executable}"))
+    columns = suite.outcome(replace(CELL, variant=side_of("B", f"python={sys.executable}")))
     assert (columns["status"], columns["python_version"]) == ("ok", platform.python_version())
 
 

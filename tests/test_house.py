@@ -101,6 +101,13 @@ def test_bench_imports_results_only_to_write_rows():
         if any(name.startswith("results") for name in imported(path))
     }
     assert importers == {
+        "cell.py": {
+            "results.record.dimensions.DIMENSIONS",
+            "results.record.dimensions.IN_ORDER",
+            "results.record.dimensions.label_of",
+            "results.record.dimensions.more_in_words",
+            "results.record.dimensions.name_parts",
+        },
         "record.py": {"results.record.schema.MEASURED"},
         "session.py": {
             "results.record.dimensions.SHARED",

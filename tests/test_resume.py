@@ -13,6 +13,7 @@ from bench.cell import Cell
 from bench.parent.record import Launch
 from bench.parent.session import BenchSession, Order, whole_pairs
 from bench.parent.suite import CellResult
+from bench.parent.variant import side_of
 from results.record.csvfile import read_csv
 from results.record.journal import JOURNAL_NAME, Journal
 from results.record.run import latest_run, read_run
@@ -156,7 +157,7 @@ def test_a_session_that_remembers_does_the_rest_alone(session):
     assert results[half].columns["launches_ok"] == 2
 
 
-A, B = (replace(cell("a"), variant=side) for side in ("A: base", "B: threads=1"))
+A, B = (replace(cell("a"), variant=side_of(*side)) for side in (("A", "base"), ("B", "threads=1")))
 
 
 class Clocked(FakeSuite):
@@ -178,14 +179,14 @@ def test_when_the_time_is_up_a_pair_is_ended_and_none_begun(session, launches):
     suite = Clocked(launches)
     suite.session = ours = session(suite, launches=6, planned=[A, B])
     all_rounds(ours, [A, B])
-    assert "".join(one.variant[0] for one in suite.asked) == "ABBAABBAABBA"[: launches + launches % 2]
+    assert "".join(one.variant.letter for one in suite.asked) == "ABBAABBAABBA"[: launches + launches % 2]
     assert ours.ran_out_of_time == (launches < 11)
 
 
 def test_a_side_that_failed_for_good_ends_the_other_one(session):
     suite = FakeSuite(a=[("ok", "valid"), ("ok", "valid"), ("wrong", None)])
     results = all_rounds(session(suite, launches=6, planned=[A, B]), [A, B])
-    assert "".join(one.variant[0] for one in suite.asked) == "ABB"
+    assert "".join(one.variant.letter for one in suite.asked) == "ABB"
     assert [results[side].columns["status"] for side in (A, B)] == ["ok", "wrong"]
 
 

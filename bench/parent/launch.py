@@ -15,8 +15,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from bench.cell import Variant
 from bench.parent.environment import child_environment
-from bench.parent.variant import Variant, worker_of
+from bench.parent.variant import worker_of
 from host.cgroup import memory_kills
 
 ROOT = Path(__file__).resolve().parents[2]

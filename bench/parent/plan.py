@@ -10,9 +10,9 @@ from typing import Any
 
 import backends
 from backends.base import PHASES
-from bench.cell import Cell
+from bench.cell import Cell, Side
 from bench.effort import Effort
-from bench.parent.variant import SIDES, named, of_side, parse
+from bench.parent.variant import SIDES, side_of
 from host.home import expanded
 from workloads import weights
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases_of
@@ -73,8 +73,8 @@ class Selection:
     launches: int
     weights: Mapping[str, Weights] = field(default_factory=dict)
     """By workload, the checked file that replaces its random parameters."""
-    sides: tuple[str, ...] = ()
-    """The two sides of an A/B, `A: base` and so on; else nothing."""
+    sides: tuple[Side, ...] = ()
+    """The two sides of an A/B; else nothing."""
 
 
 def words(text: str | None, option: str, known: Sequence[str]) -> tuple[str, ...] | None:
@@ -138,32 +138,33 @@ PAIRS = 12
 """Of an A/B: with a spread of 1.3 % they show a difference of 2 % nearly always (`python -m tests.qa ab`)."""
 
 
-def sides(given: Sequence[str] | None, chosen: Sequence[str], cores: int) -> tuple[str, ...]:
-    """Returns the sides of an A/B of these backends, each checked and named; none where none was asked for."""
-    found: list[str] = []
+def sides(given: Sequence[str] | None, chosen: Sequence[str], cores: int) -> tuple[Side, ...]:
+    """Returns the sides of an A/B of these backends, each checked; none where none was asked for."""
+    found: list[Side] = []
     if given and not chosen:
         raise PlanError(f"--ab compares what computes: {' and '.join(ALWAYS)} alone are the harness and its control")
-    for side, text in zip(SIDES, given or (), strict=False):
+    for letter, text in zip(SIDES, given or (), strict=False):
         try:
-            variant = parse(text)
+            side = side_of(letter, text)
         except ValueError as error:
-            raise PlanError(f"--ab, side {side}: {error}") from error
+            raise PlanError(f"--ab, side {letter}: {error}") from error
+        variant = side.variant
         if (variant.threads or 1) > cores:
-            raise PlanError(f"--ab, side {side}: threads={variant.threads} is more than the {cores} cores here")
+            raise PlanError(f"--ab, side {letter}: threads={variant.threads} is more than the {cores} cores here")
         if not any(_takes(name, variant.options) for name in chosen):
             known = "; ".join(f"{name}: {_in_words(backends.get(name).options)}" for name in chosen)
-            raise PlanError(f"--ab, side {side}: no backend of the run takes {text.strip()!r}; their options: {known}")
-        found.append(named(side, text))
+            raise PlanError(f"--ab, side {letter}: no backend of the run takes {side.text!r}; their options: {known}")
+        found.append(side)
     if found and not any(takes_both(name, found) for name in chosen):
         raise PlanError(
-            f"--ab: no backend of the run takes both sides, {' and '.join(found)}; compare each with `base`"
+            f"--ab: no backend of the run takes both sides, {' and '.join(map(str, found))}; compare each with `base`"
         )
     return tuple(found)
 
 
-def takes_both(backend: str, sides: Sequence[str]) -> bool:
+def takes_both(backend: str, sides: Sequence[Side]) -> bool:
     """Returns whether the backend has the options of both sides of an A/B."""
-    return all(_takes(backend, of_side(side).options) for side in sides)
+    return all(_takes(backend, side.variant.options) for side in sides)
 
 
 def left_out(selection: Selection, known_backends: Sequence[str]) -> str:
@@ -301,4 +302,4 @@ def _sides_of(cell: Cell, selection: Selection) -> Sequence[Cell]:
         return [cell]
     if cell.backend in ALWAYS or not takes_both(cell.backend, selection.sides):
         return []
-    return [replace(cell, variant=side, threads=of_side(side).threads or cell.threads) for side in selection.sides]
+    return [replace(cell, variant=side, threads=side.variant.threads or cell.threads) for side in selection.sides]

@@ -39,7 +39,7 @@ class Order:
 
         The two sides of an A/B follow each other, and the one that comes first takes turns: A B, B A, A B …
         """
-        pairs: dict[Cell, list[Cell]] = {}
+        pairs: dict[tuple[object, ...], list[Cell]] = {}
         for cell in sorted(cells, key=lambda cell: (cell.phase, cell.id)):
             pairs.setdefault(cell.pair, []).append(cell)
         ordered = list(pairs.values())

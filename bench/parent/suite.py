@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from bench.parent.crew import Crew, makers
 from bench.parent.environment import job_paths
 from bench.parent.launch import Outcome, launch
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
-from bench.parent.variant import of_side
 from host.topology import usable_cpus
 from workloads.workload import Workload
 
@@ -77,7 +76,7 @@ class Suite:
         adapter = self.find_adapter(cell.backend)
         probe = probed(adapter)
         known |= adapter_columns(adapter, probe)
-        if of_side(cell.variant).python is not None:  # whose versions its child alone can tell
+        if cell.overrides.python is not None:  # whose versions its child alone can tell
             known |= {"library_versions": None, "python_version": None}
         device = (adapter.device_kind, cell.device_index)
         if refusal := self._why_not(adapter, probe, cell):
@@ -166,7 +165,7 @@ class Suite:
             job = {
                 "job": "artifact",
                 "kind": kind,
-                "cell": asdict(cell),
+                "cell": given(replace(cell, variant=None)),
                 "folder": str(folder),
                 "inputs": {name: str(entry.path) for name, entry in needed.items()},
                 "cpus": None,
@@ -190,7 +189,7 @@ class Suite:
             raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
 
     def _launch(self, cell: Cell, adapter: Adapter, entries: Mapping[str, Entry]) -> Outcome:
-        side = of_side(cell.variant)
+        side = cell.overrides
         job = {
             "job": "cell",
             "cell": given(replace(cell, variant=None)),

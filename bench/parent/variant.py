@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.cell import Side, Variant
 from bench.effort import METHOD_VERSION
 from bench.parent.environment import THREAD_VARIABLES
 from host.home import expanded
@@ -16,17 +15,6 @@ BASE = "base"
 SIDES = ("A", "B")
 FIXED = (*THREAD_VARIABLES, "PYTHONHASHSEED", "PYTHONPATH", "CUDA_DEVICE_ORDER")
 """Variables that the harness sets itself, the same for every child."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What one side runs with: threads, the adapter's options, variables, another Python, another checkout."""
-
-    threads: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    python: str | None = None
-    tree: Path | None = None
 
 
 def parse(text: str) -> Variant:
@@ -63,14 +51,9 @@ def parse(text: str) -> Variant:
     )
 
 
-def named(side: str, text: str) -> str:
-    """Returns what the side is called in the row: `B: threads=1`. `of_side` reads it."""
-    return f"{side}: {text.strip()}"
-
-
-def of_side(name: str | None) -> Variant:
-    """Returns the variant of what `named` made; of None, which is no A/B, the one with nothing of its own."""
-    return Variant() if name is None else parse(name.partition(": ")[2])
+def side_of(letter: str, text: str) -> Side:
+    """Returns the side of an A/B that the text means, as `parse` does; in rows it is `B: threads=1`."""
+    return Side(letter, text.strip(), parse(text))
 
 
 def interpreter(given: str) -> str:

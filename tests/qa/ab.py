@@ -14,6 +14,7 @@ import numpy as np
 from bench.effort import Effort
 from bench.parent.session import Order
 from bench.parent.suite import Suite
+from bench.parent.variant import side_of
 from results.tables.pairs import Ratio, compare
 from tests.fakes.bench import CELL, filled_cache
 from tests.fakes.busy import Busy
@@ -37,8 +38,10 @@ def simulated(spread: float, difference: float, pairs: int, series: int = 2_000)
 
 def trial(suite: Suite, planted: str, pairs: int, work: str = "product") -> Ratio:
     """Returns what an A/B of real child processes says, side B with so many thousandths of a step planted."""
-    names = f"A: work={work}", f"B: work={work},planted={planted}"
-    sides = [replace(CELL, variant=name) for name in names]
+    sides = [
+        replace(CELL, variant=side_of("A", f"work={work}")),
+        replace(CELL, variant=side_of("B", f"work={work},planted={planted}")),
+    ]
     times: list[tuple[float, float]] = []
     for number in range(pairs):
         seen = {}
@@ -46,8 +49,8 @@ def trial(suite: Suite, planted: str, pairs: int, work: str = "product") -> Rati
             columns = suite.outcome(cell)
             if columns["status"] != "ok":
                 raise RuntimeError(f"{cell.title}: {columns['status']}: {columns['reason']}")
-            seen[cell.variant] = columns["latency_p50_s"]
-        times.append((seen[names[0]], seen[names[1]]))
+            seen[cell] = columns["latency_p50_s"]
+        times.append((seen[sides[0]], seen[sides[1]]))
     return compare(times)
 
 
