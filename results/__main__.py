@@ -18,8 +18,9 @@ from results.cli import nightly as cli_nightly
 from results.cli import plot as cli_plot
 from results.cli import report as cli_report
 from results.cli import run as cli_run
-from results.cli.common import Found
+from results.cli.common import Found, raise_unwritten
 from results.record.files import ResultsError
+from results.record.text import DEGRADE
 
 CUT_SHORT = 141
 """128 + SIGPIPE, as of any tool whose reader left: the text was cut, which is neither success nor a regression."""
@@ -32,17 +33,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m results"
 
     2 after saying what is wrong, with a traceback where that is a bug of ours; 141 where the reader of its output left.
     """
+    for stream in (sys.stdout, sys.stderr):  # a reason can hold any character, and a terminal may not
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=DEGRADE)
     options = _parser(prog).parse_args(arguments)
-    # A reason can hold any character, and a terminal may not.
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
     try:
         text, status = _run(options)
         if text:
-            print(text, flush=True)
+            _show(text)
+        raise_unwritten(options)
     except BrokenPipeError:
-        # What is left in the buffer is written at exit, and would fail there again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CUT_SHORT
     except (ResultsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,6 +51,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m results"
         traceback.print_exc()
         return 2
     return status
+
+
+def _show(text: str) -> None:
+    """Prints the text. Raises OSError where it cannot be written: its reader left, or the disk is full."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # What is left in the buffer is written at exit, and would fail there again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _run(options: argparse.Namespace) -> tuple[str, int]:

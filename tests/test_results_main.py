@@ -1,8 +1,11 @@
 """`python -m results table`, as a person calls it: on runs, on nothing, on what is no run."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,18 +114,79 @@ def test_no_run_yet_is_said(tmp_path, capsys, monkeypatch):
     )
 
 
+def module(*arguments, python=(), **how):
+    """Returns what `python -m results` did in a process of its own."""
+    command = [sys.executable, *python, "-m", "results", *map(str, arguments)]
+    return subprocess.run(command, check=False, **{"cwd": ROOT, "capture_output": True, "text": True, **how})
+
+
 def test_it_runs_as_a_module_on_a_terminal_without_unicode(tmp_path):
-    write_csv([row_of(latency_p50_s=3e-6)], tmp_path / "results.csv")
-    done = subprocess.run(
-        [sys.executable, "-m", "results", "table", tmp_path / "results.csv"],
-        cwd=ROOT,
-        env={"PYTHONIOENCODING": "ascii", "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        check=True,
+    write_csv(
+        [row_of(latency_p50_s=3e-6), row_of("wrong", backend="jax_cpu", reason="é 3 µs × 2 → 日")], tmp_path / "a.csv"
     )
-    assert "3.00 ?s  1.00x" in done.stdout
-    assert done.stderr == ""
+    ascii_only = {"PYTHONIOENCODING": "ascii", "COLUMNS": "120"}
+    done = module("table", tmp_path / "a.csv", env=ascii_only)
+    assert "3.00 us  1.00x" in done.stdout
+    assert "e 3 us x 2 -> ?" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    done = module("table", tmp_path / "µ.csv", env=ascii_only)
+    assert done.stderr.startswith(f"error: {tmp_path}/u.csv does not exist; expected a run's folder")
+    for command in (["compare", "--help"], ["--help"]):
+        done = module(*command, env=ascii_only)
+        assert (done.returncode, done.stderr, "\\u" in done.stdout) == (0, "", False)
+
+
+def test_it_runs_without_docstrings_and_assertions(tmp_path):
+    write_csv(ROWS, tmp_path / "a.csv")
+    write_csv([{**row, "run_id": LATER_RUN_ID} for row in ROWS], tmp_path / "b.csv")
+    for command in (["table", tmp_path / "a.csv"], ["compare", tmp_path / "a.csv", tmp_path / "b.csv"], ["columns"]):
+        done = module(*command, python=["-OO"])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+
+
+def test_a_full_disk_costs_neither_the_table_nor_a_file_elsewhere(runs, tmp_path, capsys):
+    files = ["--csv", "/dev/full", "--json", tmp_path / "out.json"]
+    status, output, complaints = output_of(capsys, runs / RUN_ID, *files)
+    assert (status, output) == (2, render(to_frame(ROWS)) + "\n")
+    assert complaints == "error: cannot write /dev/full: No space left on device\n"
+    assert [row["backend"] for row in json.loads((tmp_path / "out.json").read_text())] == ["torch_cpu", "jax_cpu"]
+
+
+def test_an_output_that_is_full_is_said_in_one_line(tmp_path):
+    write_csv(ROWS, tmp_path / "a.csv")
+    with Path("/dev/full").open("w") as full:
+        done = module("table", tmp_path / "a.csv", stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert (done.returncode, done.stderr) == (2, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_table_is_written_into_what_its_path_leads_to(runs, tmp_path, capsys):
+    (tmp_path / "target.csv").write_text("")
+    (tmp_path / "link.csv").symlink_to("target.csv")
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit((tmp_path / "pipe").read_text)
+        assert output_of(capsys, runs / RUN_ID, "--csv", tmp_path / "link.csv", "--json", tmp_path / "pipe")[0] == 0
+        assert len(json.loads(reading.result())) == 2
+    assert (tmp_path / "link.csv").is_symlink()
+    assert read_csv(tmp_path / "target.csv") == tuple(ROWS)
+    done = module("table", runs / RUN_ID, "--csv", "/dev/stdout")
+    assert done.stdout.startswith("row_format,run_id")
+    assert done.stdout.endswith(render(to_frame(ROWS)) + "\n")
+
+
+def test_a_run_that_was_entered_copied_or_linked_is_a_side_of_a_comparison(runs, tmp_path, capsys, monkeypatch):
+    shutil.copytree(runs / RUN_ID, tmp_path / "before")
+    (tmp_path / "latest").symlink_to(runs / LATER_RUN_ID)
+    monkeypatch.chdir(tmp_path / "before")
+    for before, after, heading in (
+        (tmp_path / "before", tmp_path / "latest", "latest against before: 1 slower"),
+        (Path(), tmp_path / "latest", "latest against before: 1 slower"),
+        (tmp_path / "latest", Path(), "before against latest: 1 faster"),
+    ):
+        assert door.main(["compare", str(before), str(after)]) == 0
+        assert capsys.readouterr().out.startswith(heading)
+    assert output_of(capsys, ".") == (0, render(to_frame(ROWS)) + "\n", "")
 
 
 def test_a_reader_that_leaves_ends_it_quietly(tmp_path):

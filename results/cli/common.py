@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from results.record.files import NO_ROOM, ResultsError, write_atomic
 from results.record.read import OnRun, read_rows
 from results.record.row import Row
 from results.record.run import latest_run
@@ -60,9 +61,9 @@ def nights_of(store: Path | str, options: argparse.Namespace) -> History:
     """Returns the history of the store's nights that were asked for, after saying what was left out."""
     from results.nights.history import history
 
-    found = history(store, options.window, options.until, options.acknowledged, options.machines)
-    note(found.problems)
-    return found
+    nights = history(store, options.window, options.until, options.acknowledged, options.machines)
+    note(nights.problems)
+    return nights
 
 
 def note(problems: Sequence[str]) -> None:
@@ -79,13 +80,31 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def write_outputs(frame: pd.DataFrame, options: argparse.Namespace) -> None:
     """Writes the frame, tidy and in SI units, into the files that were asked for."""
-    from results.record.files import write_atomic
     from results.tables.frames import to_csv, to_json, to_markdown
 
     for form, made in zip(FORMS, (to_csv, to_json, to_markdown), strict=True):
         path = getattr(options, form)
         if path is not None:
-            write_atomic(path, made(frame))
+            save(path, made(frame), options)
+
+
+def save(path: Path, content: str, options: argparse.Namespace) -> None:
+    """Writes a file beside what the command prints. One for which there is no room costs neither that nor the others.
+
+    `raise_unwritten` says it in the end. Raises OSError for any other reason.
+    """
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        options.unwritten = [*getattr(options, "unwritten", ()), f"cannot write {path}: {error.strerror}"]
+
+
+def raise_unwritten(options: argparse.Namespace) -> None:
+    """Raises ResultsError where there was no room for a file of the command."""
+    if unwritten := getattr(options, "unwritten", ()):
+        raise ResultsError("; ".join(unwritten))
 
 
 def width() -> int:

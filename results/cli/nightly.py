@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from results.cli.common import raise_unwritten
 from results.cli.history import FAIL_ON
 
 WIDE = "200"
@@ -57,6 +58,7 @@ def _report(commands: Mapping[str, argparse.ArgumentParser], options: argparse.N
     def call(command: str, *arguments: str) -> str:
         asked = commands[command].parse_args(arguments)
         text: str = asked.made_by(asked)
+        raise_unwritten(asked)
         return text
 
     wanted = Report(options.store, options.out, **report_settings(os.environ))

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli.common import RUNS, add_nights, nights_of, note
-from results.record.files import write_atomic
+from results.cli.common import RUNS, add_nights, nights_of, note, save
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,11 +37,11 @@ def _report(options: argparse.Namespace) -> str:
     from results.show.report.page import page
 
     collected = Collected()
-    frame, found = _read(options.runs or [RUNS], options, collected)
+    frame, past = _read(options.runs or [RUNS], options, collected)
     note(collected.problems)
-    text = page(frame, found, options.baseline, collected.samples)
-    write_atomic(options.output, text)
-    files = _write_csvs(options.csv_dir, frame, found, options.baseline) if options.csv_dir is not None else []
+    text = page(frame, past, options.baseline, collected.samples)
+    save(options.output, text, options)
+    files = _write_csvs(options, frame, past) if options.csv_dir is not None else []
     beside = f" and {', '.join(files)} in {options.csv_dir}" if files else ""
     return f"{len(frame)} rows, {len(text.encode()) / 1e6:.2f} MB: {options.output}{beside}"
 
@@ -65,29 +64,32 @@ def _read(paths: list[Path], options: argparse.Namespace, collected: Collected) 
         rows, problems = read_rows(*paths, on_run=collected.add)
         note(problems)
         return to_frame(rows), None
-    found = nights_of(paths[0], options)
-    ran = found.nights.machines()
-    tonight = ran.loc[ran["night"].dt.date == found.nights.nights[-1], "run_id"].tolist()
+    past = nights_of(paths[0], options)
+    ran = past.nights.machines()
+    tonight = ran.loc[ran["night"].dt.date == past.nights.nights[-1], "run_id"].tolist()
     frame = rows_of_runs(paths[0], tonight, on_run=collected.add)
     for folder in run_folders(paths[0]) if paths[0].is_dir() else ():  # the rows of some may have come from columns
         if folder.name in tonight:
             collected.add_folder(folder)
-    return frame, found
+    return frame, past
 
 
-def _write_csvs(folder: Path, frame: pd.DataFrame, found: History | None, baseline: str | None) -> list[str]:
+def _write_csvs(options: argparse.Namespace, frame: pd.DataFrame, past: History | None) -> list[str]:
+    """Writes the tables of the page into --csv-dir, and returns their names."""
     from results.tables.frames import to_csv
     from results.tables.means import means_by_machine
     from results.tables.phases import phases
 
+    folder: Path = options.csv_dir
     folder.mkdir(parents=True, exist_ok=True)
-    made = {"rows": frame, "phases": phases(frame), "means": means_by_machine(frame, "latency_p50_s", baseline)}
-    if found is not None:
+    means = means_by_machine(frame, "latency_p50_s", options.baseline)
+    made = {"rows": frame, "phases": phases(frame), "means": means}
+    if past is not None:
         made |= {
-            "alarms": found.alarms,
-            "missing-machines": found.missing_machines,
-            "missing-cells": found.missing_cells,
+            "alarms": past.alarms,
+            "missing-machines": past.missing_machines,
+            "missing-cells": past.missing_cells,
         }
     for name, table in made.items():
-        write_atomic(folder / f"{name}.csv", to_csv(table))
+        save(folder / f"{name}.csv", to_csv(table), options)
     return [f"{name}.csv" for name in made]

@@ -1,6 +1,8 @@
 """Text that a CSV, a terminal and a spreadsheet can all hold without being changed or run."""
 
+import codecs
 import re
+import unicodedata
 
 TEXT_LIMIT = 32_767
 """Characters in a cell of a spreadsheet."""
@@ -16,6 +18,61 @@ NFKC makes such a sign."""
 _FORMULA = re.compile(rf"'*\s*[{re.escape(FORMULA_SIGNS)}]")
 _PROTECTED = re.compile(rf"'+\s*[{re.escape(FORMULA_SIGNS)}]")
 _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+GLYPHS = {
+    "µ": "u",
+    "μ": "u",
+    "×": "x",
+    "·": "*",
+    "…": "...",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "─": "-",
+    "━": "-",
+    "→": "->",
+    "≤": "<=",
+    "≥": ">=",
+    "±": "+/-",
+    "‖": "||",
+    "⟨": "<",
+    "⟩": ">",
+    "√": "sqrt",
+    "Σ": "sum",
+    "ρ": "rho",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
+"""What stands for a sign that a terminal does not have. Letters with an accent lose it; what is left is a `?`."""
+DEGRADE = "samestep.degrade"
+"""The name of `printable`'s way of writing, as `errors` of a stream."""
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """Returns the text as a terminal or file of this encoding can have it: `3 us` for `3 µs` in ASCII.
+
+    None, of a stream that does not say, stands for UTF-8.
+    """
+    return text.encode(encoding or "utf-8", errors=DEGRADE).decode(encoding or "utf-8")
+
+
+def _degrade(error: UnicodeError) -> tuple[str, int]:
+    """Returns what to write for what an encoding does not have (`codecs.register_error`)."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(character: str) -> str:
+    if character in GLYPHS:
+        return GLYPHS[character]
+    return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode("ascii") or "?"
+
+
+codecs.register_error(DEGRADE, _degrade)
 
 
 def one_line(text: str) -> str:
@@ -34,7 +91,7 @@ def directions_written_out(text: str) -> str:
 
     They are those of Unicode's annex 9 (section 2): embeddings, overrides, isolates and marks. Letters keep theirs.
     """
-    return _DIRECTIONS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _DIRECTIONS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def shortened(text: str, limit: int) -> str:

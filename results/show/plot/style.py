@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from results.record.files import ResultsError
+from results.record.files import ResultsError, write_atomic
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by the colour-blind (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
@@ -34,4 +35,7 @@ def drawing(path: Path, size_inch: tuple[float, float], *, font_pt: float = 10, 
     with mpl.rc_context({"svg.hashsalt": "samestep", "svg.fonttype": "none", "font.size": font_pt}):
         figure = Figure(figsize=size_inch, layout="constrained")
         yield figure
-        figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix == ".svg" else None)
+        drawn = BytesIO()
+        date = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(drawn, format=path.suffix.removeprefix("."), dpi=dpi, metadata=date)
+        write_atomic(path, drawn.getvalue())
