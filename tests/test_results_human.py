@@ -147,22 +147,22 @@ CELLS = {"one": [Cell("1 s", "1.00x"), Cell(word="crashed")], "another": [Cell("
 
 def test_columns_are_aligned():
     assert side_by_side(["name", "batch"], [["a", "8"], ["b", "16"]], CELLS, 80).splitlines() == [
-        "name  batch         one    another",
-        "a         8  1 s  1.00x  20 s",
-        "b        16     crashed   3 s  12x",
+        "name  batch        one   another",
+        "a         8  1 s 1.00x  20 s",
+        "b        16    crashed   3 s 12x",
     ]
 
 
 def test_columns_that_do_not_fit_go_on_below_with_their_lines():
     text = side_by_side(["name"], [["a"], ["b"]], CELLS, 21)
     assert text.splitlines() == [
-        "name         one",
-        "a     1 s  1.00x",
-        "b        crashed",
+        "name        one",
+        "a     1 s 1.00x",
+        "b       crashed",
         "",
-        "name    another",
+        "name   another",
         "a     20 s",
-        "b      3 s  12x",
+        "b      3 s 12x",
     ]
 
 

@@ -105,8 +105,7 @@ and by 8 % where a number was disturbed (~) or has no interval (--spread, docs/c
 def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     """Returns a comparison for a terminal: a line per cell and metric, what is not comparable, and the means."""
     from results.record.dimensions import MATCHED
-    from results.record.human import in_time_unit, rate, ratio, time_unit
-    from results.show.render import mark
+    from results.record.human import in_time_unit, mark, rate, ratio, time_unit
     from results.show.terminal import columns_text, counted
     from results.tables.compare import VERDICTS
     from results.tables.means import means_of_comparison

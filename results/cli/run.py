@@ -64,13 +64,13 @@ def _table(options: argparse.Namespace) -> str:
     """Returns the text of `table`, after writing its files."""
     rows = rows_of(options.runs)
 
-    from results.show.render import METRICS, render
+    from results.show.render import render
     from results.tables.table import label_of, placed, to_frame
 
     frame = to_frame(rows)
     if options.baseline is not None and rows:
         label_of(placed(frame), options.baseline)
-    text = render(frame, options.baseline, options.metric or METRICS, width())
+    text = render(frame, options.baseline, options.metric, width())
     write_outputs(frame, options)
     return text
 

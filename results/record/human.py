@@ -59,6 +59,11 @@ def ratio(value: float) -> str:
     return f"{value:.2f}x" if value < 9.995 else f"{significant(value)}x"
 
 
+def mark(quality: object) -> str:
+    """Returns the mark of a number of this quality, nothing where it was not disturbed."""
+    return DEGRADED if quality == "degraded" else ""
+
+
 def in_words(row: Mapping[str, object]) -> str:
     """Return what came out of a cell in one line, for whoever follows a run."""
     latency, throughput, error = (

@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from results.record.human import quantity, significant
+from results.show.layout import wrapped
 from results.show.money import Sources, dollars
-from results.show.phases_text import NOTHING, by_step, gaps, mark, marks, shown, step_words, wrapped
+from results.show.phases_text import NOTHING, by_step, gaps, mark, marks, shown, step_words
 from results.show.terminal import columns_text
 from results.tables.cost import ASSUMPTIONS, HORIZON_YEARS, WHOLE_MACHINES, Demand
 from results.tables.phases import PHASES

@@ -1,4 +1,8 @@
-"""Plain text in columns that fit a width."""
+"""Plain text in columns that fit a width.
+
+Rich (`results.show.terminal`) makes columns narrower until they fit; these go on in a further table instead, so that a
+number stays in one piece and beside its ratio.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -49,6 +53,16 @@ def hanging(columns: Sequence[Sequence[str]], texts: Sequence[str], width: int) 
     return "\n".join(lines)
 
 
+def wrapped(lines: Sequence[str], width: int) -> str:
+    """Returns the lines, those that are too long going on under themselves."""
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=GAP))
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns `1 cell`, `2 cells`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _left_side(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     """Returns the left side, header first: words to the left, numbers to the right."""
     sides = []
@@ -65,7 +79,7 @@ def _column(title: str, cells: Sequence[Cell]) -> list[str]:
     texts = [title]
     for cell in cells:
         number = cell.number.rjust(number_size)
-        beside = GAP + cell.ratio.rjust(ratio_size) if ratio_size else ""
+        beside = " " + cell.ratio.rjust(ratio_size) if ratio_size else ""
         texts.append(cell.word or number + beside)
     size = max(map(len, texts))
     return [text.rjust(size) for text in texts]

@@ -1,13 +1,12 @@
 """What a person reads of training against inference: a table per step, and who is best at which phase."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from results.record.human import DEGRADED, in_time_unit, prefixed, ratio, time_unit
-from results.show.layout import GAP
+from results.show.layout import wrapped
 from results.show.money import Sources, dollars
 from results.show.terminal import columns_text
 from results.tables.phases import PHASES, STEP, best
@@ -83,11 +82,6 @@ def shown(row: Mapping[str, Any], column: str, said: Callable[[float], str], *ph
     """Returns the column as `said` says it, marked by the phases that it rests on; a dash where there is none."""
     value = row[column]
     return "-" if value is None else said(value) + mark(row, *(f"{phase}_quality" for phase in phases))
-
-
-def wrapped(lines: Sequence[str], width: int) -> str:
-    """Returns the lines, those that are too long going on under themselves."""
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=GAP))
 
 
 def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
