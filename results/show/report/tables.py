@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from results.record.human import in_time_unit, rate, ratio, time_unit
-from results.show.money import Sources, dollars
 from results.show.legend import BY_URGENCY
+from results.show.money import Sources, dollars
 from results.show.report import svg
 from results.show.report.rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
 from results.tables.means import means_by_machine
