@@ -34,7 +34,8 @@ def metric_table(
     beside = ratios(frame, metric, baseline) if baseline and is_speed(metric) else numbers.mask(numbers.notna())
     labels = _labels(numbers, rows, with_idle=with_idle and metric not in SHARES)
     header, left, caption = positions(numbers.index.to_frame(index=False))
-    lines, cells = _lines(numbers, beside.assign(**{baseline: pd.NA}) if baseline else beside, rows, metric, left)
+    others = beside.drop(columns=[baseline] if baseline else []).reindex(columns=beside.columns)
+    lines, cells = _lines(numbers, others, rows, metric, left)
     if metric == SAMPLES:
         tokens = comparison(frame, TOKENS, baseline)
         lines, cells = _with_tokens(lines, cells, tokens, rows, header)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from results.record import human
 from results.record.dimensions import POSITION, more_in_words
 from results.record.human import in_time_unit, rate, time_unit
-from results.show import render
 from results.tables.table import idle_labels, is_control, is_verified, to_rows
 
 Line = dict[str, Any]
@@ -108,4 +108,4 @@ def time(seconds: float) -> str:
 
 def mark(row: Line) -> str:
     """Returns the mark of a row whose number was disturbed."""
-    return render.mark(row["quality"])
+    return human.mark(row["quality"])
