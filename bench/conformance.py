@@ -20,14 +20,15 @@ import pytest
 
 import backends
 from backends._outside import BrokenAdapter, declaration_faults, unsupported_faults
-from backends.base import PHASES, Adapter
+from backends.base import Adapter
 from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import ROOT, Cache, default_root
 from bench.parent.environment import child_environment, job_paths
+from bench.parent.plan import default_cell, phases
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
-from workloads.catalog import CATALOG, is_run_by, load, phases_of
+from workloads.catalog import CATALOG, is_run_by, phases_of
 
 CHILD = Path(__file__).resolve().parent / "conformance_child.py"
 EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=3)
@@ -80,7 +81,7 @@ class AdapterConformance:
         _must(not changed, f"importing or probing it changes {changed}")
         _must(answer["said"][0] == answer["said"][1], f"probe() answers one thing, then another: {answer['said']}")
 
-    @pytest.mark.parametrize("phase", PHASES)
+    @pytest.mark.parametrize("phase", phases())
     def test_a_precision_that_it_does_not_support(self, declared: Adapter, suite: Suite, phase: str) -> None:
         refusal = _why_unsupported(declared, phase, "no_such_precision")
         _must(refusal is not None, "why_unsupported() accepts a precision that is none")
@@ -90,7 +91,7 @@ class AdapterConformance:
         status = suite.outcome(cell)["status"]
         _must(status == "unsupported", f"its cell must be unsupported, and is {status}")
 
-    @pytest.mark.parametrize("phase", PHASES)
+    @pytest.mark.parametrize("phase", phases())
     @pytest.mark.parametrize("workload", CATALOG)
     def test_it_computes_the_same_step(self, usable: Adapter, suite: Suite, workload: str, phase: str) -> None:
         """Prepared, verified against the float64 reference, effective device and precision read back, timed."""
@@ -102,7 +103,7 @@ class AdapterConformance:
         known = [failure.reason for failure in usable.known_failures if failure.covers(workload, phase)]
         _must(not known, f"{cell.title} passes, but is declared to fail: {known}; remove the declaration")
 
-    @pytest.mark.parametrize("phase", PHASES)
+    @pytest.mark.parametrize("phase", phases())
     def test_its_steps_take_their_batch_and_close_twice(
         self, usable: Adapter, suite: Suite, tmp_path: Path, phase: str
     ) -> None:
@@ -128,9 +129,8 @@ def _first(adapter: Adapter) -> str:
 
 
 def _cell(adapter: Adapter, workload: str, phase: str) -> Cell:
-    """Returns the tiny cell in `fp32`, which every adapter has."""
-    tiny = load(workload, "tiny")
-    return Cell(workload, "tiny", phase, adapter.name, tiny.batch, tiny.sequence, "fp32", len(usable_cpus()))
+    """Returns the tiny cell in the precision that every adapter has."""
+    return default_cell(workload, "tiny", phase, adapter.name, len(usable_cpus()))
 
 
 def _supported(adapter: Adapter, workload: str, phase: str) -> Cell:

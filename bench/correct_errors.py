@@ -2,62 +2,89 @@
 
     python -m bench.correct_errors WORKLOAD SIZE BACKEND…
 
-One process per backend, because frameworks disturb each other; artifacts come from the cache.
+One process per backend, because frameworks disturb each other; artifacts come from the cache. The exit status is 1
+where one of them fails; the others are printed all the same.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import backends
-from backends.base import Request
+from backends.base import Adapter, Request
 from bench.cell import Cell
-from bench.effort import Effort
+from bench.effort import ONE_STEP
 from bench.parent.cache import Cache, default_root
+from bench.parent.plan import default_cell
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
-from workloads.catalog import load, phases_of
+from workloads.catalog import phases_of
 
 
-def main(workload_name: str, size: str, backend: str) -> None:
-    """Prints one line per phase and quantity: worst error and worst scale, each with its tensor."""
+def main(arguments: Sequence[str]) -> int:
+    """Prints the deviations of each backend and returns the exit status."""
+    if len(arguments) < 3:
+        print("expected WORKLOAD SIZE BACKEND…", file=sys.stderr)
+        return 2
+    workload, size, *names = arguments
+    if len(names) == 1:
+        with tempfile.TemporaryDirectory() as logs:
+            print_backend(workload, size, names[0], Suite(Cache(default_root(os.environ), print), Path(logs), ONE_STEP))
+        return 0
+    failed = []
+    for name in names:
+        command = [sys.executable, "-m", "bench.correct_errors", workload, size, name]
+        if (status := subprocess.run(command, check=False).returncode) != 0:
+            failed.append(f"{name} (status {status})")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def print_backend(workload: str, size: str, backend: str, suite: Suite) -> None:
+    """Prints one line per phase that the backend supports and quantity."""
+    adapter = backends.get(backend)
+    threads = len(usable_cpus())
+    adapter.load(threads)
+    for phase in phases_of(workload):
+        cell = default_cell(workload, size, phase, backend, threads)
+        if refusal := adapter.why_unsupported(phase, cell.precision):
+            print(f"{workload} {size} {phase} {backend:16} {refusal[1]}")
+        else:
+            print_phase(cell, adapter, suite)
+
+
+def print_phase(cell: Cell, adapter: Adapter, suite: Suite) -> None:
+    """Prints one line per quantity: worst error and worst scale, each with its tensor."""
     from bench.child import artifacts, verify
     from workloads.tolerance import Tolerance
 
-    adapter = backends.get(backend)
-    workload = load(workload_name, size)
-    threads = len(usable_cpus())
+    workload = cell.load_workload()
     anything = dict.fromkeys(verify.QUANTITIES, Tolerance(float("inf"), float("inf"), 0, 0))
-    suite = Suite(Cache(default_root(os.environ), print), Path(tempfile.mkdtemp()), Effort(0, 0, 0, 1))
-    adapter.load(threads)
-    for phase in phases_of(workload_name):
-        cell = Cell(workload_name, size, phase, backend, workload.batch, workload.sequence, "fp32", threads)
-        entries = suite.entries(cell, workload, adapter)
-        parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
-        batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
-        graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
-        step = adapter.prepare(Request(workload, phase, "fp32", threads, 0, parameters, batches, graph))
-        step.compile()
-        found, _ = verify.observe(step, phase, parameters)
-        deviations = verify.compare(found, artifacts.load_expected(entries["expected"].path), anything).deviations
-        for quantity in verify.QUANTITIES:
-            line = f"{workload_name} {size} {phase} {backend:16} {quantity:16}"
-            for measure in ("error", "scale"):
-                ours = [d for d in deviations if (d.quantity, d.measure) == (quantity, measure)]
-                if ours:
-                    worst = max(ours, key=lambda d: d.value)
-                    line += f" {measure} {worst.value:.1e} ({worst.tensor})"
-            if "error" in line:
-                print(line)
-        step.close()
+    entries = suite.entries(cell, workload, adapter)
+    parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
+    batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
+    graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
+    step = adapter.prepare(Request(workload, cell.phase, cell.precision, cell.threads, 0, parameters, batches, graph))
+    step.compile()
+    observed, _ = verify.observe(step, cell.phase, parameters)
+    deviations = verify.compare(observed, artifacts.load_expected(entries["expected"].path), anything).deviations
+    for quantity in verify.QUANTITIES:
+        line = f"{cell.workload} {cell.size} {cell.phase} {cell.backend:16} {quantity:16}"
+        for measure in ("error", "scale"):
+            ours = [d for d in deviations if (d.quantity, d.measure) == (quantity, measure)]
+            if ours:
+                worst = max(ours, key=lambda d: d.value)
+                line += f" {measure} {worst.value:.1e} ({worst.tensor})"
+        if "error" in line:
+            print(line)
+    step.close()
 
 
 if __name__ == "__main__":
-    for name in sys.argv[3:]:
-        if len(sys.argv) == 4:
-            main(sys.argv[1], sys.argv[2], name)
-        else:
-            os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-m", "bench.correct_errors", *sys.argv[1:3], name])
+    sys.exit(main(sys.argv[1:]))

@@ -30,3 +30,12 @@ class Effort:
     energy_s: float = 0.0
     parts: Literal["none", "ready", "all"] = "ready"
     """Which steps are taken apart: those whose parts need not be compiled for it, all, or none."""
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether there is time to measure in: without, a cell is verified, and its numbers say nothing."""
+        return self.budget_s > 0
+
+
+ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)
+"""Enough to see that a step is verified: nothing is timed."""

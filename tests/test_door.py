@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import conftest
+from bench import front
 from bench.child import artifacts
 from bench.parent.cache import default_root, entry_name
 from results.record.csvfile import read_csv
@@ -169,8 +169,8 @@ def test_a_crash_leaves_all_other_cells_in_the_json(tmp_path):
     crashed = {("infer", "openvino_cpu"): "crashed", ("train", "openvino_cpu"): "crashed"}
     assert statuses(run_in(tmp_path / "runs")) == {("infer", "null"): "ok", ("train", "null"): "ok"} | crashed
     assert sorted(name for name in entries_in(tmp_path) if "numpy" not in name) == [
-        "test_inference[mlp-b4-fp32-null]",
-        "test_training[mlp-b4-fp32-null]",
+        "test_step[infer-mlp-b4-fp32-null]",
+        "test_step[train-mlp-b4-fp32-null]",
     ]
     failed = json.loads((tmp_path / "out.json").read_text())["samestep"]["failed"]
     assert {(cell["phase"], cell["status"]) for cell in failed} == {("infer", "crashed"), ("train", "crashed")}
@@ -193,7 +193,7 @@ def test_a_benchmark_without_samples_is_left_out_of_the_json():
             self.fixture = SimpleNamespace(has_error=False)
 
     benchmarks = [Benchmark(), Benchmark(1.0)]
-    next(conftest.pytest_benchmark_generate_json(benchmarks))
+    next(front.pytest_benchmark_generate_json(benchmarks))
     assert [benchmark.fixture.has_error for benchmark in benchmarks] == [True, False]
 
 

@@ -1,14 +1,17 @@
 """Whatever a child suffers, at whatever stage: its launch says what happened, and leaves no process."""
 
+import json
 import os
 import signal
 import subprocess
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
 from bench.parent import launch as launching
-from bench.parent.launch import launch
+from bench.parent.launch import Outcome, launch
+from bench.parent.record import to_launch, to_row
 from results.record.row import make_row
 from tests.fakes.bench import CELL, EFFORT, faulty_suite, filled_cache
 from tests.fakes.door import group_members, wait_for, workers_of
@@ -49,14 +52,23 @@ def job_of(suite):
     }
 
 
-def when(stage, do):
-    """Returns what does `do(pid)` as the child says that it begins the stage."""
+@pytest.fixture
+def when(monkeypatch):
+    """Returns what has `do(pid)` done as the child says that it begins the stage: an `on_start` for `launch`."""
 
-    def on_event(event, pid):
-        if event["event"] == "stage" and event["stage"] == stage:
-            do(pid)
+    def arranged(stage, do):
+        pids = []
 
-    return on_event
+        def loads(line):
+            event = json.loads(line)
+            if event["event"] == "stage" and event["stage"] == stage:
+                do(pids[0])
+            return event
+
+        monkeypatch.setattr(launching, "json", SimpleNamespace(dumps=json.dumps, loads=loads))
+        return pids.append
+
+    return arranged
 
 
 def struck(signum):
@@ -82,7 +94,7 @@ def short_for(signum, stage, monkeypatch):
 
 @pytest.mark.parametrize("stage", STAGES)
 @every_signal
-def test_a_signal_to_the_child(suite, tmp_path, monkeypatch, signum, stage):
+def test_a_signal_to_the_child(suite, tmp_path, monkeypatch, when, signum, stage):
     monkeypatch.setenv("SAMESTEP_FAKE", f"sleep@{stage}")
     short_for(signum, stage, monkeypatch)
     outcome = launch(job_of(suite), tmp_path / "log", 1, None, when(stage, struck(signum)))
@@ -106,7 +118,7 @@ def test_a_signal_before_the_child_says_anything(suite, tmp_path, monkeypatch, s
 
 
 @every_signal
-def test_a_signal_to_a_child_that_makes_an_artifact(tmp_path, monkeypatch, signum):
+def test_a_signal_to_a_child_that_makes_an_artifact(tmp_path, monkeypatch, when, signum):
     os.mkfifo(tmp_path / "parameters.safetensors")  # nobody writes into it, so that whoever opens it waits
     job = {
         "job": "artifact",
@@ -130,7 +142,7 @@ def test_a_child_that_hangs_leaves_its_stack_in_the_log(suite, tmp_path, monkeyp
     assert "faulty.py" in log.read_text()
 
 
-def test_what_a_child_started_ends_with_it(suite, tmp_path, monkeypatch):
+def test_what_a_child_started_ends_with_it(suite, tmp_path, monkeypatch, when):
     monkeypatch.setenv("SAMESTEP_FAKE", "fork@measure")
     pids = []
     outcome = launch(job_of(suite), tmp_path / "log", 1, LONGEST_STAGE_S, when("measure", pids.append))
@@ -138,10 +150,33 @@ def test_what_a_child_started_ends_with_it(suite, tmp_path, monkeypatch):
     assert wait_for(lambda: group_members(pids[0]) == [])
 
 
-def test_ctrl_c_ends_the_child(suite, tmp_path, monkeypatch):
+def test_ctrl_c_ends_the_child(suite, tmp_path, monkeypatch, when):
     def interrupt(pid):
         raise KeyboardInterrupt
 
     monkeypatch.setenv("SAMESTEP_FAKE", "sleep@measure")
     with pytest.raises(KeyboardInterrupt):
         launch(job_of(suite), tmp_path / "log", 1, LONGEST_STAGE_S, when("measure", interrupt))
+
+
+def test_a_stage_that_only_the_child_knows_has_a_deadline_of_its_own(suite, tmp_path, monkeypatch):
+    """Another checkout of an A/B may report one."""
+    monkeypatch.setenv("SAMESTEP_FAKE", "sleep@measure")
+    monkeypatch.setattr(launching, "OTHER_DEADLINE_S", SHORT_S)
+
+    def loads(line):
+        event = json.loads(line)
+        return event | {"stage": "settle"} if event.get("stage") == "measure" else event
+
+    monkeypatch.setattr(launching, "json", SimpleNamespace(dumps=json.dumps, loads=loads))
+    outcome = launch(job_of(suite), tmp_path / "log", 1, LONGEST_STAGE_S)
+    assert summary(outcome) == ("timeout", "warm_up", "deadline")
+    assert outcome.reason == f"settle took longer than {SHORT_S:g} s"
+
+
+def test_what_only_the_child_knows_costs_no_row():
+    result = {"verification": "passed", "invented_s": 1.0}
+    outcome = Outcome("wrong", "verify", "invented_code", "planted", result)
+    row = make_row(**to_row([to_launch(CELL, CELL.columns(), outcome)]))
+    assert (row["status"], row["reason_code"], row["reason"]) == ("wrong", None, "planted")
+    assert make_row(**to_row([to_launch(CELL, CELL.columns(), Outcome("lost", "verify", None, "planted"))]))

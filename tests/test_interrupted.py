@@ -78,7 +78,7 @@ def test_ctrl_c(tmp_path):
     assert {row["reason_code"] for row in run.rows} == {None, "interrupted"}
     assert read_csv(run.path / "results.csv") == run.rows
     exported = json.loads((tmp_path / "out.json").read_text())
-    assert [entry["name"] for entry in exported["benchmarks"]] == ["test_inference[mlp-b4-fp32-null]"]
+    assert [entry["name"] for entry in exported["benchmarks"]] == ["test_step[infer-mlp-b4-fp32-null]"]
 
 
 def test_the_search_for_workers_finds_one(tmp_path):

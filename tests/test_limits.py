@@ -5,7 +5,7 @@ import pytest
 
 from bench.child import verify
 from bench.parent.environment import cpu_ceiling_flops_per_s
-from bench.parent.plausible import judged
+from bench.parent.record import Launch, to_row
 from bench.parent.session import Order
 from results.record.csvfile import write_csv
 from results.record.files import ResultsError
@@ -189,17 +189,23 @@ def columns(**changes):
     return {**model(), **own, "watched_s": 2.0, **changes}
 
 
+def judged(columns, most_flops_per_s, most_bytes_per_s):
+    """Returns the columns of the row of one launch."""
+    return to_row([Launch(columns)], lambda row: (most_flops_per_s, most_bytes_per_s))
+
+
 def test_numbers_within_their_bounds_stay_as_they_are():
     found = judged(columns(), 100e9, 10e9)
     assert (found["status"], found["flags"], found["times_bound"]) == ("ok", None, 0.4)
 
 
 def test_numbers_without_bounds_stay_as_they_are():
-    assert judged(columns(), None, None) == columns()
+    counts = {"launches_ok": 1, "launches_failed": 0, "launches_invalid": 0}
+    assert judged(columns(), None, None) == columns() | {"quality": "valid"} | counts
 
 
 def test_over_the_bound_is_suspicious():
-    found = judged(columns(flags="steal", throughput_flops_per_s=120e9), 100e9, None)
+    found = judged(columns(steal_cores=0.02, throughput_flops_per_s=120e9), 100e9, None)
     assert (found["status"], found["quality"], found["flags"]) == ("ok", "degraded", "steal suspicious")
 
 

@@ -307,6 +307,13 @@ def test_a_percentile_needs_ten_samples_above_it(column, q):
     assert sum(value > latency_columns(enough)[column] for value in enough) == 10
 
 
+def test_means_of_several_steps_have_no_percentiles_and_no_extremes_of_a_step():
+    columns = latency_columns([1e-6] * 2000, steps_per_sample=1000)
+    of_steps = ("latency_min_s", "latency_max_s", "latency_p90_s", "latency_p99_s")
+    assert [columns[name] for name in of_steps] == [None] * 4
+    assert (columns["latency_p50_s"], columns["latency_mean_s"]) == (1e-6, pytest.approx(1e-6))
+
+
 @settings(deadline=None)
 @given(st.lists(SECONDS, min_size=1, max_size=50))
 def test_latency_columns_are_those_of_the_samples(values):

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from bench.parent.quality import judge
 
 import backends
 from backends import _nvidia
 from backends.base import DeviceReading, EnergyUnavailable
 from bench.child.conditions import Watch, read
-from bench.parent.quality import judge
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.hardware import NVMLError, fake_gpu_files, fake_nvml
 from tests.fakes.shared import Shared

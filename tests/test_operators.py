@@ -17,6 +17,7 @@ from bench.child import artifacts, trial
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.launch import Outcome
+from bench.parent.options import effort
 from bench.parent.record import Launch, to_launch
 from bench.parent.suite import Suite
 from results import __main__ as door
@@ -347,9 +348,7 @@ def test_asked_for_at_the_door_they_are_in_the_journal_also_when_the_run_goes_on
 
 
 def test_a_run_that_goes_on_keeps_asking():
-    import conftest
-
     past = SimpleNamespace(header={"options": {"effort": {**vars(Effort(0.0, 1, 0.1, 3)), "operators": True}}})
-    assert conftest.effort(SimpleNamespace(stash={conftest.PAST: past})).operators
+    assert effort(SimpleNamespace(preset="quick"), {}.get, past).operators
     del past.header["options"]["effort"]["operators"]  # of a run before there was such a thing
-    assert not conftest.effort(SimpleNamespace(stash={conftest.PAST: past})).operators
+    assert not effort(SimpleNamespace(preset="quick"), {}.get, past).operators

@@ -2,14 +2,12 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import backends
 import conftest
-from backends.base import PHASES
-from bench.parent.plan import PRESETS, PlanError, cells, select
+from bench.parent.plan import PRESETS, PlanError, cells, left_out, phases, select
 from tests.fakes.door import bench, run_in, statuses
 from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS
 
@@ -30,7 +28,7 @@ def selected(**given):
         ("backends", "", "--backends is empty", ", ".join(BACKENDS)),
         ("backends", " , ", "--backends is empty", ", ".join(BACKENDS)),
         ("workloads", "bert", "unknown workload 'bert'", ", ".join(CATALOG)),
-        ("phases", "predict", "unknown phase 'predict'", ", ".join(PHASES)),
+        ("phases", "predict", "unknown phase 'predict'", ", ".join(phases())),
         ("preset", "fast", "unknown preset 'fast'", ", ".join(PRESETS)),
         ("preset", "", "unknown preset ''", ", ".join(PRESETS)),
         ("batch", "0", "--batch", "at most 999999999, comma-separated; got '0'"),
@@ -55,6 +53,31 @@ def test_bad_input_is_refused(option, value, got, possible):
         selected(**{option: value})
     assert got in str(refusal.value)
     assert possible in str(refusal.value)
+
+
+@pytest.mark.parametrize("given", ["-1", "one", "", "0,1", "1.0", "²", "99999"])
+def test_a_device_that_is_no_index_is_refused(given):
+    with pytest.raises(PlanError, match="--device takes one whole number, from 0 to 9999; got"):
+        selected(device=given)
+
+
+def test_a_device_is_that_of_every_accelerator_and_the_cpu_has_one():
+    def devices(**given):
+        planned = cells(selected(workloads="mlp", **given), "infer", BACKENDS)
+        return {cell.backend: cell.device_index for cell in planned}
+
+    first, second = devices(), devices(device="1")
+    assert set(first.values()) == {0}
+    assert {name for name, index in second.items() if index == 1} == {"torch_cuda", "jax_cuda", "jax_tpu", "inferentia"}
+    assert {name for name, index in second.items() if index == 0} == {"null", "numpy_cpu"}
+    assert left_out(selected(device="1"), BACKENDS) == (
+        "--device 1 leaves out what runs on the CPU, device 0: jax_cpu, onnxruntime_cpu, openvino_cpu, torch_cpu"
+    )
+    assert left_out(selected(), BACKENDS) == ""
+    assert devices(device="1", backends="torch_cuda") == {"torch_cuda": 1, "null": 0, "numpy_cpu": 0}
+    with pytest.raises(PlanError, match="--device 1: torch_cpu runs on the CPU, which is device 0"):
+        selected(device="1", backends="torch_cpu,torch_cuda")
+    assert selected(device="0", backends="torch_cpu").device == 0
 
 
 def test_a_sequence_for_a_workload_without_one_is_refused():
@@ -157,11 +180,16 @@ def test_the_full_preset_gives_a_curve_that_a_batch_replaces():
     ]
 
 
-def test_cells_beside_each_other_are_refused():
-    options = {"numprocesses": 2}
-    config = SimpleNamespace(getoption=lambda name, default=None: options.get(name, default))
-    with pytest.raises(pytest.UsageError, match="-n runs cells beside each other"):
-        conftest.pytest_configure(config)
+@pytest.mark.parametrize(
+    "given", [["-n", "2"], ["-n2"], ["-d", "--tx", "2*popen"], ["--dist", "load", "--tx", "popen"]], ids=" ".join
+)
+def test_cells_beside_each_other_are_refused_in_one_line(tmp_path, given):
+    pytest.importorskip("xdist")
+    done = bench(*NULL, *given, "--results-dir", "runs", cwd=tmp_path)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in done.stderr.splitlines() if line)
+    assert line.startswith("ERROR: -n runs cells beside each other")
+    assert left_in(tmp_path) == []
 
 
 def left_in(folder):
@@ -210,10 +238,10 @@ def test_collecting_lists_the_cells_and_creates_nothing(tmp_path):
     done = bench(*options, cwd=tmp_path, SAMESTEP_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0
     assert [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line] == [
-        "test_inference[mlp-b1-fp32-null]",
-        "test_inference[mlp-b2-fp32-null]",
-        "test_inference[control_matmul-b4-fp32-numpy_cpu]",
-        "test_inference[control_copy-b4-fp32-numpy_cpu]",
+        "test_step[infer-mlp-b1-fp32-null]",
+        "test_step[infer-mlp-b2-fp32-null]",
+        "test_step[infer-control_matmul-b4-fp32-numpy_cpu]",
+        "test_step[infer-control_copy-b4-fp32-numpy_cpu]",
     ]
     assert left_in(tmp_path) == []
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import backends
-import conftest
 from backends.base import ONE_GRAPH, PARTS, PHASES
 from backends.null import NullStep
 from bench.cell import Cell
@@ -16,10 +15,11 @@ from bench.child import parts
 from bench.child.measure import Clock
 from bench.effort import Effort
 from bench.parent.cache import Cache
+from bench.parent.options import effort, interrupted_run
 from bench.parent.plan import PRESETS, PlanError
-from bench.parent.quality import judge
 from bench.parent.record import workload_columns
 from bench.parent.suite import Suite
+from bench.parent.verdict import of_launch
 from results import __main__ as door
 from results.record.csvfile import write_csv
 from results.record.row import make_row
@@ -30,6 +30,7 @@ from tests.fakes.rows import idle_row, row_of
 from workloads.catalog import load
 
 EFFORT = Effort(0.0, 0, 0.0, 3)
+OK = {"status": "ok", "threads": 1}
 COMPILED = Effort(0.0, 0, 0.0, 3, parts="all")
 GRAPHS = ("onnxruntime_cpu", "openvino_cpu")
 SECONDS = {"input_copy": 2.0, "forward": 3.0, "backward": 5.0, "optimizer": 1.0}
@@ -114,9 +115,9 @@ def test_rounds_go_on_until_the_time_is_spent(apart):
 
 def test_parts_that_add_up_to_less_than_the_step_are_flagged(apart):
     _, columns, _ = apart()
-    assert judge(columns) == ("valid", ())
+    assert (of_launch(OK | columns).quality, of_launch(OK | columns).flags) == ("valid", ())
     _, columns, _ = apart(does_not_wait="backward")
-    assert judge(columns) == ("valid", ("parts_too_small",))
+    assert (of_launch(OK | columns).quality, of_launch(OK | columns).flags) == ("valid", ("parts_too_small",))
 
 
 def test_a_part_that_fails_leaves_the_row_its_numbers_and_says_why(apart):
@@ -207,20 +208,18 @@ def test_inference_has_a_copy_and_a_forward_pass(name, tmp_path):
     assert largest_difference(expected, step.outputs()) == 0
 
 
-def configured(selection="quick", **options):
-    """Returns a pytest configuration of a new run with these options, and pytest-benchmark's own defaults."""
-    defaults = {"benchmark_disable": False, "benchmark_max_time": "1.0", "benchmark_min_rounds": "5"}
-    stash = {conftest.PAST: None, conftest.SELECTION: SimpleNamespace(preset=selection)}
-    return SimpleNamespace(stash=stash, getoption=(defaults | options).get)
+def parts_of(preset="quick", **options):
+    """Returns which steps a new run with these options takes apart."""
+    return effort(SimpleNamespace(preset=preset), options.get).parts
 
 
 def test_the_option_has_parts_compiled_in_any_preset_and_a_run_that_goes_on_has_its_own():
-    assert [conftest.effort(configured(preset)).parts for preset in PRESETS] == ["all", "ready", "all"]
-    assert conftest.effort(configured(**{"--parts": True})).parts == "all"
-    assert conftest.effort(configured(**{"--ab": ("base", "base")})).parts == "none"
-    assert conftest.effort(configured(**{"--ab": ("base", "base"), "--parts": True})).parts == "all"
+    assert [parts_of(preset) for preset in PRESETS] == ["all", "ready", "all"]
+    assert parts_of(**{"--parts": True}) == "all"
+    assert parts_of(**{"--ab": ("base", "base")}) == "none"
+    assert parts_of(**{"--ab": ("base", "base"), "--parts": True}) == "all"
     with pytest.raises(PlanError, match="leave out --parts"):
-        conftest.interrupted_run(configured(**{"--parts": True, "--resume": "a run"}))
+        interrupted_run({"--parts": True, "--resume": "a run"}.get)
 
 
 def lacking(row):

@@ -2,12 +2,17 @@
 
 import pytest
 
-from bench.parent.quality import FLAGS, QUALITIES, judge
+from bench.parent.verdict import FLAGS, QUALITIES, of_launch
 from results.record.schema import COLUMN
 from results.record.vocabulary import QUALITIES as OF_ROWS
 
-CALM = {"threads": 2, "watched_s": 10.0, "latency_p50_s": 1.0}
+CALM = {"status": "ok", "threads": 2, "watched_s": 10.0, "latency_p50_s": 1.0}
 DERIVED = {"little_excess": "little_ratio", "threads_beyond": "threads_running", "device_share": "device_time_p50_s"}
+
+
+def judge(columns):
+    verdict = of_launch(columns)
+    return verdict.quality, verdict.flags
 
 
 def limit_of(flag):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import conftest
 from bench.cell import Cell
+from bench.parent import options
 from bench.parent.record import Launch
 from bench.parent.session import BenchSession, Order, whole_pairs
 from bench.parent.suite import CellResult
@@ -41,13 +41,13 @@ class FakeSuite:
     def attempt(self, cell):
         self.asked.append(cell)
         status, quality = next(self.ends.get(cell.backend, iter(())), ("ok", "valid"))
-        columns = cell.columns() | {"status": status, "stage": "close", "launch_s": 1.0, "quality": quality}
+        columns = cell.columns() | {"status": status, "stage": "close", "launch_s": 1.0}
         if status != "ok":
             code = "does_not_wait" if quality == "doubtful" else None
-            return Launch(columns | {"reason": "planned", "reason_code": code, "quality": None})
-        numbers = {"verification": "passed", "latency_p50_s": 1.0, "throughput_samples_per_s": 4.0, "flags": "drift"}
+            return Launch(columns | {"reason": "planned", "reason_code": code})
+        numbers = {"verification": "passed", "latency_p50_s": 1.0, "throughput_samples_per_s": 4.0, "has_drifted": True}
         numbers |= {"samples_per_step": 4, "flops_per_s": 0.0, "throughput_flops_per_s": 0.0}
-        numbers |= {"throughput_bytes_per_s": 0.0}
+        numbers |= {"throughput_bytes_per_s": 0.0, "compilations": int(quality == "invalid")}
         return Launch(columns | numbers, {"samples_s": (1.0,)})
 
 
@@ -60,14 +60,13 @@ def session(tmp_path):
         opened.append(journal)
         journal.plan([{"run_id": RUN_ID} | c.columns() for c in planned])
         return BenchSession(
-            journal,
-            suite,
-            len(planned),
-            {"run_id": RUN_ID},
-            Order(launches, "seed"),
-            lambda text: None,
-            str,
-            time_budget_s,
+            journal=journal,
+            suite=suite,
+            order=Order(launches, "seed"),
+            planned=len(planned),
+            common={"run_id": RUN_ID},
+            say=lambda text: None,
+            time_budget_s=time_budget_s,
         )
 
     yield build
@@ -262,19 +261,17 @@ def test_what_is_no_run_is_refused(tmp_path, place):
 
 
 def test_another_machine_or_software_is_refused(killed, monkeypatch):
-    here = conftest.new_header()
+    here = options.new_header()
     moved = here | {"machine": here["machine"] | {"software_id": "somethingelse"}}
-    monkeypatch.setattr(conftest, "new_header", lambda: moved)
-    config = type("Config", (), {"getoption": lambda self, name: str(killed) if name == "--resume" else None})()
-    with pytest.raises(conftest.plan.PlanError, match=r"software_id was \w+ and is somethingelse.*start a new run"):
-        conftest.interrupted_run(config)
+    monkeypatch.setattr(options, "new_header", lambda: moved)
+    with pytest.raises(options.PlanError, match=r"software_id was \w+ and is somethingelse.*start a new run"):
+        options.interrupted_run({"--resume": str(killed)}.get)
 
 
-def test_a_run_of_the_first_format_cannot_go_on(monkeypatch):
+def test_a_run_of_the_first_format_cannot_go_on():
     old = Path(__file__).parent / "runs" / "format-1"
-    config = type("Config", (), {"getoption": lambda self, name: str(old) if name == "--resume" else None})()
-    with pytest.raises(conftest.plan.PlanError, match="whose runs cannot go on; start a new one"):
-        conftest.interrupted_run(config)
+    with pytest.raises(options.PlanError, match="whose runs cannot go on; start a new one"):
+        options.interrupted_run({"--resume": str(old)}.get)
 
 
 def test_kills_at_random_instants_lose_nothing_that_was_finished():

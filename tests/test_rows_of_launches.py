@@ -159,3 +159,56 @@ def test_who_asks_what_a_step_computes_is_told_however_disturbed_it_was():
     assert suite.outcome(CELL)["status"] == "ok"
     suite.launches = iter([doubtful(), doubtful()])
     assert suite.outcome(CELL)["reason_code"] == "does_not_wait"
+
+
+def deviation(error, tensor, tolerance, name="error"):
+    return {f"{name}_worst": error, f"{name}_worst_of": tensor, f"{name}_tolerance": tolerance}
+
+
+@pytest.mark.parametrize("name", ["error", "scale"])
+def test_error_tensor_and_tolerance_are_of_one_launch_the_one_nearest_to_its_tolerance(name):
+    wide, narrow = deviation(0.006, "loss 2", 0.025, name), deviation(9e-6, "output logits", 1e-5, name)
+    for pair in ((wide, narrow), (narrow, wide)):
+        row = row_of(*(launch(number=n, **one) for n, one in enumerate(pair)))
+        assert {column: row[column] for column in narrow} == narrow
+
+
+def test_what_a_flag_is_about_is_in_the_row_whichever_launch_has_it():
+    row = row_of(launch(swapped_pages=0), launch(number=1, swapped_pages=7), launch(number=2))
+    assert (row["flags"], row["swapped_pages"]) == ("swapped", 7)
+
+
+def test_samples_of_several_steps_are_not_called_one_step():
+    blocks = launch(steps_per_sample=20)
+    row = row_of(blocks)
+    assert (row["latency_p50_s"], row["latency_min_s"], row["latency_max_s"]) == (1.0, None, None)
+    both = row_of(launch(), replace(blocks, number=1))
+    assert (both["latency_p50_s"], both["latency_min_s"], both["latency_max_s"]) == (1.0, None, None)
+    assert both["steps_per_sample"] == 20
+
+
+def test_what_was_never_launched_is_no_launch_that_failed():
+    refused = KNOWN | {"status": "unavailable", "stage": "plan", "reason_code": "no_device", "reason": "none here"}
+    assert row_of(Launch(refused))["launches_failed"] == 0
+    made = to_launch(CELL, KNOWN, Outcome("error", "artifacts", "artifact_failed", "planned", launch_s=3.0))
+    row = row_of(made)
+    assert (row["status"], row["launches_failed"], row["launch_s"]) == ("error", 0, None)
+    assert row_of(failed("crashed", "start"))["launches_failed"] == 1
+
+
+def test_where_nothing_is_timed_it_is_verified_and_neither_disturbed_nor_impossible():
+    loaded = RESULT | {"other_load_cores": 0.9, "watched_s": 3.0, "throughput_mode": "queued", "in_flight": 2}
+    loaded |= {"throughput_samples_s": [1e-3] * 3}
+    untimed = to_launch(CELL, KNOWN, Outcome("ok", "close", result=loaded), is_timed=False)
+    timed = to_launch(CELL, KNOWN, Outcome("ok", "close", result=loaded))
+    assert (untimed.is_invalid, timed.is_invalid) == (False, True)
+    assert [row_of(one)["status"] for one in (untimed, timed)] == ["ok", "refused"]
+    assert "overloaded" in row_of(untimed)["flags"]
+    assert Launch.from_record(json.loads(json.dumps(untimed.to_record(CELL)))) == untimed
+
+
+def test_samples_of_what_computes_nothing_are_not_in_its_record():
+    idle = launch(verification="not applicable")
+    assert "samples_s" not in idle.to_record(CELL)
+    again = Launch.from_record(idle.to_record(CELL))
+    assert (again.columns, again.series) == (idle.columns, {})

@@ -16,7 +16,7 @@ from bench.child.verify import Refused
 from bench.parent import launch as launching
 from bench.parent.cache import Cache, UnsafeCache
 from bench.parent.launch import launch
-from bench.parent.quality import FLAGS
+from bench.parent.verdict import FLAGS
 from host.machine import describe_machine, describe_software
 from results.record.files import AtomicPath, ResultsError
 from results.record.run import find_runs, read_run

@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
+class MissingTolerance(LookupError):
+    """Nobody has said how far a correct computation may lie off: our own fault, and no backend's."""
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """Upper bounds for one quantity: `error` relative, in norm; `scale` the relative excess along the reference.
@@ -88,10 +92,24 @@ TOLERANCES: Mapping[tuple[str, str, str], Mapping[str, Tolerance]] = {
 
 
 def tolerances(workload: str, size: str, precision: str) -> Mapping[str, Tolerance]:
-    """Returns the tolerances of `workload` at `size` and `precision`, by quantity. Raises KeyError without any."""
+    """Returns the tolerances of `workload` at `size` and `precision`, by quantity. Raises MissingTolerance without any.
+
+    So does what is returned, for a quantity that has none.
+    """
+    what = f"{workload} {size} at {precision}"
+    how = f"measure correct code with `python -m bench.correct_errors {workload} {size} BACKEND…`"
     for key in ((workload, size, precision), (workload, "", precision)):
         if key in TOLERANCES:
-            return TOLERANCES[key]
-    raise KeyError(
-        f"no tolerances for {workload} at {precision}: measure correct code, add them to workloads/tolerance.py"
-    )
+            return _Known(TOLERANCES[key], f"of {what}; {how}")
+    raise MissingTolerance(f"no tolerances for {what}; {how}, and add them to workloads/tolerance.py")
+
+
+class _Known(dict[str, Tolerance]):
+    """Tolerances by quantity; asked for another quantity it raises MissingTolerance."""
+
+    def __init__(self, tolerances: Mapping[str, Tolerance], of_what: str) -> None:
+        super().__init__(tolerances)
+        self.of_what = of_what
+
+    def __missing__(self, quantity: str) -> Tolerance:
+        raise MissingTolerance(f"no tolerance for {quantity} {self.of_what}, and add it to workloads/tolerance.py")

@@ -109,6 +109,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     from bench.cell import Cell
     from bench.child.trial import Refused, WrongResult, measure_cell
     from bench.effort import Effort
+    from workloads.tolerance import MissingTolerance
 
     adapter: Adapter | None = None
     try:
@@ -119,6 +120,8 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
         report.send(event="result", result=result)
         report.enter("close")
         step.close()
+    except MissingTolerance as missing:
+        report.end("error", "no_tolerance", str(missing))
     except Refused as refusal:
         report.end("refused", refusal.code, str(refusal))
     except WrongResult as wrong:

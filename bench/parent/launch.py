@@ -36,8 +36,8 @@ DEADLINES_S: Mapping[str, float] = {
     "close": 60,
 }
 """Longest seconds that a child may spend in each stage."""
-
-Event = dict[str, Any]
+OTHER_DEADLINE_S = 1800.0
+"""The same for a stage that only the child knows: an A/B may run another checkout, older or newer than this one."""
 
 
 @dataclass
@@ -49,7 +49,6 @@ class Outcome:
     reason_code: str | None = None
     reason: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
-    stage_s: dict[str, float] = field(default_factory=dict)
     launch_s: float = 0.0
 
 
@@ -58,17 +57,15 @@ def launch(
     log: Path,
     threads: int,
     longest_stage_s: float | None = None,
-    on_event: Callable[[Event, int], None] | None = None,
     on_start: Callable[[int], None] | None = None,
     side: Variant | None = None,
     asked: Sequence[str] = (),
 ) -> Outcome:
     """Runs `job` in a fresh interpreter and returns how it ended; it never raises for what the child does.
 
-    `longest_stage_s` lowers every stage's deadline. `on_start(pid)` is called once the child exists,
-    `on_event(event, pid)` for each event. `side` is whose Python, checkout and variables the child has, of an A/B;
-    `asked` are the names of variables that its adapter wants passed on. Its output goes to `log`. Whatever happens
-    here, Ctrl-C included, no child is left.
+    `longest_stage_s` lowers every stage's deadline. `on_start(pid)` is called once the child exists. `side` is
+    whose Python, checkout and variables the child has, of an A/B; `asked` are the names of variables that its adapter
+    wants passed on. Its output goes to `log`. Whatever happens here, Ctrl-C included, no child is left.
     """
     side = side or Variant()
     worker = worker_of(side.tree or ROOT)
@@ -91,7 +88,7 @@ def launch(
             if on_start is not None:
                 on_start(child.pid)
             _send(child, job)
-            _follow(child, events, outcome, longest_stage_s, on_event)
+            _follow(child, events, outcome, longest_stage_s)
         finally:
             _end(child, at_once=outcome.status != "ok")
     outcome.launch_s = monotonic() - started
@@ -112,22 +109,19 @@ def _send(child: subprocess.Popen[bytes], job: Mapping[str, Any]) -> None:
         return  # it died at once; `_follow` sees its events end
 
 
-def _follow(
-    child: subprocess.Popen[bytes],
-    events: Any,
-    outcome: Outcome,
-    longest_stage_s: float | None,
-    on_event: Callable[[Event, int], None] | None,
-) -> None:
-    """Sleeps until the child says something, its pipe closes, or its stage's deadline passes."""
-    entered, pending = monotonic(), b""
+def _follow(child: subprocess.Popen[bytes], events: Any, outcome: Outcome, longest_stage_s: float | None) -> None:
+    """Sleeps until the child says something, its pipe closes, or its stage's deadline passes.
+
+    A stage that is not known here has a deadline of its own; the outcome stays in the last one that is.
+    """
+    stage, entered, pending = outcome.stage, monotonic(), b""
     with selectors.DefaultSelector() as selector:
         selector.register(events, selectors.EVENT_READ)
         while True:
-            limit = min(DEADLINES_S[outcome.stage], longest_stage_s or float("inf"))
+            limit = min(DEADLINES_S.get(stage, OTHER_DEADLINE_S), longest_stage_s or float("inf"))
             if not selector.select(max(0.0, entered + limit - monotonic())):
                 outcome.status, outcome.reason_code = "timeout", "deadline"
-                outcome.reason = f"{outcome.stage} took longer than {limit:g} s"
+                outcome.reason = f"{stage} took longer than {limit:g} s"
                 _dump_stack(child)
                 return
             data = events.read(1 << 16)
@@ -137,15 +131,13 @@ def _follow(
             for line in lines:
                 event = json.loads(line)
                 if event["event"] == "stage":
-                    outcome.stage_s[outcome.stage] = monotonic() - entered
-                    outcome.stage, entered = event["stage"], monotonic()
+                    stage, entered = event["stage"], monotonic()
+                    outcome.stage = stage if stage in DEADLINES_S else outcome.stage
                 elif event["event"] == "result":
                     outcome.result = event["result"]
                 elif event["event"] == "end":
                     for key in ("status", "reason_code", "reason"):
                         setattr(outcome, key, event[key])
-                if on_event is not None:
-                    on_event(event, child.pid)
 
 
 def _dump_stack(child: subprocess.Popen[bytes]) -> None:

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 import backends
-from backends.base import PHASES
 from bench.cell import Cell, Side
-from bench.effort import Effort
+from bench.parent.parse import PlanError, index, number, numbers, words
+from bench.parent.presets import PRESETS
 from bench.parent.variant import SIDES, side_of
 from host.home import expanded
 from workloads import weights
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases_of
 from workloads.workload import Weights
-
-
-class PlanError(ValueError):
-    """An option that cannot be planned; the message says what was got, what is possible."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How large the workloads are and how long they are measured."""
-
-    sizes: str
-    """`tiny`, or `published`."""
-    effort: Effort
-    shapes: dict[str, tuple[tuple[int, int | None], ...]]
-    """(batch, sequence) by workload; the workload's own default where it is not named."""
-    launches: int = 1
-    """Fresh processes per cell."""
-
-
-PRESETS = {
-    "smoke": Preset(
-        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0, parts="all"), {}
-    ),
-    "quick": Preset("published", Effort(warm_up_s=4.0, warm_up_steps=1, budget_s=3.0, min_rounds=3, energy_s=2.0), {}),
-    "full": Preset(
-        "published",
-        Effort(
-            warm_up_s=20.0,
-            warm_up_steps=3,
-            budget_s=20.0,
-            min_rounds=10,
-            least_s=2.0,
-            relative_half_width=0.005,
-            energy_s=10.0,
-            parts="all",
-        ),
-        {"mlp": ((1, None), (64, None), (256, None)), "gpt2": ((1, 128), (2, 128), (4, 128), (1, 512))},
-        launches=3,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -75,43 +34,27 @@ class Selection:
     """By workload, the checked file that replaces its random parameters."""
     sides: tuple[Side, ...] = ()
     """The two sides of an A/B; else nothing."""
+    device: int = 0
+    """Which of the machine's devices of each kind."""
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    """The options as they were typed: what a run that goes on is selected by."""
 
 
-def words(text: str | None, option: str, known: Sequence[str]) -> tuple[str, ...] | None:
-    """Returns the comma-separated names in `text`, each known, none twice. Raises PlanError."""
-    if text is None:
-        return None
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise PlanError(f"{option} is empty; known: {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            kind = option.removeprefix("--").removesuffix("s")
-            refused = backends.why_refused(name) if kind == "backend" else ""
-            raise PlanError(f"unknown {kind} {name!r}; known: {', '.join(known)}{refused}")
-    return names
-
-
-def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
-    """Returns the comma-separated whole numbers in `text`, each at least 1. Raises PlanError."""
-    if text is None:
-        return None
-    found = []
-    for part in text.split(","):
-        if not re.fullmatch(r"0*[1-9][0-9]{0,8}", part.strip(), re.ASCII):
-            raise PlanError(
-                f"{option} takes whole numbers, at least 1 and at most 999999999, comma-separated; got {part.strip()!r}"
-            )
-        found.append(int(part))
-    return tuple(dict.fromkeys(found))
-
-
-def number(text: str | None, option: str) -> int | None:
-    """Returns the one whole number in `text`, at least 1. Raises PlanError."""
-    found = numbers(text, option) or (None,)
-    if len(found) > 1:
-        raise PlanError(f"{option} takes one number, got {', '.join(map(str, found))}")
-    return found[0]
+CHOICES = (
+    "backends",
+    "workloads",
+    "phases",
+    "batch",
+    "sequence",
+    "preset",
+    "threads",
+    "device",
+    "launches",
+    "weights",
+    "ab",
+    "pairs",
+)
+"""Options that decide which cells there are; a run that goes on has its own."""
 
 
 def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Weights]:
@@ -168,10 +111,28 @@ def takes_both(backend: str, sides: Sequence[Side]) -> bool:
 
 
 def left_out(selection: Selection, known_backends: Sequence[str]) -> str:
-    """Returns which backends of the run an A/B leaves out, and why, in words; nothing where it leaves out none."""
+    """Returns which backends of the run an A/B or a device leaves out, and why, in words; nothing for none."""
     chosen = [name for name in chosen_backends(selection, known_backends) if name not in ALWAYS]
     names = ", ".join(name for name in chosen if not takes_both(name, selection.sides))
-    return names and f"--ab leaves out what has no such options: {names}"
+    lines = [names and f"--ab leaves out what has no such options: {names}"]
+    if selection.device > 0 and selection.backends is None:
+        on_cpu = ", ".join(name for name in known_backends if _is_of_preset(name, selection) and is_on_cpu(name))
+        lines.append(on_cpu and f"--device {selection.device} leaves out what runs on the CPU, device 0: {on_cpu}")
+    return "; ".join(filter(None, lines))
+
+
+def is_on_cpu(backend: str) -> bool:
+    """Returns whether the backend is one of those that a machine has one device for: not of those in every run."""
+    return backend not in ALWAYS and backends.get(backend).device_kind == "cpu"
+
+
+def _check_device(selection: Selection) -> None:
+    """Raises PlanError where a backend was asked for by name that has no such device."""
+    on_cpu = [name for name in selection.backends or () if is_on_cpu(name)]
+    if selection.device > 0 and on_cpu:
+        raise PlanError(
+            f"--device {selection.device}: {', '.join(on_cpu)} runs on the CPU, which is device 0; leave it out"
+        )
 
 
 def _in_words(options: Mapping[str, tuple[str, ...]]) -> str:
@@ -203,13 +164,16 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
     selection = Selection(
         backends=words(option("--backends"), "--backends", known_backends),
         workloads=words(option("--workloads"), "--workloads", tuple(CATALOG)),
-        phases=words(option("--phases"), "--phases", PHASES),
+        phases=words(option("--phases"), "--phases", phases()),
         batches=numbers(option("--batch"), "--batch"),
         sequences=numbers(option("--sequence"), "--sequence"),
         preset=preset,
         threads=threads,
         launches=number(option("--launches"), "--launches") or PRESETS[preset].launches,
+        device=index(option("--device"), "--device"),
+        chosen={f"--{name}": option(f"--{name}") for name in CHOICES},
     )
+    _check_device(selection)
     chosen = selection.workloads or tuple(CATALOG)
     selection = replace(selection, weights=files(option("--weights"), chosen, preset))
     if given := option("--ab"):
@@ -222,12 +186,12 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         raise PlanError("--pairs is for --ab SIDE SIDE")
     if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
         raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
-    for phase in PHASES:  # a shape that a model refuses is refused here
-        for cell in cells(replace(selection, backends=selection.backends or tuple(known_backends[:1])), phase, ()):
-            try:
-                cell.load_workload()
-            except ValueError as error:
-                raise PlanError(f"{cell.workload}: {error}") from error
+    # A shape that a model refuses is refused here.
+    for cell in planned(replace(selection, backends=selection.backends or tuple(known_backends[:1])), ()):
+        try:
+            cell.load_workload()
+        except ValueError as error:
+            raise PlanError(f"{cell.workload}: {error}") from error
     return selection
 
 
@@ -255,12 +219,38 @@ def chosen_backends(selection: Selection, known_backends: Sequence[str]) -> tupl
     """Returns the backends asked for by name, else those of `known_backends` that the preset takes; `ALWAYS` too."""
     if selection.backends is not None:
         return (*selection.backends, *(name for name in ALWAYS if name not in selection.backends))
-    return tuple(name for name in known_backends if selection.preset in backends.get(name).presets)
+    here = (name for name in known_backends if _is_of_preset(name, selection))
+    return tuple(name for name in here if selection.device == 0 or not is_on_cpu(name))
+
+
+def _is_of_preset(backend: str, selection: Selection) -> bool:
+    return selection.preset in backends.get(backend).presets
+
+
+def device_of(backend: str, selection: Selection) -> int:
+    """Returns the index of the backend's device: the one asked for, 0 where there is only one of the kind."""
+    return 0 if backends.get(backend).device_kind in ("cpu", "none") else selection.device
+
+
+def default_cell(workload: str, size: str, phase: str, backend: str, threads: int) -> Cell:
+    """Returns the cell of the workload's own batch and sequence at this size, in the precision that all have."""
+    shape = load(workload, size)
+    return Cell(workload, size, phase, backend, shape.batch, shape.sequence, "fp32", threads)
+
+
+def phases() -> tuple[str, ...]:
+    """Returns the phases of all workloads, each once, as the workloads list them."""
+    return tuple(dict.fromkeys(phase for name in CATALOG for phase in phases_of(name)))
+
+
+def planned(selection: Selection, known_backends: Sequence[str]) -> list[Cell]:
+    """Returns all cells of a run, phase after phase, in the order in which they are listed."""
+    return [cell for phase in phases() for cell in cells(selection, phase, known_backends)]
 
 
 def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> list[Cell]:
     """Returns the cells of `phase`, in the order in which they are listed."""
-    planned = []
+    of_phase = []
     # An A/B holds a setting against itself, not against what bounds the chip.
     chosen = selection.workloads or (MODELS if selection.sides else tuple(CATALOG))
     if selection.phases is not None and phase not in selection.phases:
@@ -277,23 +267,19 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
             continue
         shapes = _shapes(selection, workload, size)
         of_workload = [
-            Cell(
-                workload,
-                size,
-                phase,
-                backend,
-                batch,
-                sequence,
-                "fp32",
-                selection.threads,
+            replace(
+                default_cell(workload, size, phase, backend, selection.threads),
+                batch=batch,
+                sequence=sequence,
+                device_index=device_of(backend, selection),
                 weights_path=path,
                 weights_sha256=sha256,
             )
             for batch, sequence in shapes
             for backend in names
         ]
-        planned += [side for cell in of_workload for side in _sides_of(cell, selection)]
-    return planned
+        of_phase += [side for cell in of_workload for side in _sides_of(cell, selection)]
+    return of_phase
 
 
 def _sides_of(cell: Cell, selection: Selection) -> Sequence[Cell]:

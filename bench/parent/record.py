@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import exp, floor, log, sqrt
-from statistics import fmean, median, stdev
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import floor
 from typing import Any
 
 from backends._probes import versions
@@ -15,8 +15,9 @@ from backends.base import Adapter, Probe
 from bench.cell import Cell
 from bench.effort import METHOD_VERSION
 from bench.parent.launch import Outcome
-from bench.parent.quality import judge
-from results.record.schema import MEASURED
+from bench.parent.verdict import Bounds, Verdict, of_cell, of_launch
+from results.record.schema import COLUMN
+from results.record.vocabulary import REASON_CODES, STATUSES
 from workloads.count import count
 from workloads.workload import Workload
 
@@ -24,8 +25,8 @@ SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s", "operators")
 """What a launch measured, sample by sample and operator by operator, in seconds per step: in its record, not in a row.
 """
 AS_JSON = ("requested", "effective", "throughput_setting", "not_measured")
-DECISIVE = ("wrong", "refused")
-"""One launch that ends so makes the row so, whatever the others say."""
+BEFORE_LAUNCH = ("plan", "artifacts")
+"""Stages in which no process of the cell was started yet."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Launch:
     """One launch of a cell: the columns of a row that it alone would make, and its samples.
 
     `number` counts the launches of the cell from 0; `attempt` is 2 where an invalid or doubtful first one was repeated;
-    `order` is its place among all launches of the run.
+    `order` is its place among all launches of the run. `is_timed` is False where nothing but the verification counts.
     """
 
     columns: dict[str, Any]
@@ -41,6 +42,12 @@ class Launch:
     number: int = 0
     attempt: int = 1
     order: int = 0
+    is_timed: bool = True
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What is said of this launch alone."""
+        return of_launch(self.columns, self.is_timed)
 
     @property
     def status(self) -> str:
@@ -48,9 +55,14 @@ class Launch:
         return str(self.columns["status"])
 
     @property
+    def was_launched(self) -> bool:
+        """Whether a process of the cell was started: not where it is unavailable, or what it needs cannot be made."""
+        return self.columns.get("stage") not in BEFORE_LAUNCH
+
+    @property
     def is_invalid(self) -> bool:
         """Whether it was measured, and disturbed so that its numbers enter no statistic."""
-        return self.status == "ok" and self.columns.get("quality") == "invalid"
+        return self.verdict.quality == "invalid"
 
     @property
     def is_doubtful(self) -> bool:
@@ -62,25 +74,26 @@ class Launch:
         """Whether the cell is launched once more in its place."""
         return self.attempt == 1 and (self.is_invalid or self.is_doubtful)
 
-    def beside(self, machine_slower: float) -> Launch:
-        """Returns the launch with what the control said of the machine before and after it, and judged anew."""
-        columns = self.columns | {"machine_slower": machine_slower}
-        if self.status == "ok":
-            columns["quality"], flags = judge(columns)
-            columns["flags"] = " ".join(flags) or None
-        return replace(self, columns=columns)
-
     def to_record(self, cell: Cell) -> dict[str, Any]:
-        """Returns all of it in a form that JSON can hold."""
+        """Returns all of it in a form that JSON can hold. Samples of what computes nothing are left out.
+
+        They were nine tenths of a journal, and say nothing that the row does not.
+        """
         place = {"number": self.number, "attempt": self.attempt, "order": self.order}
-        series = {name: list(values) for name, values in self.series.items()}
-        return {**cell.columns(), "status": self.status, **place, "columns": self.columns, **series}
+        kept = {} if self.columns.get("verification") == "not applicable" else self.series
+        series = {name: list(values) for name, values in kept.items()}
+        timed = {} if self.is_timed else {"is_timed": False}
+        columns = self.columns | self.verdict.columns()
+        return {**cell.columns(), "status": self.status, **place, **timed, "columns": columns, **series}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Launch:
-        """Returns what `to_record` was called on."""
+        """Returns what `to_record` was called on, but for samples that it left out."""
         series = {name: tuple(record[name]) for name in SERIES if name in record}
-        return cls(dict(record["columns"]), series, record["number"], record["attempt"], record["order"])
+        # The verdict is made anew, by the same rules: a run goes on with the samestep that began it.
+        columns = {name: value for name, value in record["columns"].items() if name not in ("quality", "flags")}
+        place = (record["number"], record["attempt"], record["order"])
+        return cls(columns, series, *place, record.get("is_timed", True))
 
 
 def percentile(ordered: Sequence[float], q: float) -> float | None:
@@ -116,52 +129,63 @@ def adapter_columns(adapter: Adapter, probe: Probe) -> dict[str, Any]:
     return {"device": probe.device or None, "library_versions": json.dumps(versions(libraries), sort_keys=True)}
 
 
-def to_launch(cell: Cell, known: Mapping[str, Any], outcome: Outcome) -> Launch:
+def to_launch(cell: Cell, known: Mapping[str, Any], outcome: Outcome, is_timed: bool = True) -> Launch:
     """Returns the record of a launch: what was `known` before it, and numbers or a reason.
 
-    Its samples are kept where it is `ok`.
+    Its samples are kept where it is `ok`. What the child of another checkout reports and no row can hold is left out.
     """
     result = dict(outcome.result)
     series = {name: tuple(result.pop(name)) for name in SERIES if name in result}
+    status = outcome.status if outcome.status in STATUSES else "broken"
+    code = outcome.reason_code if outcome.reason_code in REASON_CODES else None
     columns: dict[str, Any] = {
         **known,
-        **result,
-        "status": outcome.status,
+        **{name: value for name, value in result.items() if name in COLUMN},
+        "status": status,
         "stage": outcome.stage,
-        "reason_code": outcome.reason_code,
+        "reason_code": code,
         "reason": outcome.reason,
-        "launch_s": outcome.launch_s,
     }
+    if outcome.stage not in BEFORE_LAUNCH:
+        columns["launch_s"] = outcome.launch_s
     if "effective" in result:
         columns["precision"] = result["effective"]["precision"]
     columns |= {name: json.dumps(result[name], sort_keys=True) for name in AS_JSON if name in result}
-    if outcome.status == "ok":
-        columns |= latency_columns(series["samples_s"])
-        columns |= throughput_columns(cell, series["throughput_samples_s"], known["tokens_per_step"])
-        columns["flops_per_s"] = known["flops_per_step"] / columns["latency_p50_s"]
-        steps_per_s = columns["throughput_samples_per_s"] / cell.batch
-        columns["throughput_flops_per_s"] = known["flops_per_step"] * steps_per_s
-        columns["throughput_bytes_per_s"] = known["minimum_bytes_per_step"] * steps_per_s
-        columns["quality"], flags = judge({**columns, "threads": cell.threads})
-        columns["flags"] = " ".join(flags) or None
-    else:
-        series = {}
-    return Launch(columns, series)
+    if status != "ok":
+        return Launch(columns, is_timed=is_timed)
+    return Launch(columns | _speed(cell, columns, series), series, is_timed=is_timed)
 
 
-def latency_columns(samples: Sequence[float]) -> dict[str, Any]:
-    """Returns the latency columns of samples in seconds per step."""
+def _speed(cell: Cell, columns: Mapping[str, Any], series: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Returns latency, throughput and what they are in FLOP/s and byte/s."""
+    speed = latency_columns(series["samples_s"], columns.get("steps_per_sample", 1))
+    speed |= throughput_columns(cell, series["throughput_samples_s"], columns["tokens_per_step"])
+    steps_per_s = speed["throughput_samples_per_s"] / cell.batch
+    return speed | {
+        "flops_per_s": columns["flops_per_step"] / speed["latency_p50_s"],
+        "throughput_flops_per_s": columns["flops_per_step"] * steps_per_s,
+        "throughput_bytes_per_s": columns["minimum_bytes_per_step"] * steps_per_s,
+    }
+
+
+def latency_columns(samples: Sequence[float], steps_per_sample: int = 1) -> dict[str, Any]:
+    """Returns the latency columns of samples in seconds per step.
+
+    A sample of several steps is their mean. The median of such means is taken for that of the steps; their extremes and
+    percentiles are not those of a step, which lie further out, and are left empty.
+    """
     ordered = sorted(samples)
     n = len(ordered)
-    return {
+    columns: dict[str, Any] = {
         "latency_p50_s": (ordered[(n - 1) // 2] + ordered[n // 2]) / 2,
         "latency_mean_s": sum(ordered) / n,
-        "latency_min_s": ordered[0],
-        "latency_max_s": ordered[-1],
-        "latency_p90_s": percentile(ordered, 0.90),
-        "latency_p99_s": percentile(ordered, 0.99),
         "latency_n": n,
     }
+    of_steps = ("latency_min_s", "latency_max_s", "latency_p90_s", "latency_p99_s")
+    if steps_per_sample > 1:
+        return columns | dict.fromkeys(of_steps)
+    extremes = ordered[0], ordered[-1], percentile(ordered, 0.90), percentile(ordered, 0.99)
+    return columns | dict(zip(of_steps, extremes, strict=True))
 
 
 def throughput_columns(cell: Cell, samples: Sequence[float], tokens: int | None) -> dict[str, Any]:
@@ -174,93 +198,20 @@ def throughput_columns(cell: Cell, samples: Sequence[float], tokens: int | None)
     }
 
 
-def to_row(launches: Sequence[Launch]) -> dict[str, Any]:
-    """Returns the columns of a cell's row, from all of its launches, at least one.
+def to_row(
+    launches: Sequence[Launch], bounds: Callable[[Mapping[str, Any]], Bounds] = lambda columns: (None, None)
+) -> dict[str, Any]:
+    """Returns the columns of a cell's row, from all of its launches, at least one: the verdict, and how many count.
 
-    A launch that is wrong or refused makes the row so; of a doubtful one that was repeated, the repetition counts. Else
-    its numbers are the medians over the launches that are `ok` and not invalid; where all that were measured are
-    invalid, the row is refused; where none was measured, it says what the first one says.
+    `bounds` returns the most FLOP/s and byte/s that a row with these columns may reach.
     """
-    measured = [launch for launch in launches if launch.status == "ok"]
-    good = [launch for launch in measured if not launch.is_invalid]
+    verdict, columns = of_cell(launches, bounds)
+    launched = [launch for launch in launches if launch.was_launched]
+    invalid = sum(launch.is_invalid for launch in launched)
+    measured = sum(launch.status == "ok" for launch in launched)
     counts = {
-        "launches_ok": len(good),
-        "launches_failed": len(launches) - len(measured),
-        "launches_invalid": len(measured) - len(good),
+        "launches_ok": measured - invalid,
+        "launches_failed": len(launched) - measured,
+        "launches_invalid": invalid,
     }
-    repetitions = {launch.number for launch in launches if launch.attempt > 1}
-    final = [one for one in launches if not (one.is_repeated and one.number in repetitions)]
-    for status in DECISIVE:
-        for launch in final:
-            if launch.status == status:
-                return launch.columns | counts
-    if good:
-        return _median_of([launch.columns for launch in good]) | counts
-    if measured:
-        return _disturbed(measured[-1].columns) | counts
-    return final[0].columns | counts
-
-
-def _disturbed(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the columns of a row whose every launch was disturbed: the flags stay, the numbers go."""
-    reason = f"disturbed each time it was measured: {columns['flags']}; its samples are in the journal"
-    return without_numbers(columns) | {"reason_code": "disturbed", "reason": reason}
-
-
-def without_numbers(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the columns of a measured row that is refused all the same: the flags stay, the numbers go."""
-    kept = {name: value for name, value in columns.items() if name not in MEASURED}
-    return kept | {"status": "refused", "stage": "measure"}
-
-
-_LEAST = ("latency_min_s",)
-_MOST = ("latency_max_s", "peak_memory_bytes", "host_peak_memory_bytes", "error_worst", "scale_worst")
-_SUMS = ("latency_n", "throughput_n")
-_WORST_OF = {"error_worst": ("error_worst_of",), "scale_worst": ("scale_worst_of",)}
-
-
-def _median_of(launches: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns one launch's columns with, for several, the median of each measured number."""
-    first = launches[0]
-    if len(launches) == 1:
-        return dict(first)
-    row = dict(first)
-    for name, value in first.items():
-        numbers: list[float] = [launch[name] for launch in launches if launch.get(name) is not None]
-        if isinstance(value, float) and len(numbers) == len(launches):
-            row[name] = median(numbers)
-    for names, choose in ((_LEAST, min), (_MOST, max), (_SUMS, sum)):
-        for name in names:
-            numbers = [launch[name] for launch in launches if launch.get(name) is not None]
-            if numbers:
-                row[name] = choose(numbers)
-    for name, beside in _WORST_OF.items():
-        worst = max(launches, key=lambda launch, name=name: float(launch.get(name) or 0.0))  # type: ignore[misc]
-        row |= {other: worst.get(other) for other in beside}
-    medians = [launch["latency_p50_s"] for launch in launches]
-    row["launch_spread"] = (max(medians) - min(medians)) / row["latency_p50_s"]
-    row["latency_ci_low_s"], row["latency_ci_high_s"] = _interval(medians)
-    flags = {flag for launch in launches for flag in (launch.get("flags") or "").split()}
-    row["flags"] = " ".join(sorted(flags)) or None
-    row["quality"] = "degraded" if "degraded" in {launch["quality"] for launch in launches} else "valid"
-    return row
-
-
-STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t at 0.975 for 1 to 9 degrees of freedom; beyond them 2.23 is on the safe side."""
-
-
-def _interval(medians: Sequence[float]) -> tuple[float | None, float | None]:
-    """Returns the 95 % interval of a launch's median from several launches, on a logarithmic scale; None below 3."""
-    n = len(medians)
-    if n < 3:
-        return None, None
-    logs = [log(value) for value in medians]
-    t = STUDENT_975[n - 2] if n - 2 < len(STUDENT_975) else 2.23
-    half = t * stdev(logs) / sqrt(n)
-    return exp(fmean(logs) - half), exp(fmean(logs) + half)
-
-
-def json_safe(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the columns that have a value, for pytest-benchmark's `extra_info`."""
-    return {name: value for name, value in columns.items() if value is not None}
+    return columns | verdict.columns() | counts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import inf
 from random import Random
 from time import monotonic
 from typing import Any
@@ -12,19 +14,15 @@ import backends
 from bench.cell import Cell
 from bench.parent.control import Control
 from bench.parent.environment import cpu_ceiling_flops_per_s
-from bench.parent.plausible import judged
 from bench.parent.record import Launch, to_row
 from bench.parent.suite import CellResult, Suite
+from bench.parent.verdict import REPEATABLE, SKIPPED, Bounds, fails
 from results.record.dimensions import SHARED
+from results.record.human import in_words
 from results.record.journal import Journal, not_run_row
 from results.record.limits import bounds_of
 from results.record.row import make_row
 from workloads.catalog import LIMITS
-
-SKIPPED = ("unavailable", "unsupported", "not_run")
-"""Statuses of cells that need no attention, unless their backend was asked for by name and is absent."""
-ONCE_MORE = ("ok", "crashed")
-"""Statuses after which a cell is launched again; whatever else it did, it would do again."""
 
 
 @dataclass(frozen=True)
@@ -63,41 +61,33 @@ def _is_other_side(one: Mapping[str, Any], another: Mapping[str, Any]) -> bool:
     return one.get("variant") != another.get("variant") and all(one.get(name) == another.get(name) for name in SHARED)
 
 
+@dataclass(kw_only=True)
 class BenchSession:
-    """Runs the planned cells of one run and keeps its journal. `say` shows one line to whoever follows,
-    `in_words` makes one of a row. `time_budget_s` ends it: cells that were not begun by then have no row.
-    `control` is read after each launch.
-    """
+    """Runs the planned cells of one run and keeps its journal."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        suite: Suite,
-        planned: int,
-        common: Mapping[str, Any],
-        order: Order,
-        say: Callable[[str], None],
-        in_words: Callable[[Mapping[str, Any]], str],
-        time_budget_s: float = float("inf"),
-        control: Control | None = None,
-    ) -> None:
-        self.journal = journal
-        self.suite = suite
-        self.planned = planned
-        self.common = dict(common)
-        self.order = order
-        self.say = say
-        self.in_words = in_words
-        self.time_budget_s = time_budget_s
-        self.control = control
-        self.begun = 0
-        self.failed: list[dict[str, Any]] = []
-        self.ran_out_of_time = False
-        self._started = monotonic()
-        self._launched_s: list[float] = []
-        self._launches: dict[Cell, list[Launch]] = {}
-        self._rows: dict[Cell, Mapping[str, Any]] = {}
-        self._n_launches = 0
+    journal: Journal
+    suite: Suite
+    order: Order
+    planned: int
+    """How many cells there are."""
+    common: Mapping[str, Any]
+    """The columns that all rows of the run share."""
+    say: Callable[[str], None]
+    """Shows one line to whoever follows."""
+    asked: Collection[str] = ()
+    """Backends asked for by name: they must not be absent."""
+    time_budget_s: float = inf
+    """Ends the run: cells that were not begun by then have no row."""
+    control: Control | None = None
+    """Read after each launch."""
+    begun: int = field(default=0, init=False)
+    failed: list[dict[str, Any]] = field(default_factory=list, init=False)
+    ran_out_of_time: bool = field(default=False, init=False)
+    _started: float = field(default_factory=monotonic, init=False)
+    _launched_s: list[float] = field(default_factory=list, init=False)
+    _launches: dict[Cell, list[Launch]] = field(default_factory=dict, init=False)
+    _rows: dict[Cell, Mapping[str, Any]] = field(default_factory=dict, init=False)
+    _n_launches: int = field(default=0, init=False)
 
     def remember(self, cell: Cell, launches: Iterable[Launch], row: Mapping[str, Any] | None) -> None:
         """Takes over what an interrupted run knows of a cell: nothing of it is done again."""
@@ -117,12 +107,16 @@ class BenchSession:
             for cell in self.order.shuffled(listed, number):
                 if cell in self._rows or (self._time_is_up() and not self._other_has(cell, number)):
                     continue
-                while (place := self._next(cell)) is not None and place[0] == number:
-                    self._launch(cell, *place)
+                with self._begun(cell):
+                    while (place := self._next(cell)) is not None and place[0] == number:
+                        self._launch(cell, *place)
                 yield cell, self._has_failed(cell)
 
     def run(self, cell: Cell) -> CellResult:
-        """Launches `cell` as often as it still needs to be; its launches and its row are on disk when this returns."""
+        """Launches `cell` as often as it still needs to be; its launches and its row are on disk when this returns.
+
+        Whatever is raised meanwhile, but Ctrl-C, leaves a row that says so, and is raised.
+        """
         self.begun += 1
         if cell in self._rows:
             self.say(f"[{self.begun}/{self.planned}] {cell.title}: in the journal already")
@@ -132,20 +126,42 @@ class BenchSession:
             self.ran_out_of_time = True
             return self._result(cell, not_run_row({**self.common, **cell.columns()}, reason, "budget"))
         self.say(f"[{self.begun}/{self.planned}] {cell.title}{self._remaining()}")
-        while (place := self._next(cell)) is not None and self._is_due(cell, place[0]):
-            self._launch(cell, *place)
-        self.ran_out_of_time |= place is not None and self._time_is_up()
-        columns = to_row(self._launches[cell])
+        with self._begun(cell):
+            while (place := self._next(cell)) is not None and self._is_due(cell, place[0]):
+                self._launch(cell, *place)
+            self.ran_out_of_time |= place is not None and self._time_is_up()
+            columns = to_row(self._launches[cell], lambda columns: self._bounds(cell, columns))
+            self._write(cell, columns)
+        row = self._rows[cell]
+        self.say(f"    {in_words(row)}")
+        return self._result(cell, row)
+
+    def _bounds(self, cell: Cell, columns: Mapping[str, Any]) -> Bounds:
+        """Returns the most FLOP/s and byte/s that the cell may reach: the highest peaks known of its device."""
         is_on_cpu = cell.workload in LIMITS and backends.get(cell.backend).device_kind == "cpu"
         ceiling = cpu_ceiling_flops_per_s(cell.threads) if is_on_cpu else None
-        bounds = bounds_of({**self.common, **columns}, self._rows.values(), ceiling)
-        row = make_row(**self.common, **judged(columns, *bounds))
+        return bounds_of({**self.common, **columns}, self._rows.values(), ceiling)
+
+    def _write(self, cell: Cell, columns: Mapping[str, Any]) -> None:
+        row = make_row(**self.common, **columns)
         self.journal.row(row)
         self._rows[cell] = row
         if row["status"] not in ("ok", *SKIPPED):
             self.failed.append({"cell": cell.id, "phase": cell.phase, "status": row["status"], "reason": row["reason"]})
-        self.say(f"    {self.in_words(row)}")
-        return self._result(cell, row)
+
+    @contextmanager
+    def _begun(self, cell: Cell) -> Iterator[None]:
+        """Writes a row of a cell that somebody cuts off: a time limit of pytest's, another plugin, a fault of ours."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if cell not in self._rows:
+                reason = f"the cell was begun and cut off by {type(error).__name__}: {error}"
+                columns = {"status": "error", "reason_code": "interrupted", "reason": reason}
+                self._write(cell, cell.columns() | columns)
+            raise
 
     def _next(self, cell: Cell) -> tuple[int, int] | None:
         """Returns number and attempt of the cell's next launch, None where it needs no more."""
@@ -171,38 +187,44 @@ class BenchSession:
         return any(one.number >= number for other in self._others(cell) for one in self._launches[other])
 
     def _is_over(self, cell: Cell) -> bool:
-        return any(launch.status not in ONCE_MORE and not launch.is_repeated for launch in self._launches.get(cell, []))
+        return any(
+            launch.status not in REPEATABLE and not launch.is_repeated for launch in self._launches.get(cell, [])
+        )
 
     def _has_failed(self, cell: Cell) -> bool:
-        fine = (*ONCE_MORE, *SKIPPED, "known_failure")
-        return any(launch.status not in fine and not launch.is_repeated for launch in self._launches.get(cell, []))
+        """Returns whether no more launch is made of the cell, and its row will fail the run."""
+        asked = cell.backend in self.asked
+        return self._is_over(cell) and any(fails(launch.status, asked) for launch in self._launches[cell])
 
     def _launch(self, cell: Cell, number: int, attempt: int) -> None:
         """Launches the cell once; what came of it is on disk when this returns."""
         started = monotonic()
-        found = replace(self.suite.attempt(cell), number=number, attempt=attempt, order=self._n_launches)
-        if self.control is not None and "launch_s" in found.columns:
-            found = found.beside(self.control.read())
-        self._launches.setdefault(cell, []).append(found)
-        if "launch_s" in found.columns:
-            self.journal.launch(found.to_record(cell))
+        launch = replace(self.suite.attempt(cell), number=number, attempt=attempt, order=self._n_launches)
+        if self.control is not None and launch.was_launched:
+            launch = replace(launch, columns=launch.columns | {"machine_slower": self.control.read()})
+        self._launches.setdefault(cell, []).append(launch)
+        if launch.was_launched:
+            self.journal.launch(launch.to_record(cell))
             self._n_launches += 1
             self._launched_s.append(monotonic() - started)
-        if found.is_invalid:
-            then = "it is repeated" if attempt == 1 else "and it was repeated already"
-            self.say(f"    {cell.title}: disturbed ({found.columns['flags']}), {then}")
-        elif found.is_doubtful and found.is_repeated:
-            self.say(f"    {cell.title}: {found.columns['reason']}; it is asked once more")
+        self._tell(cell, launch)
+
+    def _tell(self, cell: Cell, launch: Launch) -> None:
+        if launch.is_invalid:
+            then = "it is repeated" if launch.attempt == 1 else "and it was repeated already"
+            self.say(f"    {cell.title}: disturbed ({' '.join(launch.verdict.flags)}), {then}")
+        elif launch.is_doubtful and launch.is_repeated:
+            self.say(f"    {cell.title}: {launch.columns['reason']}; it is asked once more")
         elif self.order.launches > 1:
-            of = f"launch {number + 1} of {self.order.launches}"
-            self.say(f"    {cell.title}, {of}: {self.in_words(found.columns)}")
+            place = f"launch {launch.number + 1} of {self.order.launches}"
+            self.say(f"    {cell.title}, {place}: {in_words(launch.columns | launch.verdict.columns())}")
 
     def _result(self, cell: Cell, row: Mapping[str, Any]) -> CellResult:
         """Returns the row's columns that have a value, and the samples of the launches behind its numbers."""
-        used = [launch for launch in self._launches.get(cell, []) if launch.status == "ok" and not launch.is_invalid]
-        samples = tuple(value for launch in used for value in launch.series["samples_s"])
-        known = {name: value for name, value in row.items() if value is not None}
-        return CellResult(known, samples if row["status"] == "ok" else ())
+        counted = [one for one in self._launches.get(cell, []) if one.status == "ok" and not one.is_invalid]
+        samples = tuple(value for launch in counted for value in launch.series.get("samples_s", ()))
+        columns = {name: value for name, value in row.items() if value is not None}
+        return CellResult(columns, samples if row["status"] == "ok" else ())
 
     def _time_is_up(self) -> bool:
         return monotonic() - self._started >= self.time_budget_s

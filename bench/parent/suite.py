@@ -87,10 +87,10 @@ class Suite:
         try:
             entries = self.entries(cell, workload, adapter)
         except ArtifactError as error:
-            return to_launch(cell, known, error.outcome)
+            return to_launch(cell, known, error.outcome, self.effort.is_timed)
         known |= {name: entries["batches"].made[name] for name in ("workload_digest", "model_digest")}
         known["artifacts_s"] = sum(entry.seconds for entry in entries.values())
-        found = to_launch(cell, known, self._launch(cell, adapter, entries))
+        found = to_launch(cell, known, self._launch(cell, adapter, entries), self.effort.is_timed)
         if found.columns["reason_code"] == "device_lost":
             self._lost[device] = str(found.columns["reason"])
         failure = self._known_failure(adapter, cell)

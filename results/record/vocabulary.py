@@ -56,6 +56,7 @@ REASON_CODES = (
     "compile_failed",
     "step_failed",
     "artifact_failed",
+    "no_tolerance",
     "signal",
     "exit_code",
     "deadline",

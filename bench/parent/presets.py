@@ -1,0 +1,43 @@
+"""How large the workloads are and how long they are measured, by the name that `--preset` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.effort import Effort
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large the workloads are and how long they are measured."""
+
+    sizes: str
+    """`tiny`, or `published`."""
+    effort: Effort
+    shapes: dict[str, tuple[tuple[int, int | None], ...]]
+    """(batch, sequence) by workload; the workload's own default where it is not named."""
+    launches: int = 1
+    """Fresh processes per cell."""
+
+
+PRESETS = {
+    "smoke": Preset(
+        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0, parts="all"), {}
+    ),
+    "quick": Preset("published", Effort(warm_up_s=4.0, warm_up_steps=1, budget_s=3.0, min_rounds=3, energy_s=2.0), {}),
+    "full": Preset(
+        "published",
+        Effort(
+            warm_up_s=20.0,
+            warm_up_steps=3,
+            budget_s=20.0,
+            min_rounds=10,
+            least_s=2.0,
+            relative_half_width=0.005,
+            energy_s=10.0,
+            parts="all",
+        ),
+        {"mlp": ((1, None), (64, None), (256, None)), "gpt2": ((1, 128), (2, 128), (4, 128), (1, 512))},
+        launches=3,
+    ),
+}

@@ -1,0 +1,217 @@
+"""A run from its selection to its rows: lock, journal, plan, order, launches, end. `pytest bench/` drives it too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import backends
+from bench.cell import Cell
+from bench.parent import plan
+from bench.parent.cache import Cache, UnsafeCache, default_root
+from bench.parent.control import Control
+from bench.parent.header import new_header
+from bench.parent.lock import MachineLock, NoLockError
+from bench.parent.options import Settings, effort
+from bench.parent.parse import PlanError
+from bench.parent.record import Launch
+from bench.parent.session import BenchSession, Order, whole_pairs
+from bench.parent.suite import CellResult, Suite, probed
+from host.home import NoHomeError
+from results.record.csvfile import write_csv
+from results.record.journal import Journal, new_run_id
+from results.record.row import cell_of, make_row
+from results.record.run import Run, read_run
+
+INTERRUPTED = ("interrupted before the plan was done", "interrupted")
+"""How a run ends that somebody stops by Ctrl-C."""
+Say = Callable[[str], None]
+Done = Callable[[Cell, CellResult], None]
+
+
+def run(
+    selection: plan.Selection,
+    settings: Settings | None = None,
+    *,
+    say: Say = print,
+    done: Done = lambda cell, result: None,
+) -> Run:
+    """Returns the run of all cells that `selection` plans, when it has ended and its journal and CSV are written.
+
+    `settings` are those of the selection's preset where they are not given. `say` is called with each line for whoever
+    follows, `done` with each cell when its row is written. Raises Busy where another run holds the machine, PlanError
+    or ResultsError where this one cannot begin; what a backend does is in its row.
+    """
+    settings = settings or Settings(effort=effort(selection, selection.chosen.get), order_seed=os.urandom(4).hex())
+    cells = plan.planned(selection, backends.names())
+    with OpenRun(selection, settings, cells, say) as opened:
+        opened.prepare()
+        opened.early_rounds()
+        for cell in in_order(cells, opened.order):
+            done(cell, opened.run(cell))
+    return read_run(opened.folder)
+
+
+def in_order(cells: Collection[Cell], order: Order) -> list[Cell]:
+    """Returns the cells as the last round has them: those that cannot start, then the others."""
+    idle = [cell for cell in cells if is_idle(cell)]
+    return [*idle, *order.shuffled((cell for cell in cells if cell not in idle), order.launches - 1)]
+
+
+def is_idle(cell: Cell) -> bool:
+    """Returns whether the cell cannot start here: its row says why, and costs no time."""
+    return probed(backends.get(cell.backend)).status != "usable"
+
+
+class OpenRun:
+    """A run, new or going on, until `end()`: its folder exists, its plan is written, the machine is locked.
+
+    As a context manager it ends by itself. Raises Busy, PlanError and ResultsError before anything runs.
+    """
+
+    def __init__(self, selection: plan.Selection, settings: Settings, cells: Sequence[Cell], say: Say) -> None:
+        self.cells = tuple(cells)
+        self.order = Order(selection.launches, settings.order_seed)
+        if len({*cells}) < len(cells):
+            raise PlanError(
+                "a cell is there twice (pytest-repeat's --count?); a run has each once, and repeats by --launches N"
+            )
+        self._lock = _locked()
+        try:
+            cache = _cache(say)
+            header = new_header() if settings.past is None else settings.past.header
+            self.journal = settings.past.go_on() if settings.past else _new_journal(selection, settings, header)
+            common = _common(self.journal, header, selection)
+            if settings.past is None:
+                self.journal.plan([common | cell.columns() for cell in cells])
+            self.session = BenchSession(
+                journal=self.journal,
+                suite=Suite(cache, self.journal.logs, settings.effort, settings.stage_deadline_s),
+                order=self.order,
+                planned=len(cells),
+                common=common,
+                say=say,
+                asked=selection.backends or (),
+                time_budget_s=settings.time_budget_s,
+                control=Control() if settings.effort.warm_up_s > 0 else None,
+            )
+            if settings.past is not None:
+                _recall(self.session, settings.past, cells)
+            if left_out := plan.left_out(selection, backends.names()):
+                say(left_out)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def folder(self) -> Any:
+        """The run's folder."""
+        return self.journal.folder
+
+    def prepare(self) -> None:
+        """Makes what the cells need and the cache lacks; nothing is timed yet."""
+        self.session.suite.prepare(cell for cell in self.cells if not self.session.is_done(cell))
+
+    def early_rounds(self, most_failures: int = 0) -> set[Cell]:
+        """Launches all cells for all rounds but the last; returns those that failed for good.
+
+        With `most_failures` (0 is any number) it returns as soon as so many have.
+        """
+        failed: set[Cell] = set()
+        for cell, has_failed in self.session.early_rounds(self.cells):
+            if has_failed:
+                failed.add(cell)
+            if failed and len(failed) == most_failures:
+                break
+        return failed
+
+    def run(self, cell: Cell) -> CellResult:
+        """Launches `cell` as often as it still needs to be, and returns what came of it: its row is on disk."""
+        return self.session.run(cell)
+
+    def end(self, why: str = "", reason_code: str | None = None) -> None:
+        """Ends the journal, writes `results.csv` from it, and lets the next run begin.
+
+        `why` and `reason_code` are what the rows say of cells that whoever drives the run did not come to.
+        """
+        if reason_code != "interrupted" and self.session.ran_out_of_time:
+            why, reason_code = "its time was spent before the plan was done", "budget"
+        elif not why and not all(map(self.session.is_done, self.cells)):
+            why, reason_code = "who drove the run did not come to every cell", "interrupted"
+        self.journal.end(why or "the plan is done", reason_code)
+        self.journal.close()
+        write_csv(read_run(self.folder).rows, self.folder / "results.csv")
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Ends the run; one that something of ours raised in stays without an end, as one that was killed."""
+        if error is None:
+            self.end()
+        elif isinstance(error, KeyboardInterrupt):
+            self.end(*INTERRUPTED)
+        else:
+            self.journal.close()
+            self._lock.release()
+
+
+def _locked() -> MachineLock:
+    try:
+        return MachineLock()
+    except NoLockError as error:
+        raise PlanError(f"cannot lock this machine for the run: {error}") from error
+
+
+def _cache(say: Say) -> Cache:
+    try:
+        return Cache(default_root(os.environ), lambda text: say(f"    {text}"))
+    except (UnsafeCache, NoHomeError) as error:
+        raise PlanError(str(error)) from error
+
+
+def _new_journal(selection: plan.Selection, settings: Settings, header: Mapping[str, Any]) -> Journal:
+    """Returns the journal of a new run, which holds all that it takes to go on with it."""
+    options = {
+        "arguments": list(settings.arguments),
+        "preset": selection.preset,
+        "selection": dict(selection.chosen),
+        "order_seed": settings.order_seed,
+        "effort": asdict(settings.effort),
+    }
+    run_id = new_run_id(str(header["machine"]["name"]), datetime.fromisoformat(header["started_utc"]))
+    return Journal.create(settings.results_dir, run_id, {**header, "options": options})
+
+
+def _common(journal: Journal, header: Mapping[str, Any], selection: plan.Selection) -> dict[str, Any]:
+    machine = header["machine"]
+    return {
+        "run_id": journal.run_id,
+        "machine": machine["name"],
+        "machine_id": machine["machine_id"],
+        "installation_id": machine.get("installation_id"),
+        "software_id": machine["software_id"],
+        "started_utc": header["started_utc"],
+        "samestep_version": header["versions"].get("samestep"),
+        "preset": selection.preset,
+    }
+
+
+def _recall(session: BenchSession, past: Run, cells: Iterable[Cell]) -> None:
+    """Tells the session what the run knows of its cells. Raises PlanError where their plan is another one."""
+    planned = {cell_of(row): row for row in past.rows}
+    ours = {cell_of(make_row(**cell.columns(), status="not_run", reason="planned")): cell for cell in cells}
+    if unknown := [cell.title for key, cell in ours.items() if key not in planned]:
+        raise PlanError(f"--resume {past.path}: the run did not plan {', '.join(unknown)}; start a new one")
+    launches = whole_pairs(past.launches)
+    for key, cell in ours.items():
+        records = [record for record in launches if cell_of(record) == key]
+        row = planned[key]
+        session.remember(cell, map(Launch.from_record, records), None if row["status"] == "not_run" else row)

@@ -1,0 +1,23 @@
+"""The strictness of our own tests: here a warning is an error. A user's run of `bench/` warns and goes on."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    with warnings.catch_warnings():
+        if collector.path.is_relative_to(TESTS):
+            warnings.simplefilter("error")
+        return (yield)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            # First, so that a test's own marks, and what pyproject.toml ignores, come after it and win.
+            item.add_marker(pytest.mark.filterwarnings("error"), append=False)
