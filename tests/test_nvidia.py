@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from bench.parent.quality import judge
 
 import backends
 from backends import _nvidia
 from backends.base import DeviceReading, EnergyUnavailable
 from bench.child.conditions import Watch, read
+from bench.parent.verdict import of_launch
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.hardware import NVMLError, fake_gpu_files, fake_nvml
 from tests.fakes.shared import Shared
@@ -269,7 +269,7 @@ def test_in_a_container_we_are_not_another_process(monkeypatch, tmp_path, instal
     monkeypatch.setitem(sys.modules, "pynvml", container.nvml())
     columns = container.watch(adapter)
     assert columns["device_other_processes"] == len(others)
-    flags = judge(columns | {"threads": 1})[1]
+    flags = of_launch({"status": "ok", **columns, "threads": 1}).flags
     assert ("device_shared" in flags) == bool(others)
 
 

@@ -86,7 +86,7 @@ def test_an_open_run_says_why_it_ended(settings):
 def test_a_run_that_cannot_begin_lets_the_next_one(settings, tmp_path):
     (tmp_path / "runs").touch()
     for _ in range(2):
-        with pytest.raises(Exception, match="choose a folder"):
+        with pytest.raises(Exception, match="choose another results folder"):
             opened(settings)
 
 
