@@ -84,16 +84,20 @@ COLUMNS: tuple[Column, ...] = (
     _measured(
         "device_time_p50_s", "s", "Median time of a few steps by the device's own clock; empty where it has none."
     ),
-    _measured("latency_min_s", "s", "Shortest time of one step, with one step in flight."),
-    _measured("latency_max_s", "s", "Longest time of one step, with one step in flight."),
-    _measured("latency_p90_s", "s", "90th percentile (Hyndman-Fan type 7) of 100 or more samples."),
-    _measured("latency_p99_s", "s", "99th percentile (Hyndman-Fan type 7) of 1000 or more samples."),
+    _measured(
+        "latency_min_s", "s", "Shortest time of one step, with one step in flight; empty where a sample is of several."
+    ),
+    _measured(
+        "latency_max_s", "s", "Longest time of one step, with one step in flight; empty where a sample is of several."
+    ),
+    _measured("latency_p90_s", "s", "90th percentile (Hyndman-Fan type 7) of 100 or more samples of one step."),
+    _measured("latency_p99_s", "s", "99th percentile (Hyndman-Fan type 7) of 1000 or more samples of one step."),
     _measured("latency_n", "1", "Latency samples behind the numbers.", kind="integer"),
     _measured("latency_ci_low_s", "s", "Lower end of the median's 95 % interval: within a launch, or of 3 and more."),
     _measured("latency_ci_high_s", "s", "Upper end of the median's 95 % interval: within a launch, or of 3 and more."),
     _measured("latency_effective_n", "1", "Independent samples that would know the median as well (Geyer 1992)."),
     _number("launch_spread", "1", "Largest less smallest median of the launches, relative to the row's."),
-    _integer("steps_per_sample", "1", "Steps in one latency sample."),
+    _integer("steps_per_sample", "1", "Steps in one latency sample, which is their mean."),
     _text("stop_reason", "Why sampling ended: one of `STOP_REASONS`."),
     _measured("throughput_samples_per_s", "samples/s", "Samples per second with the device kept full."),
     _measured("throughput_tokens_per_s", "tokens/s", "Tokens per second with the device kept full."),
@@ -187,7 +191,7 @@ COLUMNS: tuple[Column, ...] = (
     _integer("device_other_processes", "1", "Other processes that computed on the device."),
     _integer("device_memory_errors", "1", "Uncorrected errors of the device's memory."),
     _integer("launches_ok", "1", "Launches that were verified and timed, and not invalid: the numbers are theirs."),
-    _integer("launches_failed", "1", "Launches that were not verified and timed."),
+    _integer("launches_failed", "1", "Launches that were started, and not verified and timed."),
     _integer("launches_invalid", "1", "Launches that were timed, and disturbed too much to count."),
     _text("library_versions", "JSON: version by library."),
     _text("python_version", "Version of the Python that ran the step."),

@@ -23,7 +23,7 @@ FORMULAS: dict[str, str] = {
     "error_worst": "the largest, of all tensors, of ‖a − b‖ over the elements kept and of the errors of norm and sum, "
     "each relative to the float64 reference b, with a floor for tensors whose gradient is next to nothing",
     "scale_worst": "|⟨a, b⟩ / ⟨b, b⟩ − 1|",
-    "latency_p50_s": "median of the samples; over several launches the median of their medians",
+    "latency_p50_s": "median of samples (means of `steps_per_sample`); over launches the median of their medians",
     "latency_p90_s": "k = 0.9 (n − 1), linear between neighbours: type 7 of Hyndman & Fan 1996; from 100 samples",
     "latency_p99_s": "k = 0.99 (n − 1), linear between neighbours: type 7 of Hyndman & Fan 1996; from 1000 samples",
     "latency_mean_s": "sum of the samples / latency_n",
