@@ -120,7 +120,13 @@ def test_null_and_the_sides_of_an_ab_enter_no_comparison():
 
 def test_students_quantile_is_that_of_scipy():
     for freedom in (8, 16, 20, 40, 200):
-        assert student(0.99, freedom) == pytest.approx(stats.t.ppf(0.995, freedom), rel=1e-3)
+        assert student(0.99, freedom) == pytest.approx(stats.t.ppf(0.995, freedom))
+        # What stood here before: Abramowitz & Stegun, 26.7.5.
+        z = stats.norm.ppf(0.995)
+        terms = [z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96]
+        terms.append((3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+        before = sum(term / freedom**power for power, term in enumerate(terms))
+        assert student(0.99, freedom) == pytest.approx(before, rel=1e-3)
 
 
 def runs_of(logs, quality="valid"):
@@ -175,6 +181,18 @@ def test_each_of_several_machines_is_compared_with_itself():
     assert without["reason"].dropna().tolist() == ["not there after"]
     with pytest.raises(ValueError, match=r"several machines and share none \(fast, slow before, third after\)"):
         compared([*fast, *slow], on("third", 1e-3, 0))
+
+
+def test_two_boards_of_one_kind_are_two_machines():
+    """Their hardware is the same, so that its id is."""
+
+    def both(first, second):
+        rows = [*on("alpha", first, 0), *on("beta", second, 0)]
+        return [{**row, "machine_id": "one kind"} for row in rows]
+
+    lines = compared(both(1e-3, 2e-3), both(1e-3, 1e-3), metrics=["latency_p50_s"])
+    assert lines[["machine", "n_before", "n_after"]].to_numpy().tolist() == [["alpha", 1, 1], ["beta", 1, 1]]
+    assert lines["ratio"].tolist() == pytest.approx([1, 2])
 
 
 MACHINES = (

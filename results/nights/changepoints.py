@@ -164,5 +164,6 @@ def kernel_change_points() -> Any:
     try:
         from ruptures import KernelCPD
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}: change points take ruptures: pip install -e '.[reports]'") from error
+        cure = "change points take ruptures: pip install -e '.[reports]'"
+        raise ModuleNotFoundError(f"{error}: {cure}", name="ruptures") from error
     return KernelCPD(kernel="linear", min_size=LEAST_NIGHTS)

@@ -58,6 +58,8 @@ def history(
     try:
         alarms, unjudged = alarms_of(nights, notes), ""
     except ModuleNotFoundError as error:
+        if error.name not in ("ruptures", "scipy"):
+            raise
         alarms, unjudged = no_alarms(), str(error)
     return History(
         nights,

@@ -106,7 +106,10 @@ def compare(
 
 
 def _machine_key(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
-    """Returns the column that tells machines apart, where a side holds several; nothing where each holds one."""
+    """Returns the columns that tell machines apart, where a side holds several; nothing where each holds one.
+
+    That is the hardware, since names change, and the name too where two of one kind are on a side.
+    """
     sides = [
         {_Machine(*pair) for pair in side[["machine_id", "machine"]].dropna().itertuples(index=False)}
         for side in (before, after)
@@ -119,7 +122,8 @@ def _machine_key(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
             f"the sides hold several machines and share none ({names[0]} before, {names[1]} after); expected one on"
             " each, or the same ones: `--by machine` sets machines beside each other"
         )
-    return ["machine_id"]
+    alike = any(len({machine.id for machine in side}) < len(side) for side in sides)
+    return ["machine_id", "machine"] if alike else ["machine_id"]
 
 
 class _Machine(NamedTuple):

@@ -8,5 +8,6 @@ def stats() -> Any:
     try:
         from scipy import stats as of_scipy
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}: intervals and tests take scipy: pip install -e '.[reports]'") from error
+        cure = "intervals and tests take scipy: pip install -e '.[reports]'"
+        raise ModuleNotFoundError(f"{error}: {cure}", name="scipy") from error
     return of_scipy
