@@ -174,7 +174,7 @@ class Quantum(Null):
 
 
 def test_an_adapter_file_and_its_dependency_group_are_all_that_a_night_takes(tmp_path):
-    for name in ("backends", "host", "workloads", "results", "scripts"):
+    for name in ("backends", "bench", "host", "workloads", "results", "samestep", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "runs"))
     for name in ("tox.ini", "toxfile.py", "constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)

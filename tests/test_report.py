@@ -74,7 +74,7 @@ def of_store(store, tmp_path_factory):
 def test_dollars_are_on_the_page_with_their_source_or_the_reason_why_not(monkeypatch, of_rows, tmp_path):
     assert "No dollars: " in of_rows
     prices = tmp_path / "prices.csv"
-    text = (Path(svg.__file__).parent / "prices.csv").read_text().splitlines()
+    text = (Path(svg.__file__).parents[2] / "tables" / "prices.csv").read_text().splitlines()
     made_up = dict.fromkeys(text[0].split(","), "") | {"name": "lab", "kind": "cloud", "machine": "machine"}
     made_up |= {"devices": "1", "region": "here", "usd_per_hour": "3.6", "source": "a bill"}
     made_up |= {"retrieved": "2026-11-01", "confidence": "own"}
@@ -203,7 +203,7 @@ def test_runs_without_a_store_and_what_cannot_be_reported(tmp_path, capsys):
 
 def test_a_night_on_which_nobody_ran_is_a_page(store, tmp_path):
     arguments = ["report", str(store), "--output", str(tmp_path / "a.html"), "--csv-dir", str(tmp_path)]
-    (tmp_path / "expected.txt").write_text("alpha\ngamma\n")
+    (tmp_path / "expected.txt").write_text("alpha\nbeta\ngamma\n")
     arguments += ["--until", str(FIRST + timedelta(30)), "--machines", str(tmp_path / "expected.txt")]
     assert main(arguments) == 0
     text = (tmp_path / "a.html").read_text()
