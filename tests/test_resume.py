@@ -260,11 +260,12 @@ def test_what_is_no_run_is_refused(tmp_path, place):
     assert "give a run's folder or journal" in done.stderr
 
 
-def test_another_machine_or_software_is_refused(killed, monkeypatch):
+@pytest.mark.parametrize("name", ["software_id", "machine_id", "installation_id"])
+def test_another_machine_or_software_is_refused(killed, monkeypatch, name):
     here = options.new_header()
-    moved = here | {"machine": here["machine"] | {"software_id": "somethingelse"}}
+    moved = here | {"machine": here["machine"] | {name: "somethingelse"}}
     monkeypatch.setattr(options, "new_header", lambda: moved)
-    with pytest.raises(options.PlanError, match=r"software_id was \w+ and is somethingelse.*start a new run"):
+    with pytest.raises(options.PlanError, match=rf"{name} was \w+ and is somethingelse.*start a new run"):
         options.interrupted_run({"--resume": str(killed)}.get)
 
 

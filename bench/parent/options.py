@@ -136,11 +136,13 @@ def interrupted_run(option: Getter) -> Run | None:
     if run.header["journal_format"] < 2:
         raise PlanError(f"{path} was written by a samestep whose runs cannot go on; start a new one")
     here, there = new_header(), run.header
-    same = (("machine", "machine_id"), ("machine", "software_id"), ("versions", "samestep"), ("versions", "method"))
+    of_machine = [("machine", f"{kind}_id") for kind in ("machine", "installation", "software")]
+    same = (*of_machine, ("versions", "samestep"), ("versions", "method"))
     changes = [
         f"{name} was {there[part].get(name)} and is {here[part].get(name)}"
         for part, name in same
-        if there[part].get(name) != here[part].get(name)
+        # Runs of before there was an id of the installation have none.
+        if there[part].get(name, here[part].get(name)) != here[part].get(name)
     ]
     if changes:
         changed = "; ".join(changes)
