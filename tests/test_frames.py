@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from results.record.files import write_atomic
 from results.record.text import one_line, restore
-from results.tables.frames import to_csv, to_json, to_markdown, write_frame
+from results.tables.frames import to_csv, to_json, to_markdown
 from tests.fakes.csv_readers import EXACT, cells_of, of_duckdb, runs_in_a_spreadsheet
 
 texts = st.one_of(st.text("=+-@＝＋－＠'\"\t\r\n, ab|<\x00é\u2028", max_size=12), st.text(st.characters(), max_size=12))
@@ -75,7 +75,7 @@ def test_the_same_frame_makes_the_same_bytes(records):
 @settings(max_examples=60, deadline=None)
 def test_csv_is_read_by_pandas(tmp_path_factory, records):
     path = tmp_path_factory.getbasetemp() / "frame.csv"
-    write_frame(frame_of(records), path)
+    write_atomic(path, to_csv(frame_of(records)))
     found = pd.read_csv(
         path,
         dtype={name: dtype for name, (dtype, _) in KINDS.items()},
@@ -92,7 +92,7 @@ def test_csv_is_read_by_pandas(tmp_path_factory, records):
 @settings(max_examples=40, deadline=None)
 def test_csv_is_read_by_duckdb(tmp_path_factory, records):
     path = tmp_path_factory.getbasetemp() / "frame-duckdb.csv"
-    write_frame(frame_of(records), path)
+    write_atomic(path, to_csv(frame_of(records)))
     assert [restored(record) for record in of_duckdb(path, SQL)] == expected(records)
 
 
@@ -157,15 +157,3 @@ def test_bars_backslashes_and_html_of_markdown_are_text():
 def test_no_rows_are_a_header():
     empty = pd.DataFrame({"a": pd.Series([], dtype="Int64")})
     assert (to_csv(empty), to_json(empty), to_markdown(empty)) == ("a\r\n", "[]\n", "| a |\n| ---: |\n")
-
-
-@pytest.mark.parametrize(("name", "make"), [("a.csv", to_csv), ("a.json", to_json), ("a.md", to_markdown)])
-def test_the_suffix_says_the_form(tmp_path, name, make):
-    frame = frame_of([NASTY])
-    write_frame(frame, tmp_path / name)
-    assert (tmp_path / name).read_bytes() == make(frame).encode()
-
-
-def test_another_suffix_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"its suffix is '\.xlsx', expected one of \.csv, \.json, \.md"):
-        write_frame(frame_of([NASTY]), tmp_path / "a.xlsx")

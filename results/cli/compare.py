@@ -112,12 +112,12 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     from results.tables.table import is_control, to_rows
 
     control, compared = compared[is_control(compared)], compared[~is_control(compared)]
-    known = compared[compared["ratio"].notna()]
+    answered = compared[compared["ratio"].notna()]
     shown = [*MATCHED, "machine"]
-    texts = known[shown].astype("string").fillna("")
+    texts = answered[shown].astype("string").fillna("")
     varying = [name for name in shown if name in ("workload", "phase", "backend") or texts[name].nunique() > 1]
     lines = []
-    for row, cells in zip(known.to_dict("records"), texts[varying].to_numpy().tolist(), strict=True):
+    for row, cells in zip(answered.to_dict("records"), texts[varying].to_numpy().tolist(), strict=True):
         rated = row["metric"].endswith("_per_s")
         unit = "" if rated else time_unit([row["before"], row["after"]])
         both = [
@@ -131,9 +131,9 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     numbers = ("before", "after", "after is", "99 % interval", "runs")
     header = [*varying, "metric", "before", "after", "after is", "99 % interval", "verdict", "runs"]
     counts = compared["verdict"].value_counts()
-    said = counted({word: int(counts.get(word, 0)) for word in VERDICTS})
+    verdicts = counted({word: int(counts.get(word, 0)) for word in VERDICTS})
     left = [name not in numbers for name in header]
-    heading = f"{title}: {said}"
+    heading = f"{title}: {verdicts}"
     blocks = [columns_text(header, lines, left, width, heading) if lines else heading]
     blocks += _not_comparable(compared, width)
     means = means_of_comparison(compared)
@@ -147,14 +147,14 @@ def _control(control: pd.DataFrame) -> list[str]:
     from results.record.human import ratio
     from results.tables.table import CONTROL_PREFIX
 
-    known = control[control["ratio"].notna()]
-    said = []
-    for row in known.to_dict("records"):
+    answered = control[control["ratio"].notna()]
+    moves = []
+    for row in answered.to_dict("records"):
         name, metric = row["workload"].removeprefix(CONTROL_PREFIX), TITLES.get(row["metric"], row["metric"])
-        said.append(f"{name} {metric} {ratio(row['ratio'])}")
+        moves.append(f"{name} {metric} {ratio(row['ratio'])}")
     return [
-        f"Control, plain NumPy, in no count and no mean: {', '.join(said)}. Where it moved, the machine did."
-    ] * bool(said)
+        f"Control, plain NumPy, in no count and no mean: {', '.join(moves)}. Where it moved, the machine did."
+    ] * bool(moves)
 
 
 def _mean(mean: dict[str, Any]) -> str:

@@ -101,8 +101,8 @@ def _frame(options: argparse.Namespace) -> pd.DataFrame:
         wanted = getattr(options, name)
         chosen = tuple(row for row in rows if wanted is None or row[name] == wanted)
         if rows and not chosen:
-            known = sorted({str(row[name]) for row in rows if row[name] is not None})
-            raise ValueError(f"no row has {name} {wanted!r}; known: {', '.join(known)}")
+            values = sorted({str(row[name]) for row in rows if row[name] is not None})
+            raise ValueError(f"no row has {name} {wanted!r}; known: {', '.join(values)}")
         rows = chosen
     return to_frame(rows)
 
@@ -111,15 +111,15 @@ def _prices(options: argparse.Namespace, frame: pd.DataFrame) -> tuple[Price, ..
     """Returns the prices that were given and those of the table. Raises ValueError for one that nothing here has."""
     from results.tables.prices import given_price, known_prices
 
-    given = [given_price(text, options.price_date, options.price_source) for text in options.price]
-    if not given and (options.price_date or options.price_source):
+    own = [given_price(text, options.price_date, options.price_source) for text in options.price]
+    if not own and (options.price_date or options.price_source):
         raise ValueError("--price-date and --price-source are of --price, which was not given")
-    known = sorted(frame["machine"].dropna().unique())
-    for number, price in enumerate(given):
-        if price.machine not in known:
-            raise ValueError(f"--price is of machine {price.machine!r}; known here: {', '.join(known)}")
-        if price.machine in [other.machine for other in given[:number]]:
+    machines = sorted(frame["machine"].dropna().unique())
+    for number, price in enumerate(own):
+        if price.machine not in machines:
+            raise ValueError(f"--price is of machine {price.machine!r}; known here: {', '.join(machines)}")
+        if price.machine in [other.machine for other in own[:number]]:
             raise ValueError(f"--price gives {price.machine!r} twice")
     # A given price of a machine is in place of the table's, not one more offer.
-    others = (price for price in known_prices() if price.machine not in [one.machine for one in given])
-    return (*given, *others)
+    others = (price for price in known_prices() if price.machine not in [one.machine for one in own])
+    return (*own, *others)

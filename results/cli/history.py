@@ -48,12 +48,12 @@ def _history(options: argparse.Namespace) -> str:
     """Returns the text of `history`, after writing its files; raises Found where --fail-on says so."""
     if options.series is not None:
         return _series(options)
-    found = nights_of(options.store, options)
-    write_outputs(found.alarms, options)
-    text = render_history(found, str(options.store), width())
-    bad = found.alarms["is_open"] & (found.alarms["is_new"] if options.fail_on == "new" else True)
-    if options.fail_on is not None and found.unjudged:
-        raise ResultsError(f"--fail-on {options.fail_on}: regressions cannot be looked for: {found.unjudged}")
+    history = nights_of(options.store, options)
+    write_outputs(history.alarms, options)
+    text = render_history(history, str(options.store), width())
+    bad = history.alarms["is_open"] & (history.alarms["is_new"] if options.fail_on == "new" else True)
+    if options.fail_on is not None and history.unjudged:
+        raise ResultsError(f"--fail-on {options.fail_on}: regressions cannot be looked for: {history.unjudged}")
     if options.fail_on is not None and bad.any():
         raise Found(text)
     return text
@@ -93,10 +93,10 @@ def _series(options: argparse.Namespace) -> str:
     return columns_text(header, lines, left, width(), f"Series {options.series}")
 
 
-def render_history(found: History, store: str, columns: int) -> str:
+def render_history(history: History, store: str, columns: int) -> str:
     """Returns the history for a terminal: new regressions, open ones, improvements, and what is missing."""
-    nights, alarms = found.nights, found.alarms
-    runs, machines = nights.rows["run_id"].nunique(), int((found.missing_machines["nights"] > 0).sum())
+    nights, alarms = history.nights, history.alarms
+    runs, machines = nights.rows["run_id"].nunique(), int((history.missing_machines["nights"] > 0).sum())
     heading = (
         f"{store}: {runs} runs, {machines} machines, {len(nights.series)} series,"
         f" nights {nights.nights[0]} to {nights.nights[-1]}"
@@ -108,12 +108,12 @@ def render_history(found: History, store: str, columns: int) -> str:
         "Faster than before": alarms[(alarms["direction"] == "faster") & alarms["is_confirmed"].astype(bool)],
         "Not confirmed": alarms[~alarms["is_confirmed"].astype(bool)],
     }
-    if found.unjudged:
-        return "\n\n".join([heading, f"Regressions: not looked for: {found.unjudged}", *_missing(found, columns)])
+    if history.unjudged:
+        return "\n\n".join([heading, f"Regressions: not looked for: {history.unjudged}", *_missing(history, columns)])
     blocks = [heading, _able(nights)]
     for title, kind in kinds.items():
         blocks += [_alarms(title, kind, columns)] if len(kind) else [f"{title}: none"]
-    return "\n\n".join([*blocks, *_missing(found, columns)])
+    return "\n\n".join([*blocks, *_missing(history, columns)])
 
 
 def _able(nights: Nights) -> str:
@@ -130,27 +130,27 @@ def _able(nights: Nights) -> str:
     )
 
 
-def _alarms(title: str, found: pd.DataFrame, columns: int) -> str:
+def _alarms(title: str, listed: pd.DataFrame, columns: int) -> str:
     """Returns a table of alarms, group after group."""
     from results.show.terminal import columns_text, share
 
     lines = []
-    for group, alarms in found.groupby("group", sort=True):
+    for group, alarms in listed.groupby("group", sort=True):
         for number, row in enumerate(alarms.sort_values("ratio", ascending=False).to_dict("records")):
             what = f"{row['workload']} {row['phase']} {row['backend']} {row['metric']}"
             first = [group, row["cause"]] if number == 0 else ["", ""]
             lines.append([*first, what, share(row["ratio"]), str(row["began"]), row["alarm_id"]])
     header = ["since", "cause", "what", "time", "began", "alarm"]
-    counts = f"{len(found)} in {found['group'].nunique()} groups that share a cause"
+    counts = f"{len(listed)} in {listed['group'].nunique()} groups that share a cause"
     return columns_text(header, lines, [name != "time" for name in header], columns, f"{title}: {counts}")
 
 
-def _missing(found: History, columns: int) -> list[str]:
+def _missing(history: History, columns: int) -> list[str]:
     """Returns what is missing: machines that were away tonight, nights, cells."""
     from results.show.terminal import columns_text
 
-    machines = found.missing_machines.to_dict("records")
-    said = [
+    machines = history.missing_machines.to_dict("records")
+    sentences = [
         f"Missing: {row['machine']} "
         + (
             f"did not run in the newest night; its last was {row['last_night']}"
@@ -160,14 +160,16 @@ def _missing(found: History, columns: int) -> list[str]:
         for row in machines
         if row["is_away"]
     ]
-    said += found.names
-    said += [
+    sentences += history.names
+    sentences += [
         f"Missing nights: {row['machine']} {row['missed']} since its first, of late {row['missed_nights']}"
         for row in machines
         if row["missed"]
     ]
-    cells = found.missing_cells
+    cells = history.missing_cells
     names = ["machine", "cell", "last_ok", "status", "reason"]
     lines = [[str(value) for value in row] for row in cells[names].to_numpy().tolist()]
     title = f"Cells that had a number and have none in the newest run: {len(cells)}"
-    return ["\n".join(said)] * bool(said) + [columns_text(names, lines, len(names), columns, title)] * bool(lines)
+    return ["\n".join(sentences)] * bool(sentences) + [columns_text(names, lines, len(names), columns, title)] * bool(
+        lines
+    )

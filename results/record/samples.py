@@ -49,7 +49,7 @@ def samples_of(run: Run, cells: Container[tuple[object, ...]] | None = None) -> 
 
     Of all cells, or of these (`cell_of`) alone. Raises ResultsError where one is no time.
     """
-    found: dict[tuple[object, ...], array[float]] = {}
+    by_cell: dict[tuple[object, ...], array[float]] = {}
     for launch in run.launches:
         columns = launch.get("columns")
         quality = columns.get("quality") if isinstance(columns, dict) else None
@@ -63,5 +63,5 @@ def samples_of(run: Run, cells: Container[tuple[object, ...]] | None = None) -> 
             if isinstance(sample, bool) or not isinstance(sample, int | float) or not SHORTEST_S <= sample <= LONGEST_S:
                 raise ResultsError(f"{run.path}: a launch of {describe_cell(launch)} has {sample!r} as a time in s")
         if samples:
-            found.setdefault((run.header["run_id"], *cell), array("d")).extend(samples)
-    return found
+            by_cell.setdefault((run.header["run_id"], *cell), array("d")).extend(samples)
+    return by_cell

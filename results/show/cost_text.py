@@ -87,8 +87,8 @@ def _mix_words(row: Mapping[str, Any], sources: Sources) -> str:
 def _as_cheap(row: Mapping[str, Any], of: str, doing: str, than: str) -> list[str]:
     """Returns who costs the same as the chosen one, and who nearly, in sentences."""
     equal, dearer = row[f"{of}_equal"], row[f"{of}_within_5_percent"]
-    found = [f"{doing} costs the same on {equal}, {than}."] if equal else []
-    return [*found, f"{doing} costs up to 5 % more on {dearer}."] if dearer else found
+    sentences = [f"{doing} costs the same on {equal}, {than}."] if equal else []
+    return [*sentences, f"{doing} costs up to 5 % more on {dearer}."] if dearer else sentences
 
 
 def day_words(row: Mapping[str, Any], *qualities: str) -> str:

@@ -54,11 +54,11 @@ def step_words(row: Mapping[str, Any]) -> str:
 
 def gaps(rows: Sequence[Mapping[str, Any]], column: str, width: int) -> str:
     """Returns why numbers are missing, each reason once with the backends that lack them."""
-    found: dict[str, list[str]] = {}
+    backends_of: dict[str, list[str]] = {}
     for row in rows:
         if row[column] is not None:
-            found.setdefault(row[column], []).append(row["backend"])
-    lines = [f"- {', '.join(dict.fromkeys(backends))}: {reason}" for reason, backends in found.items()]
+            backends_of.setdefault(row[column], []).append(row["backend"])
+    lines = [f"- {', '.join(dict.fromkeys(backends))}: {reason}" for reason, backends in backends_of.items()]
     return wrapped(["Without a number:", *lines] if lines else [], width)
 
 
@@ -66,11 +66,11 @@ def marks(texts: Sequence[str], width: int) -> str:
     """Returns what the mark of `mark` means, nothing where it is in none of the texts."""
     if not any(DEGRADED in text for text in texts):
         return ""
-    said = (
+    meaning = (
         f"{DEGRADED} degraded, or made of a number that is: disturbed while it was measured; "
         "samestep table says by what."
     )
-    return wrapped([said], width)
+    return wrapped([meaning], width)
 
 
 def mark(row: Mapping[str, Any], *qualities: str) -> str:
@@ -78,10 +78,10 @@ def mark(row: Mapping[str, Any], *qualities: str) -> str:
     return DEGRADED if any(row[name] == "degraded" for name in qualities) else ""
 
 
-def shown(row: Mapping[str, Any], column: str, said: Callable[[float], str], *phases: str) -> str:
-    """Returns the column as `said` says it, marked by the phases that it rests on; a dash where there is none."""
+def shown(row: Mapping[str, Any], column: str, in_words: Callable[[float], str], *phases: str) -> str:
+    """Returns the column as `in_words` says it, marked by the phases that it rests on; a dash where there is none."""
     value = row[column]
-    return "-" if value is None else said(value) + mark(row, *(f"{phase}_quality" for phase in phases))
+    return "-" if value is None else in_words(value) + mark(row, *(f"{phase}_quality" for phase in phases))
 
 
 def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
@@ -92,8 +92,8 @@ def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
     lines = []
     for row in rows:
         line = [row["backend"]]
-        for name, column, said in _KINDS if has_energy else [kind for kind in _KINDS if kind[0] != "energy"]:
-            line += [shown(row, f"{phase}_{column}", said, phase) for phase in PHASES]
+        for name, column, in_words in _KINDS if has_energy else [kind for kind in _KINDS if kind[0] != "energy"]:
+            line += [shown(row, f"{phase}_{column}", in_words, phase) for phase in PHASES]
             line.append(shown(row, f"{name}_ratio", ratio, *PHASES))
         lines.append([*line, sources.price(row)])
     table = columns_text([*header, "train,\nUSD", "infer,\nUSD", "ratio,\nUSD", "price"], lines, 1, width)
@@ -105,8 +105,8 @@ def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
     for row in to_rows(best(compared)):
         cheapest, usd, seconds = "unknown", row["usd_per_million_samples"], row["s_per_sample"]
         if isinstance(usd, float):
-            said = dollars(usd) + mark(row, "cheapest_quality")
-            cheapest = f"{row['cheapest']}, {said} ({sources.day(row)}){_as_good(row, 'cheapest')}"
+            price = dollars(usd) + mark(row, "cheapest_quality")
+            cheapest = f"{row['cheapest']}, {price} ({sources.day(row)}){_as_good(row, 'cheapest')}"
         assert isinstance(seconds, float)
         fastest = f"{row['fastest']}, {_time(seconds)}{mark(row, 'fastest_quality')}{_as_good(row, 'fastest')}"
         lines.append(

@@ -17,17 +17,17 @@ def least(rows: Sequence[dict[str, Any]], *columns: str) -> dict[str, Any] | Non
 
     A number that is unknown (None) in the first column takes no part.
     """
-    known = [row for row in rows if row[columns[0]] is not None]
-    low = min((row[columns[0]] for row in known), default=0.0)
-    equal = [row for row in known if is_equal(row[columns[0]], low)]
+    with_number = [row for row in rows if row[columns[0]] is not None]
+    low = min((row[columns[0]] for row in with_number), default=0.0)
+    equal = [row for row in with_number if is_equal(row[columns[0]], low)]
     return min(equal, key=lambda row: (*(row[name] for name in columns[1:]), row["backend"]), default=None)
 
 
 def as_good(rows: Sequence[dict[str, Any]], chosen: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
     """Returns the other rows whose number is within 5 % of the chosen one's, the lowest first."""
     limit = NEAR * chosen[column]
-    found = [row for row in rows if row is not chosen and row[column] is not None and row[column] <= limit]
-    return sorted(found, key=lambda row: (row[column], row["backend"]))
+    others = [row for row in rows if row is not chosen and row[column] is not None and row[column] <= limit]
+    return sorted(others, key=lambda row: (row[column], row["backend"]))
 
 
 def is_equal(a: float, b: float) -> bool:

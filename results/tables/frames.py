@@ -8,25 +8,10 @@ import csv
 import io
 import json
 import math
-from pathlib import Path
 
 import pandas as pd
 
-from results.record.files import write_atomic
 from results.record.text import LINE_END, one_line, protect
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Writes the frame's columns, without its index, in the form that the path's suffix names.
-
-    Raises ValueError for a suffix other than .csv, .json and .md, OSError where it cannot be written.
-    """
-    makers = {".csv": to_csv, ".json": to_json, ".md": to_markdown}
-    if path.suffix not in makers:
-        raise ValueError(
-            f"cannot write {path.name}: its suffix is {path.suffix!r}, expected one of {', '.join(makers)}"
-        )
-    write_atomic(path, makers[path.suffix](frame))
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -54,12 +54,12 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
     """
     frame = frame[~is_control(frame) & ~is_limit(frame)]
     rows = placed(frame)
-    found = ratios(frame, metric, baseline)
+    of_labels = ratios(frame, metric, baseline)
     lines: list[dict[str, object]] = []
-    for label in found.columns[1:]:
+    for label in of_labels.columns[1:]:
         if label in idle_labels(rows):
             continue
-        for phase, column in found[label].groupby(level="phase"):
+        for phase, column in of_labels[label].groupby(level="phase"):
             missing = [_named(position) for position in column.index[column.isna()]]
             lines.append({"label": label, "phase": phase, "metric": metric, **_mean(column.dropna(), missing)})
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"ratio": "Float64"})
@@ -70,24 +70,24 @@ def means_by_machine(frame: pd.DataFrame, metric: str = "latency_p50_s", baselin
 
     That is the backend of the given label where it has a verified number on the machine, else its default.
     """
-    found = []
+    means = []
     work = frame[~is_control(frame) & ~is_limit(frame)]
     for machine, of_machine in work.groupby(work["machine"].fillna("unknown"), sort=True):
         rows = placed(of_machine)
-        known = set(rows.loc[is_verified(rows), "label"])
+        labels = set(rows.loc[is_verified(rows), "label"])
         wanted = None if baseline is None else baseline.partition("@")[0]
-        chosen = wanted if wanted in known else default_baseline(of_machine)
+        chosen = wanted if wanted in labels else default_baseline(of_machine)
         if chosen is not None:
-            found.append(means_of_ratios(of_machine, metric, chosen).assign(machine=machine, baseline=chosen))
+            means.append(means_of_ratios(of_machine, metric, chosen).assign(machine=machine, baseline=chosen))
     columns = [*COLUMNS, "machine", "baseline"]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+    return pd.concat(means, ignore_index=True) if means else pd.DataFrame(columns=columns)
 
 
-def _mean(known: pd.Series, missing: Sequence[str]) -> dict[str, object]:
+def _mean(of_cells: pd.Series, missing: Sequence[str]) -> dict[str, object]:
     """Returns the numbers of a line: mean and interval, how many cells, and those without a ratio."""
-    mean = geometric_mean(known.tolist()) if len(known) else (None, None, None)
+    mean = geometric_mean(of_cells.tolist()) if len(of_cells) else (None, None, None)
     numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
-    return {**numbers, "cells": len(known), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
+    return {**numbers, "cells": len(of_cells), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
 
 
 def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:

@@ -68,8 +68,8 @@ class Price:
 
 def known_prices() -> tuple[Price, ...]:
     """Returns the rows of `$SAMESTEP_PRICES`, a table in place of ours, or of ours. Raises ResultsError."""
-    given = os.environ.get("SAMESTEP_PRICES")
-    return read_prices(Path(given) if given else FILE)
+    path = os.environ.get("SAMESTEP_PRICES")
+    return read_prices(Path(path) if path else FILE)
 
 
 def price_of(device: str, machine: str, prices: Sequence[Price]) -> Price | None:
@@ -78,10 +78,10 @@ def price_of(device: str, machine: str, prices: Sequence[Price]) -> Price | None
     A row for the machine goes before one for the device, and one that is uncertain counts only where there is no other;
     of several that are left, the lowest counts.
     """
-    found = [price for price in prices if _is_for(price, device, machine)]
-    own = [price for price in found if price.machine]
+    offers = [price for price in prices if _is_for(price, device, machine)]
+    own = [price for price in offers if price.machine]
     return min(
-        own or found,
+        own or offers,
         key=lambda price: (price.confidence == UNCERTAIN, price.usd_per_hour, price.name),
         default=None,
     )
@@ -120,13 +120,13 @@ def read_prices(path: Path) -> tuple[Price, ...]:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ResultsError(f"{path}: its columns are {reader.fieldnames}; expected {', '.join(COLUMNS)}")
-        found: list[Price] = []
+        prices: list[Price] = []
         places: set[tuple[str, ...]] = set()
         for row in reader:
             try:
                 if None in row or None in row.values():
                     raise ValueError(f"it has not the {len(COLUMNS)} cells of the header")
-                found.append(_price(row))
+                prices.append(_price(row))
                 place = (row["name"], row["region"], row["device"], row["machine"])
                 if place in places:
                     raise ValueError(f"{' '.join(filter(None, place))} is there twice")
@@ -135,7 +135,7 @@ def read_prices(path: Path) -> tuple[Price, ...]:
                 raise ResultsError(f"{path}, line {reader.line_num}: {error}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ResultsError(f"cannot read the prices in {path}: {error}") from error
-    return tuple(found)
+    return tuple(prices)
 
 
 def _is_for(price: Price, device: str, machine: str) -> bool:
@@ -148,9 +148,9 @@ def _price(row: Mapping[str, str]) -> Price:
     for name in ALWAYS:
         if not row[name]:
             raise ValueError(f"{name} is empty; a price without it is no evidence")
-    for name, known in (("kind", tuple(NEEDED)), ("confidence", CONFIDENCES)):
-        if row[name] not in known:
-            raise ValueError(f"{name} is {row[name]!r}; expected one of: {', '.join(known)}")
+    for name, allowed in (("kind", tuple(NEEDED)), ("confidence", CONFIDENCES)):
+        if row[name] not in allowed:
+            raise ValueError(f"{name} is {row[name]!r}; expected one of: {', '.join(allowed)}")
     if not row["device"] and not row["machine"]:
         raise ValueError("device and machine are empty; expected what the price is for")
     re.compile(row["device"])

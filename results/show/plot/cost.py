@@ -37,8 +37,8 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
     ]
     steps = {tuple(row[name] for name in STEP) for row in rows}
     if len(steps) > 1:
-        found = "; ".join(sorted({step_words(row) for row in rows}))
-        raise ResultsError(f"expected one step, got {found}: choose by --workload, --size, --precision or --batch")
+        names = "; ".join(sorted({step_words(row) for row in rows}))
+        raise ResultsError(f"expected one step, got {names}: choose by --workload, --size, --precision or --batch")
     with drawing(path, (10, 6.5)) as figure:
         axes = figure.subplots()
         _lines(axes, rows)

@@ -64,13 +64,13 @@ def dots_of(frame: pd.DataFrame, show: str) -> Shown:
     lines: list[Line] = [*to_rows(rows.assign(is_verified=is_verified(rows)))]
     for line in lines:
         statuses.setdefault(str(line["label"]), set()).add(str(line["status"]))
-    absent = {label: found for label, found in sorted(statuses.items()) if found <= set(EXPECTED_ABSENT)}
+    absent = {label: reasons for label, reasons in sorted(statuses.items()) if reasons <= set(EXPECTED_ABSENT)}
     named = _named([line for line in lines if line["label"] not in absent])
     ratios = _ratios(frame) if show == RATIO else {}
     panels = (
         (_panel_of_both(of_cell, ratios),) if show == RATIO else _panels(of_cell, show) for of_cell in _cells(named)
     )
-    words = (f"{label} ({', '.join(sorted(found))})" for label, found in absent.items())
+    words = (f"{label} ({', '.join(sorted(reasons))})" for label, reasons in absent.items())
     return Shown(tuple(panels), tuple(words), tuple(named))
 
 
@@ -90,9 +90,9 @@ def _named(lines: Sequence[Line]) -> list[Line]:
     for line in lines:
         several = [name for name in SETTINGS if len(settings_of[line["label"], name]) > 1]
         settings = "".join(f", {name} {line[name]}" for name in several)
-        known = sorted(digests.get(_cell(line), {""}))
-        work = line["workload_digest"] if line["workload_digest"] in known else known[0]
-        named.append({**line, "name": line["label"] + settings, "work": work, "works": len(known)})
+        works = sorted(digests.get(_cell(line), {""}))
+        work = line["workload_digest"] if line["workload_digest"] in works else works[0]
+        named.append({**line, "name": line["label"] + settings, "work": work, "works": len(works)})
     return named
 
 
@@ -111,12 +111,12 @@ def _cells(lines: Sequence[Line]) -> list[list[Line]]:
 def _panels(lines: Sequence[Line], show: str) -> tuple[Panel, ...]:
     """Returns a panel for each phase of a cell; all have the same backends."""
     backends = {line["name"]: line["backend"] for line in lines}
-    found = []
+    panels = []
     for phase in sorted({line["phase"] for line in lines}):
         of_name = {line["name"]: line for line in lines if line["phase"] == phase}
         dots = [_dot(name, backend, of_name.get(name), show) for name, backend in sorted(backends.items())]
-        found.append(Panel(_title(lines[0], f" {phase}"), phase, tuple(dots)))
-    return tuple(found)
+        panels.append(Panel(_title(lines[0], f" {phase}"), phase, tuple(dots)))
+    return tuple(panels)
 
 
 def _dot(name: str, backend: str, line: Line | None, show: str) -> Dot:

@@ -185,15 +185,15 @@ def _notes(shown: Shown, show: str, letters: int) -> list[str]:
 
 def _places(rows: Sequence[Line]) -> list[str]:
     """Returns each machine with its devices, threads and days."""
-    found = []
+    places = []
     verified = [row for row in rows if row["is_verified"]]
     for machine in sorted({row["machine"] or "an unknown machine" for row in verified}):
         own = [row for row in verified if (row["machine"] or "an unknown machine") == machine]
         devices = sorted({row["device"] for row in own} - {None})
         threads = sorted({row["threads"] for row in own} - {None})
         days = sorted({(row["started_utc"] or "")[:10] for row in own} - {""})
-        said = [machine, *devices]
-        said += [f"threads {' and '.join(map(str, threads))}"] if threads else []
-        said += [" to ".join(dict.fromkeys((days[0], days[-1])))] if days else []
-        found.append(", ".join(said))
-    return found
+        words = [machine, *devices]
+        words += [f"threads {' and '.join(map(str, threads))}"] if threads else []
+        words += [" to ".join(dict.fromkeys((days[0], days[-1])))] if days else []
+        places.append(", ".join(words))
+    return places

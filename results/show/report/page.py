@@ -40,15 +40,15 @@ CONTENTS = {
 
 
 def page(
-    frame: pd.DataFrame, found: History | None = None, baseline: str | None = None, samples: Samples | None = None
+    frame: pd.DataFrame, history: History | None = None, baseline: str | None = None, samples: Samples | None = None
 ) -> str:
-    """Returns the page of the rows in `frame`, and of the nights in `found`: the same text for the same rows.
+    """Returns the page of the rows in `frame`, and of the nights in `history`: the same text for the same rows.
 
     `samples` are those behind the rows, as far as they were kept. Where nobody ran in the last of the nights there is
     no row: it says so, and what is missing. Raises ValueError where there is neither row nor night, or an unknown
     baseline.
     """
-    if frame.empty and found is None:
+    if frame.empty and history is None:
         raise ValueError("no row to report; expected runs of `pytest bench/`")
     rows = numbered(placed(frame))
     chosen = None if frame.empty else chosen_baseline(frame, sorted({row["label"] for row in rows}), baseline)
@@ -56,17 +56,17 @@ def page(
     mean_lines, means_axis = means(frame, chosen)
     of_phases = training_against_inference(frame)
     spread_lines, spreads_axis = spreads(rows, samples or {})
-    nights = [] if found is None else histories(found, _anchors(rows))
+    nights = [] if history is None else histories(history, _anchors(rows))
     shown = {line["id"][1:] for machine in nights for line in machine["lines"]}
-    alarms = [] if found is None else alarm_lines(found, shown)
-    missing = [] if found is None else missing_lines(found)
+    alarms = [] if history is None else alarm_lines(history, shown)
+    missing = [] if history is None else missing_lines(history)
     has_rows = dict.fromkeys(("summary", "comparisons", "rows"), not frame.empty)
     sections = has_rows | {"phases": of_phases.lines, "histories": nights, "distributions": spread_lines}
     style = (Path(__file__).parent / STYLE).read_text(encoding="utf-8")
     context = {
         "style": style,
         "style_hash": b64encode(sha256(style.encode()).digest()).decode(),
-        **_headings(rows, found, len(alarms), len(failed)),
+        **_headings(rows, history, len(alarms), len(failed)),
         "contents": [(name, text) for name, text in CONTENTS.items() if sections.get(name, True)],
         "alarms": alarms,
         "missing": missing,
@@ -79,8 +79,8 @@ def page(
         "comparisons": comparisons(rows, chosen),
         "phases": of_phases,
         "histories": nights,
-        "first_night": "" if found is None or not nights else str(found.nights.nights[first_night(found.nights)]),
-        "last_night": "" if found is None else str(found.nights.nights[-1]),
+        "first_night": "" if history is None or not nights else str(history.nights.nights[first_night(history.nights)]),
+        "last_night": "" if history is None else str(history.nights.nights[-1]),
         "spreads": spread_lines,
         "spreads_axis": spreads_axis,
         "spread_as": {line["as"] for machine in spread_lines for line in machine["lines"]},
@@ -98,11 +98,11 @@ def _anchors(rows: Iterable[Line]) -> dict[tuple[str, str], str]:
     return {(str(row["run_id"]), series_of(row)): row["anchor"] for row in rows}
 
 
-def _headings(rows: Sequence[Line], found: History | None, alarms: int, failed: int) -> dict[str, object]:
+def _headings(rows: Sequence[Line], history: History | None, alarms: int, failed: int) -> dict[str, object]:
     """Returns title, tiles and foot of the page; the only dates are those of the runs."""
     runs, machines = {row["run_id"] for row in rows} - {None}, sorted({row["machine"] for row in rows})
     days = sorted({run[:8] for run in runs})
-    nobody_ran = "" if found is None or rows else f"No machine ran in the night {found.nights.nights[-1]}"
+    nobody_ran = "" if history is None or rows else f"No machine ran in the night {history.nights.nights[-1]}"
     day = f"{days[-1][:4]}-{days[-1][4:6]}-{days[-1][6:8]}" if days else "unknown day"
     ok = sum(row["status"] == "ok" for row in rows)
     tiles = [
@@ -111,9 +111,9 @@ def _headings(rows: Sequence[Line], found: History | None, alarms: int, failed: 
         {"value": ok, "name": "verified and timed", "kind": "good"},
         _tile(failed, "kind of failure", "kinds of failure", "bad" if failed else ""),
     ]
-    if found is not None:
-        away = int(found.missing_machines["is_away"].sum())
-        if not found.unjudged:
+    if history is not None:
+        away = int(history.missing_machines["is_away"].sum())
+        if not history.unjudged:
             tiles.append(_tile(alarms, "open regression", "open regressions", "bad" if alarms else "good"))
         tiles.append(_tile(away, "machine away", "machines away", "bad" if away else ""))
     versions = ", ".join(sorted({row["samestep_version"] for row in rows} - {None})) or "of unknown version"

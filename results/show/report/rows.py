@@ -25,7 +25,7 @@ def numbered(placed_rows: pd.DataFrame) -> list[Line]:
     """
     rows = placed_rows.sort_values(["machine", *POSITION, "label"], kind="stable", na_position="first")
     control = is_control(rows)
-    known = {
+    added = {
         "machine": rows["machine"].fillna("unknown"),
         "is_verified": is_verified(rows),
         "is_work": is_verified(rows) & ~control,
@@ -33,7 +33,7 @@ def numbered(placed_rows: pd.DataFrame) -> list[Line]:
     }
     return [
         {**row, "anchor": f"r{number}", "cell": in_words(row), "plain": of_backend(row["label"])}
-        for number, row in enumerate(records(rows.assign(**known)))
+        for number, row in enumerate(records(rows.assign(**added)))
     ]
 
 
@@ -52,10 +52,10 @@ def records(frame: pd.DataFrame) -> list[Line]:
 
 def grouped(rows: Iterable[Line], *names: str) -> dict[Any, list[Line]]:
     """Returns the rows by what they have under the names, groups and rows in the order in which they come."""
-    found: dict[Any, list[Line]] = {}
+    groups: dict[Any, list[Line]] = {}
     for row in rows:
-        found.setdefault(tuple(row[name] for name in names), []).append(row)
-    return found
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups
 
 
 def by_machine(rows: Iterable[Line]) -> list[tuple[str, list[Line]]]:
@@ -95,10 +95,10 @@ def versions(text: object) -> str:
     if not isinstance(text, str):
         return ""
     try:
-        known = json.loads(text)
+        versions = json.loads(text)
     except ValueError:
         return ""
-    return ", ".join(f"{name} {version}" for name, version in known.items()) if isinstance(known, dict) else ""
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) if isinstance(versions, dict) else ""
 
 
 def time(seconds: float) -> str:

@@ -17,12 +17,12 @@ NORMAL = 1.4826
 OPEN_SERIES = 60
 
 
-def histories(found: History, anchors: dict[tuple[str, str], str]) -> list[Line]:
+def histories(history: History, anchors: dict[tuple[str, str], str]) -> list[Line]:
     """Returns, for each machine, a line per series; `anchors` has the row of a series' last run, by (run, series).
 
     Nothing where there is but one night, which is in the rows.
     """
-    nights = found.nights
+    nights = history.nights
     if nights.rows["night"].nunique() < 2:
         return []
     cells = dict(zip(nights.series.index, records(nights.series), strict=True))
@@ -33,10 +33,10 @@ def histories(found: History, anchors: dict[tuple[str, str], str]) -> list[Line]
     last_run = _last_runs(nights)
     changes = {
         alarm["series"]: alarm
-        for alarm in found.alarms.to_dict("records")
+        for alarm in history.alarms.to_dict("records")
         if alarm["metric"] == "latency" and alarm["is_confirmed"]
     }
-    away = set(found.missing_machines.loc[found.missing_machines["is_away"], "machine"])
+    away = set(history.missing_machines.loc[history.missing_machines["is_away"], "machine"])
     machines: dict[str, list[Line]] = {}
     for name, logs in zip(names, x, strict=True):
         cell, change = cells[name], changes.get(name)
@@ -61,15 +61,15 @@ def histories(found: History, anchors: dict[tuple[str, str], str]) -> list[Line]
     ]
 
 
-def _statistics(drawn: list[float | None], known: np.ndarray) -> Line:
+def _statistics(drawn: list[float | None], values: np.ndarray) -> Line:
     """Returns the last number that is drawn, and how it and the others lie about the median of those that count."""
     last = next(value for value in reversed(drawn) if value is not None)
-    middle = float(np.median(known))
-    scatter = NORMAL * float(np.median(np.abs(known / middle - 1)))
+    middle = float(np.median(values))
+    scatter = NORMAL * float(np.median(np.abs(values / middle - 1)))
     return {
         "last": time(last),
-        "change": share(last / middle) if len(known) > 1 else "",
-        "scatter": f"{100 * scatter:.1f} %" if len(known) > 2 else "",
+        "change": share(last / middle) if len(values) > 1 else "",
+        "scatter": f"{100 * scatter:.1f} %" if len(values) > 2 else "",
     }
 
 
@@ -87,13 +87,13 @@ def _levels(values: np.ndarray, began: int | None) -> tuple[tuple[int, int, floa
     if began is None:
         return ()
     parts = ((0, began - 1), (began, len(values) - 1))
-    found = []
+    by_series = []
     for first, last in parts:
         known = values[first : last + 1]
         if not np.isnan(known).all():
             start = first + int(np.argmax(~np.isnan(known)))
-            found.append((start, last, float(np.nanmedian(known))))
-    return tuple(found)
+            by_series.append((start, last, float(np.nanmedian(known))))
+    return tuple(by_series)
 
 
 def _disturbed(nights: Nights, names: list[str]) -> dict[str, dict[int, float]]:
@@ -102,21 +102,22 @@ def _disturbed(nights: Nights, names: list[str]) -> dict[str, dict[int, float]]:
     bad = rows[rows["status"].eq("ok") & rows["quality"].eq("degraded") & rows["series"].isin(names)]
     good = rows[rows["status"].eq("ok") & rows["quality"].ne("degraded")]
     valid = set(zip(good["series"].astype(str), good["night"], strict=True))
-    found: dict[str, dict[int, float]] = {}
+    by_series: dict[str, dict[int, float]] = {}
     for series, night, seconds in zip(bad["series"].astype(str), bad["night"], bad["latency_p50_s"], strict=True):
         if (series, night) not in valid and pd.notna(seconds):
-            found.setdefault(series, {})[(night.date() - nights.nights[0]).days] = float(seconds)
-    return found
+            by_series.setdefault(series, {})[(night.date() - nights.nights[0]).days] = float(seconds)
+    return by_series
 
 
 def _software_marks(nights: Nights) -> dict[str, tuple[int, ...]]:
     """Returns the nights, by index, on which a machine ran with other software than the night before."""
-    found: dict[str, tuple[int, ...]] = {}
+    by_machine: dict[str, tuple[int, ...]] = {}
     for machine, ran in nights.machines().groupby("machine", sort=True, observed=True):
         ordered = ran.sort_values("night")
         changed = ordered["software_id"].ne(ordered["software_id"].shift()) & ordered["software_id"].shift().notna()
-        found[str(machine)] = tuple((night.date() - nights.nights[0]).days for night in ordered.loc[changed, "night"])
-    return found
+        days = ((night.date() - nights.nights[0]).days for night in ordered.loc[changed, "night"])
+        by_machine[str(machine)] = tuple(days)
+    return by_machine
 
 
 def _last_runs(nights: Nights) -> dict[str, str]:
@@ -125,10 +126,10 @@ def _last_runs(nights: Nights) -> dict[str, str]:
     return {str(name): str(run) for name, run in rows.groupby("series")["run_id"].max().items()}
 
 
-def alarm_lines(found: History, shown: set[str]) -> list[Line]:
+def alarm_lines(history: History, shown: set[str]) -> list[Line]:
     """Returns the open regressions; each links to its series where that is on the page."""
     lines = []
-    for alarm in records(found.alarms[found.alarms["is_open"].astype(bool)]):
+    for alarm in records(history.alarms[history.alarms["is_open"].astype(bool)]):
         what = f"{in_words({**alarm, 'precision': alarm['precision_requested']})}, {alarm['backend']}"
         on_page = alarm["series"] in shown
         lines.append(
@@ -145,10 +146,10 @@ def alarm_lines(found: History, shown: set[str]) -> list[Line]:
     return sorted(lines, key=lambda line: (not line["is_new"], line["began"]), reverse=False)
 
 
-def missing_lines(found: History) -> list[Line]:
+def missing_lines(history: History) -> list[Line]:
     """Returns machines that are away, nights that were missed, and cells that lost their number."""
     lines: list[Line] = []
-    for row in found.missing_machines.to_dict("records"):
+    for row in history.missing_machines.to_dict("records"):
         last = row["last_night"]
         if row["is_away"]:
             text = "never ran" if not isinstance(last, date) else f"did not run in the newest night; last on {last}"
@@ -157,12 +158,12 @@ def missing_lines(found: History) -> list[Line]:
             lines.append(
                 {"what": row["machine"], "text": f"missed {row['missed']} nights, of late {row['missed_nights']}"}
             )
-    if found.unjudged:
-        lines.append({"what": "Regressions", "text": f"not looked for: {found.unjudged}"})
-    for line in found.names:
+    if history.unjudged:
+        lines.append({"what": "Regressions", "text": f"not looked for: {history.unjudged}"})
+    for line in history.names:
         what, _, text = line.partition(": ")
         lines.append({"what": what, "text": text})
-    for row in found.missing_cells.to_dict("records"):
+    for row in history.missing_cells.to_dict("records"):
         text = f"had its last number on {row['last_ok']}, now {row['status']}: {row['reason']}"
         lines.append({"what": f"{row['cell']} on {row['machine']}", "text": text})
     return lines

@@ -27,19 +27,19 @@ def spreads(rows: Sequence[Line], samples: Samples) -> tuple[list[Line], str]:
     if not shown:
         return [], ""
     scale = svg.axis([0.8, 2.0])
-    found = []
+    machines = []
     for number, (machine, of_machine) in enumerate(by_machine(shown)):
         lines = [_spread(row, scale, samples.get((row["run_id"], *cell_of(row)))) for row in of_machine]
-        found.append({"name": machine, "lines": lines, "open": number == 0 and len(shown) <= 4 * OPEN_CHARTS})
-    return found, f"{ratio(scale[0])} to {ratio(scale[1])}"
+        machines.append({"name": machine, "lines": lines, "open": number == 0 and len(shown) <= 4 * OPEN_CHARTS})
+    return machines, f"{ratio(scale[0])} to {ratio(scale[1])}"
 
 
 def _spread(row: Line, scale: tuple[float, float], samples: Sequence[float] | None) -> Line:
     middle = row["latency_p50_s"]
     low, high = row["latency_ci_low_s"], row["latency_p90_s"]
     high = row["latency_ci_high_s"] if high is None else high
-    found = (row["latency_min_s"], low, middle, high, row["latency_max_s"])
-    ends: list[float] = [middle if end is None else end for end in found]
+    measured = (row["latency_min_s"], low, middle, high, row["latency_max_s"])
+    ends: list[float] = [middle if end is None else end for end in measured]
     unit = time_unit([middle])
     names = ("latency_min_s", "latency_p50_s", "latency_p90_s", "latency_p99_s", "latency_max_s")
     values = ["" if row[name] is None else in_time_unit(row[name], unit) for name in names]

@@ -104,10 +104,10 @@ def histogram(samples: Sequence[float], least: float, most: float, middle: float
 
 def history(series: Series) -> str:
     """Returns the series as a line, with what is known of it."""
-    known = [value for value in series.values if value is not None]
-    if not known:
+    values = [value for value in series.values if value is not None]
+    if not values:
         return ""
-    low, high = min(known), max(known)
+    low, high = min(values), max(values)
     # A series that hardly moves is shown as one: 4 % from top to bottom at least.
     middle = (low + high) / 2
     low, high = min(low, middle * 0.98), max(high, middle * 1.02)

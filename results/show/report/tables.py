@@ -25,16 +25,16 @@ def failures(rows: Sequence[Line]) -> tuple[list[Line], list[Line]]:
     """Returns cells without a number by status, backend and reason, the most urgent first; and those not expected."""
     missing = [{**row, "reason": row["reason"] or ""} for row in rows if row["status"] != "ok"]
     groups = grouped(missing, "status", "label", "reason")
-    found = []
+    failed = []
     for (status, label, reason), members in sorted(groups.items(), key=lambda item: BY_URGENCY.index(item[0][0])):
         cells = members[0]["cell"] if len(members) == 1 else f"{len(members)} cells"
         kind = "warn" if status in ("known_failure", "not_run") else "bad"
         anchor = members[0]["anchor"]
-        found.append(
+        failed.append(
             {"status": status, "label": label, "reason": reason, "cells": cells, "kind": kind, "anchor": anchor}
         )
-    absent = [line for line in found if line["status"] in EXPECTED_ABSENT]
-    return [line for line in found if line["status"] not in EXPECTED_ABSENT], absent
+    absent = [line for line in failed if line["status"] in EXPECTED_ABSENT]
+    return [line for line in failed if line["status"] not in EXPECTED_ABSENT], absent
 
 
 def summary(rows: Sequence[Line], baseline: str | None) -> list[Line]:
@@ -47,8 +47,8 @@ def summary(rows: Sequence[Line], baseline: str | None) -> list[Line]:
 
 def equal_work(rows: Iterable[Line]) -> list[list[Line]]:
     """Returns the rows that may be set against each other."""
-    known = (row for row in rows if row["workload_digest"] is not None)
-    return list(grouped(known, "cell", "workload_digest").values())
+    with_digest = (row for row in rows if row["workload_digest"] is not None)
+    return list(grouped(with_digest, "cell", "workload_digest").values())
 
 
 def _fastest(of_cell: Sequence[Line], baseline: str | None) -> Line:
@@ -100,16 +100,16 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
 
 def comparisons(rows: Sequence[Line], baseline: str | None) -> list[Line]:
     """Returns, for each machine, a chart per cell: a bar per backend, or the word in its place."""
-    found: list[Line] = []
+    machines: list[Line] = []
     for machine, of_machine in by_machine(row for row in rows if row["is_compared"]):
         charts = [
             {"title": cell, "bars": _bars(of_cell, baseline)}
             for (cell,), of_cell in grouped(of_machine, "cell").items()
             if any(row["is_verified"] for row in of_cell)
         ]
-        found.append({"name": machine, "charts": charts, "cells": sum(len(chart["bars"]) for chart in charts)})
-    total = sum(machine["cells"] for machine in found)
-    return [{**machine, "open": number == 0 and total <= 4 * OPEN_CHARTS} for number, machine in enumerate(found)]
+        machines.append({"name": machine, "charts": charts, "cells": sum(len(chart["bars"]) for chart in charts)})
+    total = sum(machine["cells"] for machine in machines)
+    return [{**machine, "open": number == 0 and total <= 4 * OPEN_CHARTS} for number, machine in enumerate(machines)]
 
 
 def _bars(of_cell: Sequence[Line], baseline: str | None) -> list[Line]:
@@ -202,10 +202,10 @@ def axis_text(least: float, most: float) -> str:
     return f"{ratio(least)} to {ratio(most)}, log scale"
 
 
-def chosen_baseline(frame: pd.DataFrame, labels: Sequence[str], given: str | None) -> str | None:
+def chosen_baseline(frame: pd.DataFrame, labels: Sequence[str], wanted: str | None) -> str | None:
     """Returns the label that ratios refer to; raises ValueError for a given one that is not there."""
-    if given is None:
+    if wanted is None:
         return default_baseline(frame)
-    if given not in labels:
-        raise ValueError(f"unknown baseline {given!r}; known: {', '.join(labels)}")
-    return given
+    if wanted not in labels:
+        raise ValueError(f"unknown baseline {wanted!r}; known: {', '.join(labels)}")
+    return wanted
