@@ -41,7 +41,7 @@ def test_every_price_of_ours_has_a_source_a_day_and_one_place():
 
 
 def test_the_page_has_every_price_of_ours():
-    lines = (FILE.parents[1] / "docs" / "cost.md").read_text(encoding="utf-8").splitlines()
+    lines = (FILE.parents[2] / "docs" / "cost.md").read_text(encoding="utf-8").splitlines()
     of_table = [line for line in lines if line.endswith(("secondary |", "uncertain |"))]
     for line, one in zip(of_table, read_prices(FILE), strict=True):
         assert one.name.replace(" MI300X (region not stated)", "") in line.replace(", ", " ")
