@@ -12,11 +12,24 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from workloads.ops import subset
-from workloads.workload import train_step
+from workloads.ops import Ops, subset
 
 if TYPE_CHECKING:
     from backends._jax import JaxStep
+
+
+class _Differentiated:
+    """Operations whose differentiation has been done already; all else is that of `ops`."""
+
+    def __init__(self, ops: Ops, buffers: Any, gradients: Any) -> None:
+        self._ops, self._buffers, self._gradients = ops, buffers, gradients
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ops, name)
+
+    def value_and_grad(self, f: Any, parameters: Any) -> Any:
+        """Returns what is known of the loss: the buffers after it, and its gradients."""
+        return (None, self._buffers), self._gradients
 
 
 class JaxParts:
@@ -24,23 +37,25 @@ class JaxParts:
 
     def __init__(self, step: JaxStep) -> None:
         self.step = step
-        workload, ops = step.request.workload, step.ops
+        program, ops = step.program, step.ops
 
-        def forward(state: Any, batch: Any) -> Any:
-            held = subset(state, "buffer.")
+        def forward(constants: Any, state: Any, batch: Any) -> Any:
+            assert program.update is not None
+            loss, held = program.update.loss, {**constants, **subset(state, "buffer.")}
             of_parameters = subset(state, "parameter.")
-            return jax.vjp(lambda p: workload.loss(ops, {**p, **held}, batch), of_parameters, has_aux=True)
+            return jax.vjp(lambda p: loss(ops, {**p, **held}, batch), of_parameters, has_aux=True)
 
         def backward(loss: Any, pull_back: Any) -> Any:
             return pull_back(jnp.ones_like(loss))[0]
 
-        def optimizer(state: Any, buffers: Any, gradients: Any) -> Any:
-            # The one training step, with its gradients known already.
-            return train_step(workload, ops, lambda f, p: ((None, buffers), gradients), state, {})[1]
+        def optimizer(constants: Any, state: Any, buffers: Any, gradients: Any) -> Any:
+            # The program's own step, with its gradients known already.
+            known: Any = _Differentiated(ops, buffers, gradients)
+            return program.step(known, constants, state, {})[1]
 
         self.run_forward = jax.jit(forward)
         self.run_backward = jax.jit(backward)
-        self.run_optimizer = jax.jit(optimizer, donate_argnums=0)
+        self.run_optimizer = jax.jit(optimizer, donate_argnums=1)
 
     def input_copy(self, i: int) -> None:
         batch = self.step.on_host[i % len(self.step.on_host)]
@@ -52,7 +67,7 @@ class JaxParts:
 
     def forward(self, i: int) -> None:
         batch = self.step.batches[i % len(self.step.batches)]
-        self.result = jax.block_until_ready(self.run_forward(self.step.held, batch))
+        self.result = jax.block_until_ready(self.run_forward(self.step.constants, self.step.held, batch))
 
     def backward(self, i: int) -> None:
         loss, pull_back, self.buffers = self.result
@@ -61,11 +76,13 @@ class JaxParts:
     def optimizer(self, i: int) -> None:
         # What the step before left is given away, as the whole step does; residuals may hold parameters.
         del self.result
-        self.step.held = jax.block_until_ready(self.run_optimizer(self.step.held, self.buffers, self.gradients))
+        step = self.step
+        state = self.run_optimizer(step.constants, step.held, self.buffers, self.gradients)
+        step.held = jax.block_until_ready(state)
         del self.gradients
 
     def by_name(self) -> dict[str, Callable[[int], object]]:
-        """Returns the parts of the step's phase by name."""
-        if self.step.request.phase == "infer":
+        """Returns the parts of the step by name."""
+        if self.step.program.update is None:
             return {"input_copy": self.input_copy, "forward": self.infer}
         return {name: getattr(self, name) for name in ("input_copy", "forward", "backward", "optimizer")}

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import backends
 from backends._kinds import kinds
 from backends.base import Adapter, Probe
+from workloads.catalog import phases
 
 
 def describe(adapter: Adapter, probe: Probe) -> str:
     """Returns the lines about one adapter: status, device, versions, what it supports, or what to do."""
-    supports = f"{', '.join(adapter.phases)} in {', '.join(adapter.precisions)}"
+    supports = f"{', '.join(adapter.phases or phases())} in {', '.join(adapter.precisions)}"
     lines = [f"{adapter.name:18} {probe.status:8} {probe.device or '-'}"]
     if probe.version:
         lines.append(f"{'':18} {probe.version}")

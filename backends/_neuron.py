@@ -15,9 +15,10 @@ import torch_neuronx
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends._torch import TorchOps, to_torch
-from backends._torch_module import InferenceModule
-from backends.base import ONE_GRAPH, Request, Step
+from backends._torch_module import StatelessModule
+from backends._torch_ops import TorchOps, to_torch
+from backends.base import ONE_GRAPH, Effective, Request, Step
+from workloads.precision import FP32
 
 CPU = torch.device("cpu")
 COMPILER_ARGS = ("--auto-cast", "none")
@@ -30,12 +31,12 @@ class NeuronStep(Step):
     def __init__(self, request: Request) -> None:
         # A process owns its cores from the runtime's start, which the first traced model brings.
         os.environ.setdefault("NEURON_RT_VISIBLE_CORES", str(request.device_index))
-        workload = request.workload
-        self.module = InferenceModule(workload, request.parameters).eval().requires_grad_(False)
-        self.batches = [tuple(to_torch(batch[spec.name], CPU) for spec in workload.inputs) for batch in request.batches]
-        named = dict(zip((spec.name for spec in workload.inputs), self.batches[0], strict=True))
+        program, buffers = request.program, {spec.name for spec in request.workload.buffers}
+        self.module = StatelessModule(program, request.parameters, buffers).eval().requires_grad_(False)
+        self.batches = [tuple(to_torch(batch[spec.name], CPU) for spec in program.inputs) for batch in request.batches]
+        named = dict(zip((spec.name for spec in program.inputs), self.batches[0], strict=True))
         with torch.no_grad():
-            self.names = tuple(workload.infer(TorchOps(), self.module.tensors(), named))
+            self.names = tuple(program.outputs_of(TorchOps(), self.module.tensors(), {}, named))
         self.dtypes = {str(tensor.dtype) for tensor in self.module.parameters()}
         self.traced: Any = None
         self.last: tuple[Tensor, ...] = ()
@@ -64,19 +65,21 @@ class NeuronStep(Step):
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         return iter(())
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
+    def effective(self) -> Effective:
         flags = f"{os.environ.get('NEURON_CC_FLAGS', '')} {' '.join(COMPILER_ARGS)}"
         casts = {word.strip("'\"") for word in re.findall(r"--auto-cast[= ]+(\S+)", flags)}
         dtypes = self.dtypes | {str(tensor.dtype) for tensor in self.last}
         names = "/".join(sorted(dtype.removeprefix("torch.") for dtype in dtypes))
-        is_fp32 = dtypes == {"torch.float32"} and casts == {"none"}
-        return {
-            "device": self._device(),
-            "precision": "fp32" if is_fp32 else f"{names} with --auto-cast {'/'.join(sorted(casts))}",
-            "compiler_args": " ".join(COMPILER_ARGS),
-            "neuron_cc_flags": os.environ.get("NEURON_CC_FLAGS", ""),
-            "visible_cores": os.environ["NEURON_RT_VISIBLE_CORES"],
-        }
+        is_fp32 = dtypes == {f"torch.{FP32.compute}"} and casts == {"none"}
+        return Effective(
+            device=self._device(),
+            precision=FP32.name if is_fp32 else f"{names} with --auto-cast {'/'.join(sorted(casts))}",
+            more={
+                "compiler_args": " ".join(COMPILER_ARGS),
+                "neuron_cc_flags": os.environ.get("NEURON_CC_FLAGS", ""),
+                "visible_cores": os.environ["NEURON_RT_VISIBLE_CORES"],
+            },
+        )
 
     def _device(self) -> str:
         """Returns where the traced graph runs: `neuron::` operators call the device, `aten::` ones the host."""

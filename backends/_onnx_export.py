@@ -1,14 +1,15 @@
 """The step as an ONNX graph, traced from the torch binding: what ONNX Runtime and OpenVINO run.
 
-Inference is exported as a user would: a module with its weights as initialisers. Training is one graph of
-forward, backward and optimiser update, state in and state out: `torch.export` cannot trace through
-`torch.func.grad`, so that `make_fx` traces it first, with the decompositions that ONNX lacks.
+A step without state is exported as a user would: a module with its weights as initialisers. One with state is one
+graph, state in and state out; in training of forward, backward and optimiser update: `torch.export` cannot trace
+through `torch.func.grad`, so that `make_fx` traces it first, with the decompositions that ONNX lacks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,47 +17,70 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends._decompositions import decomposition_table
-from backends._torch import TorchOps, to_torch, value_and_grad
-from backends._torch_module import InferenceModule
-from workloads.data import Arrays
-from workloads.workload import Workload, initial_state, train_step
+from backends._graphs import ONNX_FILE
+from backends._torch_module import StatelessModule
+from backends._torch_ops import TorchOps, to_torch
+from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.program import Program
+
+if TYPE_CHECKING:
+    from backends.base import Setting
+    from workloads.data import Arrays
 
 CPU = torch.device("cpu")
 OPSET = 20
 
 
-def export_inference(workload: Workload, parameters: Arrays, batch: Arrays, path: Path) -> None:
-    """Writes the inference step to `path`, weights beside it as external data where they are large."""
-    inputs = tuple(to_torch(batch[spec.name], CPU) for spec in workload.inputs)
-    module = InferenceModule(workload, parameters).eval()
+def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Writes the step of the program to `step.onnx` in `folder`, from the arrays in the `inputs`' folders."""
+    parameters = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
+    batch = load_batches(inputs["batches"] / BATCHES_FILE)[0]
+    program = setting.program
+    if program.state:
+        export_step(program, parameters, batch, folder / ONNX_FILE)
+    else:
+        buffers = {spec.name for spec in setting.workload.buffers}
+        export_stateless(program, parameters, batch, folder / ONNX_FILE, buffers)
+    return {}
+
+
+def export_stateless(
+    program: Program, parameters: Arrays, batch: Arrays, path: Path, buffers: Collection[str] = ()
+) -> None:
+    """Writes a step without state to `path`, weights beside it as external data where they are large."""
+    inputs = tuple(to_torch(batch[spec.name], CPU) for spec in program.inputs)
+    module = StatelessModule(program, parameters, buffers).eval()
     with torch.no_grad():
-        names = list(workload.infer(TorchOps(), module.tensors(), _named(workload.inputs, inputs)))
-    program = torch.onnx.export(
+        names = list(program.outputs_of(TorchOps(), module.tensors(), {}, _named(program.inputs, inputs)))
+    exported = torch.onnx.export(
         module,
         inputs,
         dynamo=True,
         verbose=False,
         opset_version=OPSET,
-        input_names=[spec.name for spec in workload.inputs],
+        input_names=[spec.name for spec in program.inputs],
         output_names=names,
     )
-    _save(program, path)
+    _save(exported, path)
 
 
-def export_training(workload: Workload, parameters: Arrays, batch: Arrays, path: Path) -> None:
-    """Writes one whole training step to `path`.
+def export_step(program: Program, parameters: Arrays, batch: Arrays, path: Path) -> None:
+    """Writes one whole step to `path`, state in and state out.
 
-    Inputs are the batch and the state under canonical names; outputs are `loss` and `next.<state name>`.
+    Inputs are the batch and the state under canonical names; outputs are those of the program, `loss` in training, and
+    `next.<state name>`. Constants are initialisers.
     """
-    specs = workload.inputs + workload.targets
+    specs = program.inputs
     inputs = tuple(to_torch(batch[spec.name], CPU) for spec in specs)
     tensors = {name: to_torch(p, CPU) for name, p in parameters.items()}
-    state = initial_state(workload, tensors, torch.zeros_like)
+    constants, state = program.constants_of(tensors), program.initial_state(tensors, torch.zeros)
+    names: list[str] = []
 
     def step(*flat: Tensor) -> tuple[Tensor, ...]:
-        given = dict(zip(state, flat[len(specs) :], strict=True))
-        loss, new = train_step(workload, TorchOps(), value_and_grad, given, _named(specs, flat[: len(specs)]))
-        return (loss, *(new[name] for name in state))
+        held = dict(zip(state, flat[len(specs) :], strict=True))
+        outputs, new = program.step(TorchOps(), constants, held, _named(specs, flat[: len(specs)]))
+        names[:] = outputs
+        return (*outputs.values(), *(new[name] for name in state))
 
     example = (*inputs, *state.values())
     # A fused attention kernel has no ONNX translation of its backward pass; its mathematical form has.
@@ -64,7 +88,7 @@ def export_training(workload: Workload, parameters: Arrays, batch: Arrays, path:
         traced = make_fx(step, decomposition_table=decomposition_table(), tracing_mode="fake")(*example)
     traced.graph.eliminate_dead_code()
     traced.recompile()
-    program = torch.onnx.export(
+    exported = torch.onnx.export(
         torch.export.export(traced, example, strict=False),
         dynamo=True,
         verbose=False,
@@ -73,9 +97,9 @@ def export_training(workload: Workload, parameters: Arrays, batch: Arrays, path:
         # the noise hides: 0.95 of the time on ONNX Runtime, 1.01 on OpenVINO (medians of 7 ABBA pairs, torch 2.13).
         optimize=False,
         input_names=[spec.name for spec in specs] + list(state),
-        output_names=["loss"] + [f"next.{name}" for name in state],
+        output_names=names + [f"next.{name}" for name in state],
     )
-    _save(program, path)
+    _save(exported, path)
 
 
 def _named(specs: Any, tensors: Any) -> dict[str, Tensor]:

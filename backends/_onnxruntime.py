@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -18,8 +19,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from backends.base import ONE_GRAPH, Flow, Operator, Request, Step
-from workloads.workload import initial_state
+from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
+from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
+from workloads.precision import FP32
 
 LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -45,14 +47,9 @@ class OnnxRuntimeStep(Step):
     def compile(self) -> None:
         request = self.request
         self.session = open_session(request, self.provider, request.threads)
-        self.batches = [
-            {s.name: self._value(b[s.name]) for s in request.workload.phase_inputs(request.phase)}
-            for b in request.batches
-        ]
-        self.buffers: list[dict[str, Any]] = [{}, {}]
-        if request.phase == "train":
-            initial = initial_state(request.workload, request.parameters, np.zeros_like)
-            self.buffers = [{name: self._value(a) for name, a in initial.items()} for _ in range(2)]
+        self.batches = [{s.name: self._value(b[s.name]) for s in request.program.inputs} for b in request.batches]
+        initial = request.program.initial_state(request.parameters, zeros)
+        self.buffers: list[dict[str, Any]] = [{name: self._value(a) for name, a in initial.items()} for _ in range(2)]
         held = {f"next.{name}" for name in self.buffers[0]}
         self.results = {
             o.name: self._value(np.zeros(o.shape, DTYPES[o.type]))
@@ -113,14 +110,15 @@ class OnnxRuntimeStep(Step):
             events = json.loads(Path(self.session.end_profiling()).read_bytes())
         return operators_of(events, steps)
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
-        optimizer = f"workloads.optim.{type(self.request.workload.optimizer).__name__}"
-        return {**effective_of(self.session), "optimizer": optimizer}
+    def effective(self) -> Effective:
+        return with_optimizer(effective_of(self.session), self.request.program)
 
     def flows(self) -> list[Callable[[], Flow]]:
         """Several runs at once on one session, from a thread each: every way to share out the threads evenly."""
         threads = self.request.threads
-        counts = [n for n in range(2, threads + 1) if threads % n == 0] if self.request.phase == "infer" else []
+        if self.request.program.state:
+            return []
+        counts = [n for n in range(2, threads + 1) if threads % n == 0]
         return [partial(OnnxRuntimeFlow, self.request, self.provider, streams) for streams in counts]
 
 
@@ -139,7 +137,7 @@ class OnnxRuntimeFlow(Flow):
             bindings = []
             for batch, result in zip(request.batches, results, strict=True):
                 binding = self.session.io_binding()
-                for spec in request.workload.inputs:
+                for spec in request.program.inputs:
                     binding.bind_ortvalue_input(spec.name, value(np.array(batch[spec.name])))
                 for name, array in result.items():
                     binding.bind_ortvalue_output(name, array)
@@ -177,9 +175,9 @@ class OnnxRuntimeFlow(Flow):
             for batch, result in enumerate(results):
                 yield batch, {name: value.numpy() for name, value in result.items()}
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
-        found = effective_of(self.session)
-        return {**found, "threads": found["threads"] * self.in_flight}
+    def effective(self) -> Effective:
+        effective = effective_of(self.session)
+        return replace(effective, threads=(effective.threads or 0) * self.in_flight)
 
 
 def open_session(request: Request, provider: str, threads: int, profile: Path | None = None) -> Any:
@@ -198,7 +196,7 @@ def open_session(request: Request, provider: str, threads: int, profile: Path | 
     options.add_session_config_entry("session.intra_op.allow_spinning", SWITCH[chosen.get("spinning", "on")])
     options.enable_cpu_mem_arena = chosen.get("arena", "on") == "on"
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session = ort.InferenceSession(str(request.graph), options, providers=[provider])
+    session = ort.InferenceSession(str(request.artifacts[ONNX.name] / ONNX_FILE), options, providers=[provider])
     session.disable_fallback()
     return session
 
@@ -217,7 +215,7 @@ def operators_of(events: Sequence[Mapping[str, Any]], steps: int) -> list[Operat
     return [Operator(name, seconds[name] / steps, calls[name] / steps) for name in seconds]
 
 
-def effective_of(session: Any) -> dict[str, Any]:
+def effective_of(session: Any) -> Effective:
     """Returns what a session says of itself: where its nodes run, in what precision, on how many threads."""
     placed: Counter[str] = Counter()
     for group in session.get_provider_graph_assignment_info():
@@ -225,14 +223,16 @@ def effective_of(session: Any) -> dict[str, Any]:
     floats = {o.type for o in (*session.get_inputs(), *session.get_outputs()) if "int" not in o.type}
     options = session.get_session_options()
     provider = session.get_providers()[0]
-    return {
-        "device": "cpu" if set(placed) == {"CPUExecutionProvider"} else "/".join(sorted(placed)),
-        "precision": "fp32" if floats == {"tensor(float)"} else "/".join(sorted(floats)),
-        "provider": provider,
-        "nodes_by_provider": " ".join(f"{name}:{n}" for name, n in sorted(placed.items())),
-        "nodes_share": placed[provider] / max(1, placed.total()),
-        "threads": options.intra_op_num_threads,
-        "compile_mode": f"graph optimisation {options.graph_optimization_level.name}",
-        "spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
-        "cpu_mem_arena": options.enable_cpu_mem_arena,
-    }
+    return Effective(
+        device="cpu" if set(placed) == {"CPUExecutionProvider"} else "/".join(sorted(placed)),
+        precision=FP32.name if floats == {"tensor(float)"} else "/".join(sorted(floats)),
+        threads=options.intra_op_num_threads,
+        more={
+            "provider": provider,
+            "nodes_by_provider": " ".join(f"{name}:{n}" for name, n in sorted(placed.items())),
+            "nodes_share": placed[provider] / max(1, placed.total()),
+            "compile_mode": f"graph optimisation {options.graph_optimization_level.name}",
+            "spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
+            "cpu_mem_arena": options.enable_cpu_mem_arena,
+        },
+    )

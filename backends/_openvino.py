@@ -12,8 +12,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from backends.base import ONE_GRAPH, Flow, Operator, Request, Step
-from workloads.workload import initial_state
+from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
+from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
+from workloads.precision import FP32
 
 
 class OpenVinoStep(Step):
@@ -29,14 +30,10 @@ class OpenVinoStep(Step):
         self.core = ov.Core()
         self.hint = {"PERFORMANCE_HINT": request.options.get("hint", "latency").upper()}
         self.count = 0
-        self.model = self.core.read_model(str(request.graph))
-        initial: dict[str, Any] = {}
-        if request.phase == "train":
-            initial = initial_state(request.workload, request.parameters, np.zeros_like)
+        self.model = self.core.read_model(str(request.artifacts[ONNX.name] / ONNX_FILE))
+        initial = request.program.initial_state(request.parameters, zeros)
         self.buffers = [{name: np.array(a) for name, a in initial.items()} for _ in range(2)]
-        self.batches = [
-            {s.name: np.array(b[s.name]) for s in request.workload.phase_inputs(request.phase)} for b in request.batches
-        ]
+        self.batches = [{s.name: np.array(b[s.name]) for s in request.program.inputs} for b in request.batches]
 
     def compile(self) -> None:
         self.compiled = self.compile_model(self.hint)
@@ -66,9 +63,8 @@ class OpenVinoStep(Step):
         return self.core.compile_model(self.model, self.device, {**fixed, **hints})
 
     def _result_names(self) -> set[str]:
-        if self.request.phase == "train":
-            return {"loss"}
-        return {name for port in self.compiled.outputs for name in port.get_names()}
+        names = {name for port in self.compiled.outputs for name in port.get_names()}
+        return {name for name in names if not (self.request.program.state and name.startswith("next."))}
 
     def _bind(self, batch: dict[str, Any], source: dict[str, Any], target: dict[str, Any]) -> Any:
         request = self.compiled.create_infer_request()
@@ -113,13 +109,12 @@ class OpenVinoStep(Step):
             self.step(i)
         return operators_of(first, self.last.get_profiling_info(), steps)
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
-        optimizer = f"workloads.optim.{type(self.request.workload.optimizer).__name__}"
-        return {**effective_of(self.compiled), "optimizer": optimizer}
+    def effective(self) -> Effective:
+        return with_optimizer(effective_of(self.compiled), self.request.program)
 
     def flows(self) -> list[Callable[[], Flow]]:
         """Requests in flight as OpenVINO's own hint for throughput has it, and with a stream for every thread."""
-        if self.request.phase != "infer":
+        if self.request.program.state:
             return []
         hints: list[dict[str, Any]] = [{"PERFORMANCE_HINT": "THROUGHPUT"}]
         if self.request.threads > 1:
@@ -172,7 +167,7 @@ class OpenVinoFlow(Flow):
     def outputs(self) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
         yield from self.written
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
+    def effective(self) -> Effective:
         return effective_of(self.compiled)
 
     def close(self) -> None:
@@ -198,23 +193,25 @@ def operators_of(first: Iterable[Any], last: Iterable[Any], steps: int) -> list[
     return [Operator(name, max(0.0, seconds[name]), calls[name]) for name in seconds]
 
 
-def effective_of(compiled: Any) -> dict[str, Any]:
+def effective_of(compiled: Any) -> Effective:
     """Returns what a compiled model says of itself: device, precision, threads, streams."""
 
     def read(key: str) -> Any:
         return compiled.get_property(key)
 
     precision = str(read("INFERENCE_PRECISION_HINT")).lower()
-    return {
-        "device": "/".join(read("EXECUTION_DEVICES")).lower(),
-        "precision": "fp32" if "float32" in precision or "f32" in precision else precision,
-        "inference_precision_hint": precision,
-        "performance_hint": str(read("PERFORMANCE_HINT")),
-        "threads": int(read("INFERENCE_NUM_THREADS")),
-        "streams": int(read("NUM_STREAMS")),
-        "cpu_pinning": bool(read("ENABLE_CPU_PINNING")),
-        "compile_mode": "openvino",
-    }
+    return Effective(
+        device="/".join(read("EXECUTION_DEVICES")).lower(),
+        precision=FP32.name if FP32.compute in precision or "f32" in precision else precision,
+        threads=int(read("INFERENCE_NUM_THREADS")),
+        more={
+            "inference_precision_hint": precision,
+            "performance_hint": str(read("PERFORMANCE_HINT")),
+            "streams": int(read("NUM_STREAMS")),
+            "cpu_pinning": bool(read("ENABLE_CPU_PINNING")),
+            "compile_mode": "openvino",
+        },
+    )
 
 
 def _one(names: set[str], known: Mapping[str, Any]) -> str:

@@ -8,13 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from backends.base import PHASES, PRESETS, Adapter, KnownFailure, Probe, Request, Step
+from backends.base import PRESETS, Adapter, Artifact, KnownFailure, Probe, Request, Setting, Step
+from workloads.catalog import phases
 
 GROUP = "samestep.backends"
 NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
 PROBE_STATUSES = ("usable", "absent", "broken")
 PROBE_CODES = ("not_installed", "no_device", "wrong_platform", "import_failed", "start_failed")
 """The reason codes that a probe may give: those of a row that say why nothing was started."""
+OVERLAPS = ("all", "stateless", "none")
+RENAMED = {
+    "serial_phases": 'overlap = "all", "stateless" or "none"',
+    "needs_graph": "artifacts = (samestep.ONNX,)",
+}
+"""Class attributes of the first edition, and what stands in their place."""
 UNSUPPORTED_CODES = ("phase_not_supported", "precision_not_supported")
 """The reason codes that `why_unsupported` may give."""
 
@@ -65,7 +72,7 @@ class BrokenAdapter(Adapter):
     def why_unsupported(self, phase: str, precision: str) -> None:
         """Nothing is known of what it supports."""
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         raise RuntimeError(self.reason)
 
     def prepare(self, request: Request) -> Step:
@@ -105,18 +112,17 @@ def declaration_faults(adapter: Adapter) -> list[str]:
     verifiable: object = adapter.verifiable
     if verifiable is not True and type(adapter).__module__.rpartition(".")[0] != __package__:
         faults.append(f"verifiable must be True: a step that is not verified has no number; got {verifiable!r}")
-    for attribute in ("phases", "precisions", "serial_phases", "distributions", "environment", "presets"):
+    faults += [f"{old} is {new} since 0.2" for old, new in RENAMED.items() if hasattr(adapter, old)]
+    for attribute in ("phases", "precisions", "distributions", "environment", "presets"):
         value: object = getattr(adapter, attribute)
-        if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
-            faults.append(f"{attribute} must be a tuple of str, got {value!r}")
-        elif "phases" in attribute and not set(value) <= set(PHASES):
-            faults.append(f"{attribute} must be of {', '.join(PHASES)}, got {value!r}")
-        elif attribute in ("phases", "precisions") and (not value or not all(map(NAME.fullmatch, value))):
-            faults.append(f"{attribute} must name at least one, in a-z, 0-9 and _, got {value!r}")
-        elif attribute == "precisions" and "fp32" not in value:
-            faults.append(f"precisions must include fp32: no workload has tolerances for another yet; got {value!r}")
-        elif attribute == "presets" and not set(value) <= set(PRESETS):
-            faults.append(f"presets must be of {', '.join(PRESETS)}, got {value!r}")
+        if attribute != "phases" or value is not None:
+            faults += _name_faults(attribute, value)
+    overlap: object = adapter.overlap
+    if overlap not in OVERLAPS:
+        faults.append(f"overlap must be one of {', '.join(OVERLAPS)}, got {overlap!r}")
+    artifacts: object = adapter.artifacts
+    if not isinstance(artifacts, tuple) or not all(isinstance(artifact, Artifact) for artifact in artifacts):
+        faults.append(f"artifacts must be a tuple of Artifact, got {artifacts!r}")
     options: object = adapter.options
     if not isinstance(options, Mapping) or not all(
         isinstance(name, str)
@@ -134,6 +140,18 @@ def declaration_faults(adapter: Adapter) -> list[str]:
     if not isinstance(failures, tuple) or not all(isinstance(failure, KnownFailure) for failure in failures):
         faults.append(f"known_failures must be a tuple of KnownFailure, got {failures!r}")
     return faults
+
+
+def _name_faults(attribute: str, value: object) -> list[str]:
+    """Returns what is wrong with a tuple of names."""
+    known = {"phases": phases(), "presets": PRESETS}.get(attribute)
+    if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
+        return [f"{attribute} must be a tuple of str, got {value!r}"]
+    if known is not None and not set(value) <= set(known):
+        return [f"{attribute} must be of {', '.join(known)}, got {value!r}"]
+    if attribute in ("phases", "precisions") and (not value or not all(map(NAME.fullmatch, value))):
+        return [f"{attribute} must name at least one, in a-z, 0-9 and _, got {value!r}"]
+    return []
 
 
 def probe_faults(probe: object) -> list[str]:

@@ -1,98 +1,19 @@
-"""PyTorch: the binding of the vocabulary, and the eager step on any torch device."""
+"""PyTorch: the eager step on any torch device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.base import Operator, Request, Step
-from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from backends._torch_ops import EagerTorchOps, TorchOps, to_torch
+from backends.base import Effective, Operator, Request, Step
+from workloads.ops import Parameters, Scoped
 from workloads.optim import SGD, AdamW, Optimizer
-
-
-class TorchOps(Ops):
-    """The operations in PyTorch, each bound to the native kernel."""
-
-    def embedding(self, table: Array, ids: Array) -> Array:
-        return F.embedding(ids, table)
-
-    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
-        return F.linear(x, weight if layout == "oi" else weight.t(), bias)
-
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        return F.conv2d(x, weight, stride=stride, padding=padding)
-
-    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
-        statistics = {name: p[name].clone() if training else p[name] for name in ("running_mean", "running_var")}
-        y = F.batch_norm(
-            x,
-            **statistics,  # updated in place
-            weight=p["weight"],
-            bias=p["bias"],
-            training=training,
-            momentum=BATCH_NORM_MOMENTUM,
-            eps=BATCH_NORM_EPSILON,
-        )
-        return y, statistics if training else {}
-
-    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
-        return F.max_pool2d(x, kernel, stride, padding)
-
-    def mean(self, x: Array, axes: Sequence[int]) -> Array:
-        return x.mean(tuple(axes))
-
-    def relu(self, x: Array) -> Array:
-        return F.relu(x)
-
-    def tanh(self, x: Array) -> Array:
-        return torch.tanh(x)
-
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
-        return F.layer_norm(x, (x.shape[-1],), weight, bias, epsilon)
-
-    def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
-        return F.gelu(x, approximate=approximate)
-
-    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-
-    def cross_entropy(self, logits: Array, labels: Array) -> Array:
-        return F.cross_entropy(logits, labels)
-
-    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
-        return x.reshape(tuple(shape))
-
-    def transpose(self, x: Array, axes: Sequence[int]) -> Array:
-        return x.permute(tuple(axes))
-
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
-        return torch.chunk(x, parts, dim=-1)
-
-    def arange(self, n: int, like: Array) -> Array:
-        return torch.arange(n, dtype=like.dtype, device=like.device)
-
-    def sqrt(self, x: Array) -> Array:
-        return torch.sqrt(x)
-
-
-def value_and_grad(
-    f: Callable[[Parameters], tuple[Tensor, Parameters]], parameters: Parameters
-) -> tuple[tuple[Tensor, Parameters], Parameters]:
-    """Returns `f(parameters)`, a scalar and something beside it, and the scalar's gradient, through `torch.func`."""
-    gradients, both = torch.func.grad_and_value(f, has_aux=True)(dict(parameters))
-    return both, gradients
-
-
-def to_torch(array: NDArray[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Returns a copy of `array` on `device`; floating arrays in `dtype` where one is given."""
-    tensor = torch.from_numpy(np.array(array))
-    return tensor.to(device, dtype if tensor.is_floating_point() else None)
+from workloads.precision import FP32
 
 
 def native_optimizer(rule: Optimizer, parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -135,32 +56,41 @@ NATIVE_MOMENTS = {"SGD": ("momentum_buffer",), "AdamW": ("exp_avg", "exp_avg_sq"
 
 
 class TorchStep(Step):
-    """A step in eager PyTorch on one device: parameters stay there and are updated in place."""
+    """A step in eager PyTorch on one device: parameters stay there and are updated in place.
+
+    Where the program has a rule to update by, torch's own optimiser and `backward` do it; else its pure step runs.
+    """
 
     fp32_switches: ClassVar[tuple[str, ...]] = ("none", "ieee")
     """Values of `precision_switches()` under which fp32 is fp32."""
 
     def __init__(self, request: Request, device: torch.device) -> None:
-        self.workload = request.workload
-        self.phase = request.phase
+        self.program = program = request.program
+        self.precision = request.precision
         self.device = device
-        self.ops: Ops = TorchOps()
+        self.ops: TorchOps = EagerTorchOps()
         buffers = {spec.name for spec in request.workload.buffers}
         chosen = request.options.get("memory_format", "contiguous")
         # Training with channels last, torch's batch norm (CPU, 2.13) adds up all values of a channel one by one in each
         # thread: of 50,176 the variance is off by 1e-5, and with one thread ResNet-50 is no longer the same step.
-        mixed = "channels_last" if request.phase == "infer" else "contiguous"
+        mixed = "channels_last" if program.update is None else "contiguous"
         self.memory_format = mixed if chosen == "mixed" else chosen
         tensors = {name: self._laid_out(to_torch(p, device)) for name, p in request.parameters.items()}
         self.parameters = {name: tensor for name, tensor in tensors.items() if name not in buffers}
         self.buffers = {name: tensor for name, tensor in tensors.items() if name in buffers}
-        self.on_host = request.batches
-        self.batches = [{name: self._laid_out(to_torch(a, device)) for name, a in b.items()} for b in request.batches]
+        names = [spec.name for spec in program.inputs]
+        self.on_host = [{name: batch[name] for name in names} for batch in request.batches]
+        self.batches = [{name: self._laid_out(to_torch(a, device)) for name, a in b.items()} for b in self.on_host]
         self.last: dict[str, Tensor] = {}
-        if self.phase == "train":
-            for parameter in self.parameters.values():
-                parameter.requires_grad_(True)
-            self.optimizer = native_optimizer(self.workload.optimizer, list(self.parameters.values()))
+        self.carried: dict[str, Tensor] = {}
+        if program.update is None:
+            self.carried = program.initial_state(tensors, lambda shape: torch.zeros(shape, device=device))
+        else:
+            for spec in program.update.trained:
+                self.parameters[spec.name].requires_grad_(True)
+            self.trained = [self.parameters[spec.name] for spec in program.update.trained]
+            self.optimizer = native_optimizer(program.update.rule, self.trained)
+        self.tensors = self._bound()
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         """Returns images and the weights of convolutions with their channels last in memory, where that was chosen."""
@@ -168,28 +98,41 @@ class TorchStep(Step):
             return tensor.to(memory_format=torch.channels_last)
         return tensor
 
+    def _bound(self) -> Parameters:
+        """Returns all tensors by name, as the model takes them; names of blocks are looked up once."""
+        return Scoped(self.parameters | self.buffers)
+
     def compile(self) -> None:
         """Eager: there is nothing to compile."""
 
-    def infer(self, p: Parameters, batch: Parameters) -> dict[str, Tensor]:
-        """Returns the outputs; apart, so that it can be compiled."""
-        return self.workload.infer(self.ops, p, batch)
+    def outputs_of(self, p: Parameters, batch: Parameters) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Returns the pure step's outputs and next state; apart, so that it can be compiled."""
+        return self.program.step(self.ops, p, self.carried, batch)
 
     def loss(self, p: Parameters, batch: Parameters) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss and the next buffers; apart, so that it can be compiled."""
-        return self.workload.loss(self.ops, p, batch)
+        assert self.program.update is not None
+        return self.program.update.loss(self.ops, p, batch)
 
     def step(self, i: int) -> None:
         batch = self.batches[i % len(self.batches)]
-        if self.phase == "infer":
+        if self.program.update is None:
             with torch.inference_mode():
-                self.last = self.infer(self.parameters | self.buffers, batch)
+                self.last, self.carried = self.outputs_of(self.tensors, batch)
             return
         self.optimizer.zero_grad(set_to_none=True)
-        loss, self.buffers = self.loss(self.parameters | self.buffers, batch)
+        loss = self._forward(batch)
         loss.backward()
         self.optimizer.step()
         self.last = {"loss": loss.detach()}
+
+    def _forward(self, batch: Parameters) -> Tensor:
+        """Returns the loss; the buffers after it are those of the next step."""
+        loss, buffers = self.loss(self.tensors, batch)
+        if buffers and not self.ops.updates_in_place:
+            self.buffers = buffers
+            self.tensors = self._bound()
+        return loss
 
     def parts(self) -> dict[str, Callable[[int], object]]:
         """As in `step`; `forward` first drops the gradients of the step before. Batches come from pageable memory."""
@@ -200,7 +143,7 @@ class TorchStep(Step):
 
         def forward(i: int) -> None:
             self.optimizer.zero_grad(set_to_none=True)
-            self.part_loss, self.buffers = self.loss(self.parameters | self.buffers, self.batches[i % n])
+            self.part_loss = self._forward(self.batches[i % n])
 
         def waiting(part: Callable[[int], object]) -> Callable[[int], None]:
             def run(i: int) -> None:
@@ -210,7 +153,7 @@ class TorchStep(Step):
             return run
 
         parts: dict[str, Callable[[int], object]] = {"input_copy": input_copy, "forward": self.step}
-        if self.phase == "train":
+        if self.program.update is not None:
             parts |= {
                 "forward": forward,
                 "backward": lambda i: self.part_loss.backward(),
@@ -222,8 +165,8 @@ class TorchStep(Step):
         """On the CPU every call has already waited."""
 
     def touch(self) -> None:
-        tensors = [*self.last.values()]
-        if self.phase == "train":
+        tensors = [*self.last.values(), *self.carried.values()]
+        if self.program.update is not None:
             tensors += [*self.parameters.values(), *self.buffers.values()]
             tensors += [x for state in self.optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
         for tensor in tensors:
@@ -233,10 +176,15 @@ class TorchStep(Step):
         return {name: tensor.cpu().numpy() for name, tensor in self.last.items()}
 
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        rule = self.workload.optimizer
+        for name, tensor in self.carried.items():
+            yield name, tensor.cpu().numpy()
+        if self.program.update is None:
+            return
+        rule = self.program.update.rule
         for name, buffer in self.buffers.items():
             yield f"buffer.{name}", buffer.cpu().numpy()
-        for name, parameter in self.parameters.items():
+        for spec in self.program.update.trained:
+            name, parameter = spec.name, self.parameters[spec.name]
             yield f"parameter.{name}", parameter.detach().cpu().numpy()
             native = self.optimizer.state[parameter]
             for moment, key in zip(rule.moments, NATIVE_MOMENTS[type(rule).__name__], strict=True):
@@ -270,18 +218,23 @@ class TorchStep(Step):
             "mkldnn_conv_fp32_precision": torch.backends.mkldnn.conv.fp32_precision,
         }
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
+    def effective(self) -> Effective:
         floats = (*self.parameters.values(), *self.last.values())
         dtypes = {str(x.dtype).removeprefix("torch.") for x in floats}
         switches = self.precision_switches()
         others = [f"{name} {value}" for name, value in switches.items() if value not in self.fp32_switches]
-        is_fp32 = dtypes == {"float32"} and not others
-        return {
-            "device": device_types([*self.parameters.values(), *self.buffers.values(), *self.last.values()]),
-            "precision": "fp32" if is_fp32 else " with ".join(["/".join(sorted(dtypes)), *others]),
-            "threads": torch.get_num_threads(),
+        is_fp32 = dtypes == {FP32.compute} and not others
+        update = self.program.update
+        more: dict[str, str | int | float | bool] = {
             **switches,
             "memory_format": self.layout(),
             "compile_mode": "eager",
-            "optimizer": f"torch.optim.{type(self.workload.optimizer).__name__}(fused)",
         }
+        if update is not None:
+            more["optimizer"] = f"torch.optim.{type(update.rule).__name__}(fused)"
+        return Effective(
+            device=device_types([*self.parameters.values(), *self.buffers.values(), *self.last.values()]),
+            precision=FP32.name if is_fp32 else " with ".join(["/".join(sorted(dtypes)), *others]),
+            threads=torch.get_num_threads(),
+            more=more,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from backends._torch import TorchStep
 from backends._torch_cuda import TorchCudaStep
-from backends._torch_module import InferenceModule
-from backends.base import Operator, Request
+from backends._torch_module import StatelessModule
+from backends._torch_ops import TorchOps
+from backends.base import Effective, Operator, Request
 from workloads.ops import Parameters
 
 
@@ -30,7 +32,9 @@ class CompiledStep(TorchStep):
 
     def __init__(self, request: Request, device: torch.device) -> None:
         super().__init__(request, device)
-        self.freezing = request.options.get("freezing") == "on" and request.phase == "infer"
+        self.ops = TorchOps()  # a graph is pure
+        is_pure = self.program.update is None
+        self.freezing = request.options.get("freezing") == "on" and is_pure and not self.program.state
 
     def compile(self) -> None:
         """Runs both passes once, which compiles them; no optimiser step, so that the state stands still."""
@@ -46,32 +50,41 @@ class CompiledStep(TorchStep):
             self.graphs += 1
             return compiler(graph, examples)
 
-        ops, workload, p = self.ops, self.workload, self.parameters | self.buffers
+        ops, program, p = self.ops, self.program, self.tensors
         options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "backend": counting}
-        if self.phase == "infer":
-            plain = lambda p, batch: workload.infer(ops, p, batch)  # noqa: E731
-            self.infer = self._frozen(options) if self.freezing else torch.compile(plain, **options)  # type: ignore[method-assign, assignment]
+        if (update := program.update) is None:
+            pure = torch.compile(lambda p, held, batch: program.step(ops, p, held, batch), **options)
+            plain = lambda p, batch: pure(p, self.carried, batch)  # noqa: E731
+            self.outputs_of = self._frozen(options) if self.freezing else plain  # type: ignore[method-assign, assignment]
             with torch.inference_mode(), torch._inductor.config.patch(freezing=self.freezing):
-                self.infer(p, self.batches[0])
+                self.outputs_of(p, self.batches[0])
         else:
-            self.loss = torch.compile(lambda p, batch: workload.loss(ops, p, batch), **options)  # type: ignore[method-assign]
+            loss = update.loss
+            self.loss = torch.compile(lambda p, batch: loss(ops, p, batch), **options)  # type: ignore[method-assign]
             self.loss(p, self.batches[0])[0].backward()
             self.optimizer.zero_grad(set_to_none=True)
         self.sync()
         if self.graphs == 0:
             raise RuntimeError("torch.compile compiled nothing: unset TORCH_COMPILE_DISABLE and TORCHDYNAMO_DISABLE")
 
-    def _frozen(self, options: Mapping[str, Any]) -> Callable[[Parameters, Parameters], dict[str, Tensor]]:
+    def _bound(self) -> Parameters:
+        """Returns a plain dictionary: names are resolved when the graph is made."""
+        return self.parameters | self.buffers
+
+    def _frozen(
+        self, options: Mapping[str, Any]
+    ) -> Callable[[Parameters, Parameters], tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """Returns inference compiled with the parameters as constants, which Inductor may lay out and fold as it likes.
 
         `freezing` of torch._inductor.config (2.13) does so for a module's own parameters, and for no argument.
         """
         held = {name: tensor.detach().cpu().numpy() for name, tensor in (self.parameters | self.buffers).items()}
-        module = torch.compile(InferenceModule(self.workload, held).to(self.device).eval(), **options)
-        inputs = [spec.name for spec in self.workload.inputs]
+        module = StatelessModule(self.program, held, self.buffers)
+        compiled = torch.compile(module.to(self.device).eval(), **options)
+        inputs = [spec.name for spec in self.program.inputs]
         with torch.inference_mode():
-            names = list(self.workload.infer(self.ops, self.parameters | self.buffers, self.batches[0]))
-        return lambda p, batch: dict(zip(names, module(*(batch[name] for name in inputs)), strict=True))
+            names = list(self.program.outputs_of(self.ops, self.tensors, {}, self.batches[0]))
+        return lambda p, batch: (dict(zip(names, compiled(*(batch[name] for name in inputs)), strict=True)), {})
 
     def counted(self) -> Iterable[tuple[str, int]]:
         """Returns what Inductor counted while it compiled; oneDNN's packed weights are those that it froze (2.13)."""
@@ -91,15 +104,16 @@ class CompiledStep(TorchStep):
     def close(self) -> None:
         self.remove_folder()
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
-        return {
-            **super().effective(),
+    def effective(self) -> Effective:
+        effective = super().effective()
+        more: dict[str, str | int | float | bool] = {
             "compile_mode": f"torch.compile({self.backend}, fullgraph, static shapes)",
             "compiled_graphs": self.graphs,
             "freezing": self.freezing,
             "packed_weights": sum(n for name, n in self.counted() if name.endswith("weight_pack_matcher_count")),
             "cxx": os.environ.get("CXX", ""),
         }
+        return replace(effective, more={**effective.more, **more})
 
 
 class CompiledCudaStep(CompiledStep, TorchCudaStep):

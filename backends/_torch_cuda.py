@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 
 from backends._torch import TorchStep
-from backends.base import Request
+from backends.base import Effective, Request
 
 
 def set_fp32() -> None:
@@ -65,11 +65,12 @@ class TorchCudaStep(TorchStep):
             "NVIDIA_TF32_OVERRIDE": os.environ.get("NVIDIA_TF32_OVERRIDE", "unset"),
         }
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
+    def effective(self) -> Effective:
+        effective = super().effective()
         major, minor = torch.cuda.get_device_capability(self.device)
-        return {
-            **super().effective(),
+        more: dict[str, str | int | float | bool] = {
             "device_name": torch.cuda.get_device_name(self.device),
             "compute_capability": f"{major}.{minor}",
             "device_peak_memory_bytes": torch.cuda.max_memory_allocated(self.device),
         }
+        return replace(effective, more={**effective.more, **more})

@@ -1,23 +1,28 @@
-"""The inference step as a `torch.nn.Module`: what is traced, exported or compiled for runtimes that take modules."""
+"""A step as a `torch.nn.Module`: what is traced, exported or compiled for runtimes that take modules."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from backends._torch import TorchOps, to_torch
-from workloads.data import Arrays
-from workloads.workload import Workload
+from backends._torch_ops import TorchOps, to_torch
+from workloads.program import Program
+
+if TYPE_CHECKING:
+    from workloads.data import Arrays
 
 CPU = torch.device("cpu")
 
 
-class InferenceModule(nn.Module):
-    """The inference step as a module whose parameters carry their published names."""
+class StatelessModule(nn.Module):
+    """A program without state as a module whose parameters carry their published names."""
 
-    def __init__(self, workload: Workload, parameters: Arrays) -> None:
+    def __init__(self, program: Program, parameters: Arrays, buffers: Collection[str] = ()) -> None:
         super().__init__()
-        self.workload = workload
+        self.program = program
         for name, array in parameters.items():
             path, _, leaf = name.rpartition(".")
             owner: nn.Module = self
@@ -26,7 +31,7 @@ class InferenceModule(nn.Module):
                     owner.add_module(part, nn.Module())
                 owner = owner.get_submodule(part)
             tensor = to_torch(array, CPU)
-            if name in {spec.name for spec in workload.buffers}:
+            if name in buffers:
                 owner.register_buffer(leaf, tensor)
             else:
                 owner.register_parameter(leaf, nn.Parameter(tensor))
@@ -36,5 +41,5 @@ class InferenceModule(nn.Module):
         return dict(self.named_parameters()) | dict(self.named_buffers())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        batch = {spec.name: x for spec, x in zip(self.workload.inputs, inputs, strict=True)}
-        return tuple(self.workload.infer(TorchOps(), self.tensors(), batch).values())
+        batch = {spec.name: x for spec, x in zip(self.program.inputs, inputs, strict=True)}
+        return tuple(self.program.outputs_of(TorchOps(), self.tensors(), {}, batch).values())

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from workloads.precision import DEFAULT, Precision
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from workloads.program import Program
     from workloads.workload import Workload
 
-PHASES = ("infer", "train")
 PARTS = ("input_copy", "forward", "backward", "optimizer")
 """What a step is taken apart into, in this order; inference has the first two."""
 ONE_GRAPH = "the whole step is one graph"
@@ -39,22 +41,70 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Request:
-    """All that an adapter needs to prepare one step."""
+class Artifact:
+    """Something that is made once from a workload's program, and cached: a graph in some format, say.
+
+    `maker` is `module:function` in the checkout or in an adapter's own package. It is called in a child of its own as
+    `function(setting, folder, inputs)`, writes files into the empty `folder`, and returns what the cache shall
+    remember; `inputs` are the folders of the artifacts that it `needs`, by name. The cache's key holds the workload,
+    the sources that the maker's module imports from its package, and the versions of `libraries`.
+    """
+
+    name: str
+    maker: str
+    needs: tuple[str, ...] = ("parameters", "batches")
+    libraries: tuple[str, ...] = ()
+    is_shared: bool = False
+    """Whether it is the same for all programs of a workload."""
+    of_model_alone: bool = False
+    """Whether it depends on the model's tensors alone: neither on the batch nor on what a program computes."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one cell asks of a runtime, known before anything is loaded."""
 
     workload: Workload
     phase: str
-    precision: str
+    precision: Precision
     threads: int
-    device_index: int
-    parameters: Mapping[str, NDArray[np.float32]]
-    """Initial parameters, read-only and memory-mapped: copy what the step changes."""
-    batches: tuple[Mapping[str, NDArray[np.generic]], ...]
-    """Several batches of inputs (and, in training, targets); step `i` takes batch `i % len(batches)`."""
-    graph: Path | None = None
-    """The step as an ONNX file, for adapters that declare `needs_graph`."""
-    options: Mapping[str, str] = field(default_factory=dict)
+    device_index: int = 0
+    options: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """Every option that the adapter declares, with the value chosen."""
+
+    @property
+    def program(self) -> Program:
+        """The program of the workload that is asked for."""
+        return self.workload.programs[self.phase]
+
+
+@dataclass(frozen=True)
+class Request(Setting):
+    """All that an adapter needs to prepare one step."""
+
+    parameters: Mapping[str, NDArray[np.float32]] = field(kw_only=True)
+    """Initial parameters and buffers, read-only and memory-mapped: copy what the step changes."""
+    batches: tuple[Mapping[str, NDArray[np.generic]], ...] = field(kw_only=True)
+    """Several batches of inputs, of all programs; step `i` takes batch `i % len(batches)`."""
+    artifacts: Mapping[str, Path] = field(default_factory=dict, kw_only=True)
+    """The folders of the artifacts that the adapter declares, by name."""
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What a runtime says it does, read back. None where it does not tell: the numbers have to decide then."""
+
+    device: str | None
+    """Its kind, as `Adapter.device_kind` has it."""
+    precision: str | None
+    threads: int | None = None
+    more: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """What else is worth a look, by name; `device_peak_memory_bytes` and `nodes_share` are used."""
+
+    def told(self) -> dict[str, str | int | float | bool]:
+        """Returns all that was told, by name."""
+        parts = {"device": self.device, "precision": self.precision, "threads": self.threads}
+        return {name: value for name, value in parts.items() if value is not None} | dict(self.more)
 
 
 @dataclass(frozen=True)
@@ -132,7 +182,7 @@ class Flow(ABC):
         """Yields (number of the batch, its outputs on the host) of every buffer that the steps so far wrote into."""
 
     @abstractmethod
-    def effective(self) -> Mapping[str, str | int | float | bool]:
+    def effective(self) -> Effective:
         """Returns what the runtime says of the flow, as `Step.effective` does of the step."""
 
     def close(self) -> None:  # noqa: B027 - a default: most need nothing
@@ -173,8 +223,8 @@ class Step(ABC):
         """Yields the training state on the host under canonical names: `parameter.…`, `first_moment.…`, …"""
 
     @abstractmethod
-    def effective(self) -> Mapping[str, str | int | float | bool]:
-        """Returns what the runtime says it does: at least `device` (its kind) and `precision`, read back."""
+    def effective(self) -> Effective:
+        """Returns what the runtime says it does, read back from the prepared step."""
 
     def mark(self) -> object:
         """Returns a token for all steps enqueued so far, without waiting."""
@@ -187,7 +237,7 @@ class Step(ABC):
     def flows(self) -> Sequence[Callable[[], Flow]]:
         """Returns ways to run inference steps that overlap, each opened by a call; the fastest is taken.
 
-        None where steps queue behind each other (`mark` and `wait`), or cannot overlap (`Adapter.serial_phases`).
+        None where steps queue behind each other (`mark` and `wait`), or cannot overlap (`Adapter.overlap`).
         """
         return ()
 
@@ -241,11 +291,14 @@ class Adapter(ABC):
 
     device_kind: ClassVar[str]
     """What `Step.effective()["device"]` must say: `cpu`, `cuda`, `tpu` …"""
-    phases: ClassVar[tuple[str, ...]] = PHASES
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    serial_phases: ClassVar[tuple[str, ...]] = ()
-    """Phases whose steps cannot overlap: one set of samples serves latency and throughput."""
-    needs_graph: ClassVar[bool] = False
+    phases: ClassVar[tuple[str, ...] | None] = None
+    """The programs that it runs; None: all."""
+    precisions: ClassVar[tuple[str, ...]] = (DEFAULT.name,)
+    overlap: ClassVar[Literal["all", "stateless", "none"]] = "all"
+    """Which programs' steps may overlap: all, those without state, none. Where steps cannot, one set of samples serves
+    latency and throughput."""
+    artifacts: ClassVar[tuple[Artifact, ...]] = ()
+    """What must be made for it before it starts, beside parameters, batches and what is expected."""
     verifiable: ClassVar[bool] = True
     """False only for `null`, which computes nothing: another package's adapter that says so is broken."""
     extra: ClassVar[str] = ""
@@ -282,12 +335,16 @@ class Adapter(ABC):
             return self.kinds
         return (self.extra,) if self.extra else ()
 
+    def is_serial(self, program: Program) -> bool:
+        """Returns whether steps of `program` cannot overlap."""
+        return self.overlap == "none" or (self.overlap == "stateless" and bool(program.state))
+
     def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
         """Returns (reason code, reason) where this runtime cannot do it at all, else None.
 
         The code is `phase_not_supported` or `precision_not_supported`.
         """
-        if phase not in self.phases:
+        if self.phases is not None and phase not in self.phases:
             reason = f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
             return "phase_not_supported", reason
         if precision not in self.precisions:
@@ -306,8 +363,8 @@ class Adapter(ABC):
         return {name: given.get(name, values[0]) for name, values in self.options.items()}
 
     @abstractmethod
-    def load(self, threads: int) -> None:
-        """Imports the runtime and sets its process-wide switches (threads, precision)."""
+    def load(self, setting: Setting) -> None:
+        """Imports the runtime and sets its process-wide switches for `setting` (threads, precision, device)."""
 
     @abstractmethod
     def prepare(self, request: Request) -> Step:

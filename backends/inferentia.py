@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backends._probes import versions
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, Probe, Request, Setting, Step
 from host.files import read_text
 
 DEV = Path("/dev")
@@ -37,7 +37,7 @@ class Inferentia(Adapter):
     kinds = ("inferentia",)
     cpu_torch = False  # AWS's images bring torch-neuronx with the torch that it needs
     phases = ("infer",)
-    serial_phases = ("infer",)
+    overlap = "none"
     distributions = ("torch-neuronx", "neuronx-cc", "torch")
 
     def probe(self) -> Probe:
@@ -80,16 +80,16 @@ class Inferentia(Adapter):
         return Probe("usable", device, version)
 
     def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
-        if phase == "train":
+        if phase not in self.phases:
             reason = "torch_neuronx.trace is for inference only; training on Trn takes other software, not written here"
             return "phase_not_supported", reason
         return super().why_unsupported(phase, precision)
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         import torch
         import torch_neuronx  # noqa: F401 - an import that fails shall fail here
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(setting.threads)
 
     def prepare(self, request: Request) -> Step:
         from backends._neuron import NeuronStep

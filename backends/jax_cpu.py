@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu, xla_is_out_of_memory
-from backends.base import Adapter, Options, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Setting, Step
 
 
 class JaxCpu(Adapter):
@@ -15,14 +15,14 @@ class JaxCpu(Adapter):
     device_kind = "cpu"
     extra = "jax"
     kinds = ("cpu",)
-    serial_phases = ("train",)
+    overlap = "stateless"
     distributions = ("jax", "jaxlib")
     options: ClassVar[Options] = {"conv_1x1": ("matmul", "conv"), "conv_layout": ("nchw", "nhwc"), "memory": MEMORY}
 
     def probe(self) -> Probe:
         return probe_cpu("jax", self.distributions, "jax")
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         # XLA sizes its pool by the process's affinity, which the parent has set (jax issue 1539).
         import jax
 

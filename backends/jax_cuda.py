@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from backends._nvidia import energy_counter, is_lost, probe_gpu, read_device
 from backends._probes import versions, xla_is_out_of_memory
-from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Step
+from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
@@ -36,7 +36,7 @@ class JaxCuda(Adapter):
         found = versions(self.distributions)
         return Probe("usable", gpu.device, " ".join(f"{name} {v}" for name, v in found.items()))
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         # Else XLA takes three quarters of the device's memory at once, and the peak that it reports says nothing.
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         import jax

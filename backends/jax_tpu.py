@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from backends._probes import versions, xla_is_out_of_memory
-from backends.base import Adapter, Options, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Setting, Step
 from host.drivers import pci_devices
 
 VENDOR = "0x1ae0"
@@ -58,7 +58,7 @@ class JaxTpu(Adapter):
         found = versions(self.distributions)
         return Probe("usable", device, " ".join(f"{name} {v}" for name, v in found.items()))
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         import jax
 
         jax.config.update("jax_platforms", "tpu")  # alone, so that JAX raises where it would take the CPU

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from backends.base import Adapter, NoOperators, Operator, Probe, Request, Step
+from backends.base import Adapter, Effective, NoOperators, Operator, Probe, Request, Setting, Step
 from workloads.catalog import MODELS
+from workloads.precision import Precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class NullStep(Step):
     """A step that returns at once."""
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: Precision) -> None:
         self.precision = precision
 
     def compile(self) -> None: ...
@@ -35,22 +36,22 @@ class NullStep(Step):
     def operators(self, steps: int) -> list[Operator]:
         raise NoOperators("it computes nothing")
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
-        return {"device": "none", "precision": self.precision}
+    def effective(self) -> Effective:
+        return Effective("none", self.precision.name)
 
 
 class Null(Adapter):
     """Cannot be verified, and enters no ratio."""
 
     device_kind = "none"
-    serial_phases = ("infer", "train")
+    overlap = "none"
     verifiable = False
     workloads = MODELS
 
     def probe(self) -> Probe:
         return Probe("usable", "none")
 
-    def load(self, threads: int) -> None: ...
+    def load(self, setting: Setting) -> None: ...
 
     def prepare(self, request: Request) -> Step:
         return NullStep(request.precision)

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backends._probes import probe_cpu
-from backends.base import Adapter, Probe, Request, Step
+from backends.base import Adapter, Effective, Probe, Request, Setting, Step
+from workloads.precision import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,6 @@ class NumpyStep(Step):
     def __init__(self, request: Request) -> None:
         import numpy as np
 
-        self.precision = request.precision
         self.inputs = [np.array(batch["x"]) for batch in request.batches]
         self.call: Callable[[NDArray[Any]], object]
         if request.workload.name == "control_matmul":
@@ -47,9 +47,9 @@ class NumpyStep(Step):
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         return iter(())
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
+    def effective(self) -> Effective:
         dtypes = {str(array.dtype) for array in (*self.inputs, self.result)}
-        return {"device": "cpu", "precision": "fp32" if dtypes == {"float32"} else "/".join(sorted(dtypes))}
+        return Effective("cpu", FP32.name if dtypes == {FP32.compute} else "/".join(sorted(dtypes)))
 
 
 class NumpyCpu(Adapter):
@@ -57,14 +57,14 @@ class NumpyCpu(Adapter):
 
     device_kind = "cpu"
     phases = ("infer",)
-    serial_phases = ("infer",)
+    overlap = "none"
     distributions = ("numpy",)
     workloads = ("control_matmul", "control_copy")
 
     def probe(self) -> Probe:
         return probe_cpu("numpy", self.distributions, "cpu")
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         # NumPy's BLAS takes its threads from the variables that the parent has set.
         import numpy  # noqa: F401
 

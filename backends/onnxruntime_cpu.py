@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from backends._graphs import ONNX
 from backends._probes import probe_cpu
-from backends.base import Adapter, Options, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Setting, Step
 
 
 class OnnxRuntimeCpu(Adapter):
@@ -14,8 +15,8 @@ class OnnxRuntimeCpu(Adapter):
     device_kind = "cpu"
     extra = "onnxruntime"
     kinds = ("cpu", "edge")
-    serial_phases = ("train",)
-    needs_graph = True
+    overlap = "stateless"
+    artifacts = (ONNX,)
     distributions = ("onnxruntime",)
     options: ClassVar[Options] = {
         "graph_level": ("all", "extended", "basic"),
@@ -26,7 +27,7 @@ class OnnxRuntimeCpu(Adapter):
     def probe(self) -> Probe:
         return probe_cpu("onnxruntime", self.distributions, "onnxruntime")
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from backends._graphs import ONNX
 from backends._probes import probe_cpu
-from backends.base import Adapter, Options, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Setting, Step
 
 
 class OpenVinoCpu(Adapter):
@@ -14,15 +15,15 @@ class OpenVinoCpu(Adapter):
     device_kind = "cpu"
     extra = "openvino"
     kinds = ("cpu", "openvino")
-    serial_phases = ("train",)
-    needs_graph = True
+    overlap = "stateless"
+    artifacts = (ONNX,)
     distributions = ("openvino",)
     options: ClassVar[Options] = {"hint": ("latency", "throughput"), "pinning": ("off", "on")}
 
     def probe(self) -> Probe:
         return probe_cpu("openvino", self.distributions, "openvino")
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         import openvino  # noqa: F401 - imported here so that its time counts as import
 
     def prepare(self, request: Request) -> Step:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from backends._memory import set_memory
-from backends.base import Options, Probe, Request, Step
+from backends.base import Options, Probe, Request, Setting, Step
 from backends.torch_cpu import TorchCpu
 
 
@@ -45,9 +45,9 @@ class TorchCompileCpu(TorchCpu):
             return Probe("absent", found.device, found.version, reason, "not_installed")
         return found
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         os.environ["CXX"] = cxx() or "g++"  # Inductor itself looks no further than $CXX and g++ (2.13)
-        super().load(threads)
+        super().load(setting)
 
     def prepare(self, request: Request) -> Step:
         import torch

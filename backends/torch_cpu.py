@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu
-from backends.base import Adapter, Options, Probe, Request, Step
+from backends.base import Adapter, Options, Probe, Request, Setting, Step
 
 
 class TorchCpu(Adapter):
@@ -15,17 +15,17 @@ class TorchCpu(Adapter):
     device_kind = "cpu"
     extra = "torch"
     kinds = ("cpu",)
-    serial_phases = ("infer", "train")
+    overlap = "none"
     distributions = ("torch",)
     options: ClassVar[Options] = {"memory_format": ("mixed", "contiguous", "channels_last"), "memory": MEMORY}
 
     def probe(self) -> Probe:
         return probe_cpu("torch", self.distributions, "torch")
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(setting.threads)
         torch.set_num_interop_threads(1)
         torch.backends.mkldnn.matmul.fp32_precision = "ieee"
         torch.backends.mkldnn.conv.fp32_precision = "ieee"

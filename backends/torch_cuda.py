@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from backends._nvidia import energy_counter, is_lost, is_out_of_memory, probe_torch_cuda, read_device
-from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Step
+from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
 
 
 class TorchCuda(Adapter):
@@ -20,12 +20,12 @@ class TorchCuda(Adapter):
     def probe(self) -> Probe:
         return probe_torch_cuda()
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         import torch
 
         from backends._torch_cuda import set_fp32
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(setting.threads)
         set_fp32()
 
     def prepare(self, request: Request) -> Step:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from results.record.dimensions import DIMENSIONS, IN_ORDER, label_of, more_in_words, name_parts
 from workloads.catalog import load
-from workloads.workload import Weights, Workload
+from workloads.specs import Weights
+from workloads.workload import Workload
 
 
 @dataclass(frozen=True)

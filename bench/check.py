@@ -13,7 +13,7 @@ from bench.parent.plan import default_cell
 from bench.parent.suite import Suite
 from host.home import NoHomeError
 from host.topology import usable_cpus
-from workloads.catalog import CATALOG, is_run_by
+from workloads.catalog import CATALOG, is_run_by, phases_of
 
 
 def check(name: str) -> bool:
@@ -28,7 +28,7 @@ def check(name: str) -> bool:
         return False
     with tempfile.TemporaryDirectory() as logs:
         suite = Suite(cache, Path(logs), ONE_STEP)
-        for phase in adapter.phases:
+        for phase in phases_of(workload):
             row = suite.outcome(default_cell(workload, "tiny", phase, name, len(usable_cpus())))
             outcome = f"{row['launch_s']:.1f} s" if row["status"] == "ok" else row["reason"]
             print(f"{'':18} {phase}: {row['status']} ({outcome})", flush=True)

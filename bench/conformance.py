@@ -23,12 +23,13 @@ from backends._outside import BrokenAdapter, declaration_faults, unsupported_fau
 from backends.base import Adapter
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.parent.cache import ROOT, Cache, default_root
+from bench.parent.cache import Cache, default_root
 from bench.parent.environment import child_environment, job_paths
-from bench.parent.plan import default_cell, phases
+from bench.parent.plan import default_cell
+from bench.parent.sources import ROOT
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
-from workloads.catalog import CATALOG, is_run_by, phases_of
+from workloads.catalog import CATALOG, MODELS, is_run_by, load, phases, phases_of
 
 CHILD = Path(__file__).resolve().parent / "conformance_child.py"
 EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=3)
@@ -124,8 +125,9 @@ def _must(holds: bool, otherwise: str) -> None:
 
 
 def _first(adapter: Adapter) -> str:
-    """Returns the first workload that the adapter runs."""
-    return next(workload for workload in CATALOG if is_run_by(workload, adapter.workloads))
+    """Returns the smallest workload that the adapter runs."""
+    names = [workload for workload in CATALOG if is_run_by(workload, adapter.workloads)]
+    return min(names, key=lambda name: (name not in MODELS, load(name, "tiny").parameter_count))
 
 
 def _cell(adapter: Adapter, workload: str, phase: str) -> Cell:

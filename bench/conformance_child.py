@@ -66,8 +66,10 @@ def lifetime(job: dict[str, Any]) -> dict[str, Any]:
     adapter = backends.load_adapter(job["adapter"])
     entries = {kind: Path(path) for kind, path in job["entries"].items()}
     once = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1)
-    step, columns = measure_cell(adapter, Cell(**job["cell"]), entries, once, lambda stage: None)
-    faults = rotation_faults(step) if adapter.verifiable and job["cell"]["phase"] == "infer" else []
+    cell = Cell(**job["cell"])
+    step, columns = measure_cell(adapter, cell, entries, once, lambda stage: None)
+    program = cell.load_workload().programs[cell.phase]
+    faults = rotation_faults(step) if adapter.verifiable and not program.state else []
     step.close()
     step.close()
     return {"faults": faults, "effective": columns["effective"]}
@@ -78,7 +80,7 @@ def rotation_faults(step: Step) -> list[str]:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workloads.workload import N_BATCHES
+    from workloads.specs import N_BATCHES
 
     def outputs(i: int) -> NDArray[np.float64]:
         step.step(i)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import backends
-from backends.base import Adapter, Request
+from backends.base import Adapter
 from bench.cell import Cell
 from bench.effort import ONE_STEP
 from bench.parent.cache import Cache, default_root
@@ -49,10 +49,8 @@ def main(arguments: Sequence[str]) -> int:
 def print_backend(workload: str, size: str, backend: str, suite: Suite) -> None:
     """Prints one line per phase that the backend supports and quantity."""
     adapter = backends.get(backend)
-    threads = len(usable_cpus())
-    adapter.load(threads)
     for phase in phases_of(workload):
-        cell = default_cell(workload, size, phase, backend, threads)
+        cell = default_cell(workload, size, phase, backend, len(usable_cpus()))
         if refusal := adapter.why_unsupported(phase, cell.precision):
             print(f"{workload} {size} {phase} {backend:16} {refusal[1]}")
         else:
@@ -61,20 +59,23 @@ def print_backend(workload: str, size: str, backend: str, suite: Suite) -> None:
 
 def print_phase(cell: Cell, adapter: Adapter, suite: Suite) -> None:
     """Prints one line per quantity: worst error and worst scale, each with its tensor."""
-    from bench.child import artifacts, verify
+    from bench.child import verify
+    from bench.child.expected import load_expected
+    from bench.child.settings import request_of, setting_of
     from workloads.tolerance import Tolerance
 
-    workload = cell.load_workload()
-    anything = dict.fromkeys(verify.QUANTITIES, Tolerance(float("inf"), float("inf"), 0, 0))
-    entries = suite.entries(cell, workload, adapter)
-    parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
-    batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
-    graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
-    step = adapter.prepare(Request(workload, cell.phase, cell.precision, cell.threads, 0, parameters, batches, graph))
+    setting = setting_of(cell, adapter.chosen_options({}))
+    entries = {name: entry.path for name, entry in suite.entries(cell, setting.workload, adapter).items()}
+    adapter.load(setting)
+    request = request_of(setting, adapter, entries)
+    step = adapter.prepare(request)
     step.compile()
-    observed, _ = verify.observe(step, cell.phase, parameters)
-    deviations = verify.compare(observed, artifacts.load_expected(entries["expected"].path), anything).deviations
-    for quantity in verify.QUANTITIES:
+    computed, _ = verify.observe(step, request.program, request.parameters)
+    expected = load_expected(entries["expected"])
+    quantities = tuple(dict.fromkeys(map(verify.quantity_of, expected)))
+    anything = dict.fromkeys(quantities, Tolerance(float("inf"), float("inf"), 0, 0))
+    deviations = verify.compare(computed, expected, anything).deviations
+    for quantity in quantities:
         line = f"{cell.workload} {cell.size} {cell.phase} {cell.backend:16} {quantity:16}"
         for measure in ("error", "scale"):
             ours = [d for d in deviations if (d.quantity, d.measure) == (quantity, measure)]

@@ -14,7 +14,12 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Adapter": "backends.base",
+    "Artifact": "backends.base",
     "AdapterConformance": "bench.conformance",
+    "Effective": "backends.base",
+    "ONNX": "backends._graphs",
+    "Program": "workloads.program",
+    "Setting": "backends.base",
     "Demand": "results.tables.cost",
     "DeviceReading": "backends.base",
     "EnergyCounter": "backends.base",
@@ -30,25 +35,28 @@ _PUBLIC = {
     "comparison": "results.tables.table",
     "costs": "results.tables.cost",
     "history": "results.nights.history",
-    "initial_state": "workloads.workload",
+    "initial_state": "workloads.program",
     "load": "results.tables.table",
     "means_of_ratios": "results.tables.means",
     "phases": "results.tables.phases",
     "ratios": "results.tables.table",
     "read_prices": "results.tables.prices",
-    "train_step": "workloads.workload",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given by __getattr__
 
 if TYPE_CHECKING:
+    from backends._graphs import ONNX as ONNX
     from backends.base import Adapter as Adapter
+    from backends.base import Artifact as Artifact
     from backends.base import DeviceReading as DeviceReading
+    from backends.base import Effective as Effective
     from backends.base import EnergyCounter as EnergyCounter
     from backends.base import EnergyUnavailable as EnergyUnavailable
     from backends.base import Flow as Flow
     from backends.base import KnownFailure as KnownFailure
     from backends.base import Probe as Probe
     from backends.base import Request as Request
+    from backends.base import Setting as Setting
     from backends.base import Step as Step
     from bench.conformance import AdapterConformance as AdapterConformance
     from results.nights.history import history as history
@@ -62,9 +70,9 @@ if TYPE_CHECKING:
     from results.tables.table import load as load
     from results.tables.table import ratios as ratios
     from workloads.ops import Ops as Ops
+    from workloads.program import Program as Program
+    from workloads.program import initial_state as initial_state
     from workloads.workload import Workload as Workload
-    from workloads.workload import initial_state as initial_state
-    from workloads.workload import train_step as train_step
 
 
 def __getattr__(name: str) -> Any:

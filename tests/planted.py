@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from backends._torch import TorchOps, TorchStep
+from backends._torch import TorchStep
+from backends._torch_ops import TorchOps
 from backends.base import Adapter, Probe
 
 BUGS: dict[str, type[PlantedAdapter]] = {}
@@ -38,7 +39,7 @@ class PlantedAdapter(Adapter):
     def probe(self):
         return Probe("usable", "planted")
 
-    def load(self, threads):
+    def load(self, setting):
         """The test process has torch already."""
 
     def prepare(self, request):
@@ -52,8 +53,10 @@ class PlantedAdapter(Adapter):
 
 
 def with_rule(request, **changes):
-    rule = replace(request.workload.optimizer, **changes)
-    return replace(request, workload=replace(request.workload, optimizer=rule))
+    program = request.program
+    rule = replace(program.update.rule, **changes)
+    wrong = replace(program, update=replace(program.update, rule=rule))
+    return replace(request, workload=replace(request.workload, programs={request.phase: wrong}))
 
 
 class DroppedBiasGradient(PlantedAdapter):
@@ -109,7 +112,7 @@ class StaleWeights(PlantedAdapter):
                 for name, parameter in self.parameters.items():
                     parameter.copy_(stale[name])
             self.optimizer.zero_grad()
-            loss, _ = self.workload.loss(self.ops, self.parameters, self.batches[i % 2])
+            loss, _ = self.loss(self.parameters, self.batches[i % 2])
             loss.backward()
             with torch.no_grad():
                 for name, parameter in self.parameters.items():
@@ -285,13 +288,13 @@ class OutputTransposed(PlantedAdapter):
 class OtherPrecision(PlantedAdapter):
     class Step(TorchStep):
         def effective(self):
-            return {**super().effective(), "precision": "bf16"}
+            return replace(super().effective(), precision="bf16")
 
 
 class OtherDevice(PlantedAdapter):
     class Step(TorchStep):
         def effective(self):
-            return {**super().effective(), "device": "null"}
+            return replace(super().effective(), device="null")
 
 
 class _ElementsThatAreNotKept(PlantedAdapter):

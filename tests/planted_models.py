@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from backends._torch import TorchOps
+from backends._torch_ops import TorchOps
 from tests.planted import PlantedAdapter
 
 

@@ -28,15 +28,15 @@ import numpy as np
 import backends
 from backends.base import Request, Step
 from bench.cell import Cell
-from bench.child import artifacts
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.environment import child_environment
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
+from tests.fakes.steps import request_in
 from tests.print_fidelity import interval
-from workloads.catalog import load
-from workloads.tolerance import tolerances
+from workloads.catalog import load, tolerances
+from workloads.precision import FP32
 
 COMPARISONS = (("train", "torch_cpu"), ("infer", "torch_cpu"), ("infer", "onnxruntime_cpu"))
 WARM_UP = 3
@@ -50,19 +50,21 @@ class TheirTorch:
     def __init__(self, request: Request) -> None:
         import torch
 
-        from backends._torch import native_optimizer, to_torch
+        from backends._torch import native_optimizer
+        from backends._torch_ops import to_torch
         from tests import transformers_models as theirs
 
         self.torch, self.theirs, self.request = torch, theirs, request
         name = request.workload.name
         self.model = theirs.with_our_weights(name, theirs.build(name, request.workload.size), request.parameters)
-        self.model.train(request.phase == "train")
+        self.model.train(request.program.update is not None)
         self.batches = [{k: to_torch(a, theirs.CPU) for k, a in batch.items()} for batch in request.batches]
-        self.optimizer = native_optimizer(request.workload.optimizer, list(self.model.parameters()))
+        if request.program.update is not None:
+            self.optimizer = native_optimizer(request.program.update.rule, list(self.model.parameters()))
 
     def step(self, i: int) -> None:
         name, batch = self.request.workload.name, self.batches[i % 2]
-        if self.request.phase == "infer":
+        if self.request.program.update is None:
             with self.torch.inference_mode():
                 self.last = self.theirs.infer(name, self.model, batch)
             return
@@ -84,7 +86,7 @@ def export_theirs(request: Request, path: Path) -> None:
     import torch
 
     from backends._onnx_export import OPSET
-    from backends._torch import to_torch
+    from backends._torch_ops import to_torch
     from tests import transformers_models as theirs
 
     workload = request.workload
@@ -96,13 +98,13 @@ def export_theirs(request: Request, path: Path) -> None:
             self.model = theirs.with_our_weights(workload.name, model, request.parameters).eval()
 
         def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            batch = {spec.name: x for spec, x in zip(workload.inputs, inputs, strict=True)}
+            batch = {spec.name: x for spec, x in zip(request.program.inputs, inputs, strict=True)}
             return tuple(theirs.infer(workload.name, self.model, batch).values())
 
     module = Inference().eval()
-    inputs = tuple(to_torch(request.batches[0][spec.name], theirs.CPU) for spec in workload.inputs)
+    inputs = tuple(to_torch(request.batches[0][spec.name], theirs.CPU) for spec in request.program.inputs)
     with torch.no_grad():
-        batch = {spec.name: x for spec, x in zip(workload.inputs, inputs, strict=True)}
+        batch = {spec.name: x for spec, x in zip(request.program.inputs, inputs, strict=True)}
         names = list(theirs.infer(workload.name, module.model, batch))
     program = torch.onnx.export(
         module,
@@ -110,7 +112,7 @@ def export_theirs(request: Request, path: Path) -> None:
         dynamo=True,
         verbose=False,
         opset_version=OPSET,
-        input_names=[spec.name for spec in workload.inputs],
+        input_names=[spec.name for spec in request.program.inputs],
         output_names=names,
     )
     program.save(str(path), external_data=True)
@@ -125,8 +127,8 @@ def prepared(request: Request, backend: str) -> Step:
 
 def must_agree(ours: Step, theirs: Step | TheirTorch, request: Request) -> None:
     """Raises ValueError unless the first step of both computes the same."""
-    quantity = "output" if request.phase == "infer" else "loss"
-    allowed = tolerances(request.workload.name, request.workload.size, "fp32")[quantity].error
+    quantity = request.program.checks.quantity
+    allowed = tolerances(request.workload.name, request.workload.size, FP32.name)[quantity].error
     ours.step(0)
     theirs.step(0)
     other = theirs.outputs()
@@ -143,15 +145,12 @@ def measure(workload_name: str, phase: str, backend: str, pairs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         suite = Suite(Cache(default_root(os.environ), print), Path(folder), Effort(0, 0, 0, 1))
         # Both steps are held against each other: what the reference computes need not be made.
-        entries = suite.entries(cell, workload, SimpleNamespace(verifiable=False, needs_graph=adapter.needs_graph))
-        adapter.load(threads)
-        parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
-        batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
-        graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
-        request = Request(workload, phase, "fp32", threads, 0, parameters, batches, graph)
+        entries = suite.entries(cell, workload, SimpleNamespace(verifiable=False, artifacts=adapter.artifacts))
+        request = request_in(entries, adapter, workload, phase, threads)
+        adapter.load(request)
         ours = prepared(request, backend)
         theirs: Step | TheirTorch
-        if graph is None:
+        if not request.artifacts:
             theirs = TheirTorch(request)
         else:
             export_theirs(request, Path(folder) / "theirs.onnx")

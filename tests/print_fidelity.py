@@ -26,17 +26,18 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 import backends
+from backends._graphs import ONNX, ONNX_FILE, zeros
 from backends._memory import set_memory
 from backends.base import Request
 from bench.cell import Cell
-from bench.child import artifacts
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.environment import child_environment
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
+from tests.fakes.steps import request_in
 from workloads.catalog import load
-from workloads.workload import initial_state, train_step
+from workloads.ops import Scoped
 
 WARM_UP = 2
 
@@ -45,7 +46,7 @@ def bare_torch(request: Request) -> Callable[[int], None]:
     """A training loop as in any tutorial, over the same functions, with the adapter's layout and allocator."""
     import torch
 
-    from backends._torch import TorchOps
+    from backends._torch_ops import EagerTorchOps
 
     last = request.options.get("memory_format") == "channels_last"
 
@@ -54,28 +55,27 @@ def bare_torch(request: Request) -> Callable[[int], None]:
         return made.to(memory_format=torch.channels_last) if last and made.dim() == 4 else made
 
     set_memory(request.options.get("memory", "returned"))
-    workload, ops = request.workload, TorchOps()
+    program, ops = request.program, EagerTorchOps()
     tensors = {name: tensor(p) for name, p in request.parameters.items()}
-    buffers = {spec.name: tensors.pop(spec.name) for spec in workload.buffers}
+    held = Scoped(tensors)
     batches = [{name: tensor(a) for name, a in batch.items()} for batch in request.batches]
-    if request.phase == "infer":
+    if (update := program.update) is None:
 
         @torch.inference_mode()
         def infer(i: int) -> None:
-            workload.infer(ops, tensors | buffers, batches[i % 2])
+            program.outputs_of(ops, held, {}, batches[i % 2])
 
         return infer
-    parameters = [tensor.requires_grad_() for tensor in tensors.values()]
-    rule = workload.optimizer.description()
+    parameters = [tensors[spec.name].requires_grad_() for spec in update.trained]
+    rule = update.rule.description()
     if rule["rule"] == "AdamW":
         optimizer: Any = torch.optim.AdamW(parameters, lr=rule["learning_rate"], weight_decay=0.01, fused=True)
     else:
         optimizer = torch.optim.SGD(parameters, lr=rule["learning_rate"], momentum=rule["momentum"], fused=True)
 
     def train(i: int) -> None:
-        nonlocal buffers
         optimizer.zero_grad()
-        loss, buffers = workload.loss(ops, tensors | buffers, batches[i % 2])
+        loss, _ = update.loss(ops, held, batches[i % 2])  # running statistics change in place
         loss.backward()
         optimizer.step()
 
@@ -86,17 +86,19 @@ def bare_jax(request: Request) -> Callable[[int], None]:
     """`jax.jit` with donation, and a wait."""
     import jax
 
-    from backends._jax import narrowed, ops_of, value_and_grad
+    from backends._jax import narrowed
+    from backends._jax_ops import ops_of
 
     set_memory(request.options.get("memory", "returned"))
-    workload, ops = request.workload, ops_of(request)
+    program, ops = request.program, ops_of(request.options)
     tensors = {name: jax.numpy.array(p) for name, p in request.parameters.items()}
     batches = [{name: jax.numpy.array(narrowed(a)) for name, a in batch.items()} for batch in request.batches]
-    if request.phase == "infer":
-        inference = jax.jit(lambda p, batch: workload.infer(ops, p, batch))
-        return lambda i: jax.block_until_ready(inference(tensors, batches[i % 2]))
-    step = jax.jit(lambda s, batch: train_step(workload, ops, value_and_grad, s, batch), donate_argnums=0)
-    state = initial_state(workload, tensors, jax.numpy.zeros_like)
+    constants = program.constants_of(tensors)
+    if not program.state:
+        inference = jax.jit(lambda p, batch: program.outputs_of(ops, p, {}, batch))
+        return lambda i: jax.block_until_ready(inference(constants, batches[i % 2]))
+    step = jax.jit(lambda s, batch: program.step(ops, constants, s, batch), donate_argnums=0)
+    state = program.initial_state(tensors, jax.numpy.zeros)
 
     def train(i: int) -> None:
         nonlocal state
@@ -107,12 +109,12 @@ def bare_jax(request: Request) -> Callable[[int], None]:
 
 
 def _training_arrays(request: Request) -> list[dict[str, Any]]:
-    initial = initial_state(request.workload, request.parameters, np.zeros_like) if request.phase == "train" else {}
+    initial = request.program.initial_state(request.parameters, zeros)
     return [{name: np.array(a) for name, a in initial.items()} for _ in range(2)]
 
 
 def _batches(request: Request) -> list[dict[str, Any]]:
-    names = [spec.name for spec in request.workload.phase_inputs(request.phase)]
+    names = [spec.name for spec in request.program.inputs]
     return [{name: np.array(batch[name]) for name in names} for batch in request.batches]
 
 
@@ -122,7 +124,9 @@ def bare_onnxruntime(request: Request) -> Callable[[int], None]:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = request.threads, 1
-    session = ort.InferenceSession(str(request.graph), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        str(request.artifacts[ONNX.name] / ONNX_FILE), options, providers=["CPUExecutionProvider"]
+    )
     value = ort.OrtValue.ortvalue_from_numpy
     pair = [{name: value(a) for name, a in arrays.items()} for arrays in _training_arrays(request)]
     batches = [{name: value(a) for name, a in batch.items()} for batch in _batches(request)]
@@ -147,7 +151,7 @@ def bare_openvino(request: Request) -> Callable[[int], None]:
 
     core = ov.Core()
     compiled = core.compile_model(
-        str(request.graph),
+        str(request.artifacts[ONNX.name] / ONNX_FILE),
         "CPU",
         {
             "PERFORMANCE_HINT": "LATENCY",
@@ -201,12 +205,8 @@ def measure(workload_name: str, phase: str, backend: str, pairs: int) -> None:
     cell = Cell(workload_name, workload.size, phase, backend, workload.batch, workload.sequence, "fp32", threads)
     suite = Suite(Cache(default_root(os.environ), print), Path(tempfile.mkdtemp()), Effort(0, 0, 0, 1))
     entries = suite.entries(cell, workload, adapter)
-    adapter.load(threads)
-    parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
-    batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
-    graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
-    options = adapter.chosen_options({})
-    request = Request(workload, phase, "fp32", threads, 0, parameters, batches, graph, options)
+    request = request_in(entries, adapter, workload, phase, threads, options=adapter.chosen_options({}))
+    adapter.load(request)
     step = adapter.prepare(request)
     step.compile()
     bare = BARE[backend](request)

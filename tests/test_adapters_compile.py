@@ -15,6 +15,7 @@ import torch
 import backends
 from backends._torch_compile import CompiledCudaStep, CompiledStep
 from tests.fakes.hardware import Prepared, fake_cuda, fake_gpu_files, kept_switches
+from tests.fakes.steps import with_threads
 from workloads.catalog import MODELS
 
 # torch says so on every compilation without caches, which is what we ask for (2.13).
@@ -47,9 +48,9 @@ def tracing_alone(monkeypatch):
 def test_every_workload_is_one_graph_that_is_never_compiled_again(prepared):
     step = CPU.prepare(prepared.request)
     step.compile()
-    assert step.effective()["compiled_graphs"] == 1
+    assert step.effective().told()["compiled_graphs"] == 1
     assert prepared.verify(CPU, step)["verification"] == "passed"
-    assert step.effective()["compiled_graphs"] == 1
+    assert step.effective().told()["compiled_graphs"] == 1
 
 
 def test_compiling_leaves_the_state_where_it_was(small):
@@ -60,14 +61,14 @@ def test_compiling_leaves_the_state_where_it_was(small):
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
     assert {tensor.grad for tensor in after.values()} == {None}
     assert step.last == {}
-    if small.request.phase == "train":
+    if small.request.program.update is not None:
         assert not step.optimizer.state
 
 
 def test_the_row_says_how_it_was_compiled(small):
     step = CPU.prepare(small.request)
     step.compile()
-    assert step.effective()["compile_mode"] == "torch.compile(aot_eager, fullgraph, static shapes)"
+    assert step.effective().told()["compile_mode"] == "torch.compile(aot_eager, fullgraph, static shapes)"
 
 
 def test_the_compiler_is_inductor(monkeypatch, small):
@@ -109,14 +110,14 @@ def test_a_graph_break_is_an_error(small):
 
 def test_cuda_step_compiles_with_events_and_switches(monkeypatch, small):
     fake_cuda(monkeypatch)
-    CUDA.load(torch.get_num_threads())
+    CUDA.load(with_threads(torch.get_num_threads()))
     step = CUDA.prepare(small.request)
     assert isinstance(step, CompiledCudaStep)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # the compiler would go and look for itself
     step.compile()
     assert small.verify(CUDA, step)["verification"] == "passed"
     assert step.device_step(0) == 1e-3
-    said = step.effective()
+    said = step.effective().told()
     assert (said["compiled_graphs"], said["cudnn_conv_fp32_precision"]) == (1, "ieee")
 
 

@@ -11,6 +11,7 @@ import backends
 from backends import _jax, _torch, torch_cuda
 from bench.child.verify import Refused
 from tests.fakes.hardware import FakeEvent, Prepared, fake_cuda, kept_switches
+from tests.fakes.steps import with_threads
 
 TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")
 
@@ -28,7 +29,7 @@ def switches_given_back():
 
 def loaded_torch_step(monkeypatch, prepared, **cuda):
     fake_cuda(monkeypatch, **cuda)
-    TORCH.load(torch.get_num_threads())
+    TORCH.load(with_threads(torch.get_num_threads()))
     return TORCH.prepare(prepared.request)
 
 
@@ -43,7 +44,7 @@ def test_torch_step_on_a_fake_device_passes(monkeypatch, prepared):
         "device_name": "NVIDIA H100 80GB HBM3",
         "compute_capability": "9.0",
         "device_peak_memory_bytes": 123456,
-    }.items() <= step.effective().items()
+    }.items() <= step.effective().told().items()
 
 
 def test_device_time_is_that_between_the_steps_events(monkeypatch, prepared):
@@ -82,7 +83,7 @@ def test_tf32_left_on_is_refused(monkeypatch, prepared, switches, value):
 def test_tf32_forced_by_the_environment_is_refused(monkeypatch, prepared):
     step = loaded_torch_step(monkeypatch, prepared)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-    assert step.effective()["precision"] == "fp32"
+    assert step.effective().told()["precision"] == "fp32"
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     with pytest.raises(Refused, match="float32 with NVIDIA_TF32_OVERRIDE 1"):
         prepared.verify(TORCH, step)
@@ -120,7 +121,7 @@ def test_loading_jax_leaves_it_no_other_platform(monkeypatch):
     updated = {}
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
     monkeypatch.setattr(jax.config, "update", updated.__setitem__)
-    JAX.load(1)
+    JAX.load(with_threads(1))
     assert updated == {"jax_platforms": "cuda", "jax_default_matmul_precision": "highest"}
     assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 
@@ -180,13 +181,13 @@ def test_jax_in_tf32_is_refused(monkeypatch, prepared, jax_step, precision):
 
 
 def test_the_peak_that_the_device_reports_is_in_the_row(jax_step):
-    assert "device_peak_memory_bytes" not in jax_step.effective()
+    assert "device_peak_memory_bytes" not in jax_step.effective().told()
     jax_step.device = SimpleNamespace(
         memory_stats=lambda: {"peak_bytes_in_use": 4096, "bytes_in_use": 1},
         device_kind="NVIDIA H100",
         client=SimpleNamespace(platform_version="PJRT C API\ncuda 13000"),
     )
-    said = jax_step.effective()
+    said = jax_step.effective().told()
     assert [said[key] for key in ("device_peak_memory_bytes", "device_name", "platform_version")] == [
         4096,
         "NVIDIA H100",
@@ -195,4 +196,4 @@ def test_the_peak_that_the_device_reports_is_in_the_row(jax_step):
 
 
 def test_the_declaration_is_of_one_gpu():
-    assert (torch_cuda.TorchCuda.device_kind, TORCH.serial_phases, JAX.serial_phases) == ("cuda", (), ())
+    assert (torch_cuda.TorchCuda.device_kind, TORCH.overlap, JAX.overlap) == ("cuda", "all", "all")

@@ -8,11 +8,13 @@ import torch
 
 from backends import inferentia
 from backends.base import Request
-from bench.child import artifacts, verify
+from bench.child import verify
+from bench.child.expected import load_expected
 from bench.child.trial import WrongResult, verify_step
+from tests.fakes.steps import make_in, with_threads
 from workloads import data
-from workloads.catalog import MODELS, load
-from workloads.tolerance import tolerances
+from workloads.catalog import MODELS, load, tolerances
+from workloads.precision import FP32
 
 ADAPTER = inferentia.Inferentia()
 CHIPS = {
@@ -124,25 +126,22 @@ def made(tmp_path_factory):
     """Returns request and expectation of a tiny workload's inference."""
 
     def make(name):
-        workload, folders = load(name, "tiny"), {}
-        for kind in ("parameters", "batches", "expected"):
-            folders[kind] = tmp_path_factory.mktemp(kind)
-            artifacts.MAKERS[kind](workload, "infer", folders[kind], dict(folders))
+        workload = load(name, "tiny")
+        folders = make_in(tmp_path_factory.mktemp("made"), workload, "infer")
         batches = tuple(data.make_batches(workload))
-        request = Request(
-            workload, "infer", "fp32", torch.get_num_threads(), 3, data.make_parameters(workload), batches
-        )
-        return request, artifacts.load_expected(folders["expected"])
+        parameters = data.make_parameters(workload)
+        request = Request(workload, "infer", FP32, torch.get_num_threads(), 3, parameters=parameters, batches=batches)
+        return request, load_expected(folders["expected"])
 
     return make
 
 
 def verified(made, name="mlp"):
     request, expected = made(name)
-    ADAPTER.load(torch.get_num_threads())
+    ADAPTER.load(with_threads(torch.get_num_threads()))
     step = ADAPTER.prepare(request)
     step.compile()
-    columns, _ = verify_step(ADAPTER, step, request, expected, tolerances(name, "tiny", "fp32"))
+    columns, _ = verify_step(ADAPTER, step, request, expected, tolerances(name, "tiny", FP32.name))
     return request, step, columns
 
 
@@ -159,7 +158,7 @@ def test_it_is_traced_once_without_casts_on_the_first_batch(neuronx, made):
     assert not module.training
     assert dict(module.named_parameters()).keys() == request.parameters.keys()
     assert [i.numpy().tobytes() for i in inputs] == [request.batches[0]["x"].tobytes()]
-    assert step.effective()["visible_cores"] == "3"
+    assert step.effective().told()["visible_cores"] == "3"
     step.close()
     step.close()
 

@@ -10,6 +10,7 @@ import backends
 from backends import _jax
 from bench.child.verify import Refused
 from tests.fakes.hardware import Prepared
+from tests.fakes.steps import with_threads
 
 TPU = backends.get("jax_tpu")
 MODULE = sys.modules["backends.jax_tpu"]
@@ -84,7 +85,7 @@ def test_a_libtpu_of_ones_own_will_do(machine, monkeypatch, tmp_path):
 def test_loading_leaves_jax_no_other_platform(monkeypatch):
     updated = {}
     monkeypatch.setattr(jax.config, "update", updated.__setitem__)
-    TPU.load(1)
+    TPU.load(with_threads(1))
     assert updated == {"jax_platforms": "tpu", "jax_default_matmul_precision": "highest"}
 
 
@@ -109,7 +110,7 @@ def step(monkeypatch, prepared):
 def test_a_step_on_a_fake_device_passes(monkeypatch, prepared, step):
     monkeypatch.setattr(_jax, "device_kind", lambda device: "tpu")
     assert prepared.verify(TPU, step)["verification"] == "passed"
-    assert step.effective()["matmul_precision"] == "highest"
+    assert step.effective().told()["matmul_precision"] == "highest"
 
 
 def test_the_cpu_in_its_place_is_refused(prepared, step):

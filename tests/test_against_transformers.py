@@ -10,11 +10,12 @@ pytest.importorskip("transformers", reason="the models to compare with: install 
 
 import torch
 
-from backends._torch import TorchOps, to_torch, value_and_grad
+from backends._torch_ops import TorchOps, to_torch, value_and_grad
 from tests import transformers_models as theirs
+from tests.fakes.steps import infer
 from workloads import data
-from workloads.catalog import CATALOG, load
-from workloads.tolerance import tolerances
+from workloads.catalog import CATALOG, load, tolerances
+from workloads.precision import FP32
 
 NAMES = ("gpt2", "bert_base", "resnet50")
 PARAMETER_COUNTS = {"gpt2": 124_439_808, "bert_base": 110_106_428, "resnet50": 25_557_032}
@@ -50,10 +51,10 @@ class Pair:
         )
 
     def output_errors(self):
-        batch = {spec.name: self.batch[spec.name] for spec in self.workload.inputs}
+        batch = {spec.name: self.batch[spec.name] for spec in self.workload.programs["infer"].inputs}
         self.model.eval()
         with torch.no_grad():
-            ours = self.workload.infer(TorchOps(), self.tensors, batch)
+            ours = infer(self.workload, TorchOps(), self.tensors, batch)
             other = theirs.infer(self.workload.name, self.model, batch)
         assert ours.keys() == other.keys()
         return {name: error(ours[name], other[name]) for name in ours}
@@ -63,7 +64,7 @@ class Pair:
         names = {spec.name for spec in self.workload.parameters}
         held = {name: t for name, t in self.tensors.items() if name not in names}
         (loss, buffers), gradients = value_and_grad(
-            lambda p: self.workload.loss(TorchOps(), {**p, **held}, self.batch),
+            lambda p: loss(self.workload, TorchOps(), {**p, **held}, self.batch),
             {name: t for name, t in self.tensors.items() if name in names},
         )
         self.model.train()
@@ -104,7 +105,7 @@ def test_names_shapes_and_count_are_theirs(name, published):
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_in_float32_is_theirs(name, attention):
-    pair, allowed = Pair(name, "tiny", torch.float32, attention=attention), tolerances(name, "tiny", "fp32")
+    pair, allowed = Pair(name, "tiny", torch.float32, attention=attention), tolerances(name, "tiny", FP32.name)
     assert worst(pair.output_errors()) < (allowed["output"].error,)
     loss, gradients, statistics = pair.training_errors()
     assert loss < allowed["loss"].error

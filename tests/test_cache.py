@@ -1,6 +1,5 @@
 """The cache: an entry is whole or made again, keyed by all that it depends on, and shared where it may be."""
 
-import ast
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +7,19 @@ from threading import Barrier, Thread
 
 import pytest
 
-from bench.child.artifacts import MAKERS
+from backends._graphs import ONNX
+from backends.base import Artifact
+from bench.artifacts import BATCHES, EXPECTED, PARAMETERS, waves
 from bench.parent import cache as caching
-from bench.parent.cache import Cache, default_root, entry_name, source_digest
+from bench.parent.cache import Cache, default_root, entry_name
+from bench.parent.sources import ROOT, digest_of, sources_of
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from workloads.catalog import load
+from workloads.precision import FP32
 
 WORKLOAD = load("mlp", "tiny")
-KINDS = ("parameters", "batches", "expected", "graph")
+KINDS = {kind.name: kind for kind in (PARAMETERS, BATCHES, EXPECTED, ONNX)}
+NAME = entry_name(PARAMETERS, WORKLOAD, "infer", FP32)
 
 
 def make(folder):
@@ -32,7 +36,7 @@ class Recorder:
         self.cache = Cache(root, self.said.append)
 
     def ensure(self):
-        return self.cache.ensure("parameters", WORKLOAD, "infer", self._make)
+        return self.cache.ensure(NAME, self._make)
 
     def _make(self, folder):
         self.made += 1
@@ -106,7 +110,7 @@ def test_a_corrupt_entry_is_rebuilt_and_said_so(tmp_path, path, damage):
 def test_another_run_may_remove_a_corrupt_entry_first(tmp_path, path):
     flip_a_byte(path)
     cache = Cache(tmp_path, lambda text: shutil.rmtree(path))
-    assert cache.ensure("parameters", WORKLOAD, "infer", make).path == path
+    assert cache.ensure(NAME, make).path == path
     assert (path / "two").read_bytes() == b"second"
 
 
@@ -130,7 +134,7 @@ def test_a_making_that_fails_leaves_nothing(tmp_path):
         raise RuntimeError("planted failure")
 
     with pytest.raises(RuntimeError, match="planted failure"):
-        Cache(tmp_path, lambda text: None).ensure("parameters", WORKLOAD, "infer", fail)
+        Cache(tmp_path, lambda text: None).ensure(NAME, fail)
     assert names_in(tmp_path) == []
 
 
@@ -140,7 +144,7 @@ def test_the_slower_of_two_makers_takes_the_entry_of_the_faster(tmp_path):
         return make(folder)
 
     faster = Recorder(tmp_path)
-    entry = Cache(tmp_path, lambda text: None).ensure("parameters", WORKLOAD, "infer", make_late)
+    entry = Cache(tmp_path, lambda text: None).ensure(NAME, make_late)
     assert (entry.path, faster.made) == (faster.ensure().path, 1)
     assert names_in(tmp_path) == [entry.path.name]
 
@@ -155,14 +159,14 @@ def test_two_makers_at_once_end_with_one_good_entry(tmp_path):
 
     def run():
         cache = Cache(tmp_path, lambda text: None)
-        entries.append(cache.ensure("parameters", WORKLOAD, "infer", make_together))
+        entries.append(cache.ensure(NAME, make_together))
 
     threads = [Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [entry.path for entry in entries] == [tmp_path / entry_name("parameters", WORKLOAD, "infer")] * 2
+    assert [entry.path for entry in entries] == [tmp_path / NAME] * 2
     assert names_in(tmp_path) == [entries[0].path.name]
     again = Recorder(tmp_path)
     again.ensure()
@@ -170,7 +174,7 @@ def test_two_makers_at_once_end_with_one_good_entry(tmp_path):
 
 
 def keys(workload, phase="infer"):
-    return {kind: entry_name(kind, workload, phase) for kind in KINDS}
+    return {name: entry_name(kind, workload, phase, FP32) for name, kind in KINDS.items()}
 
 
 def changed(first, second):
@@ -178,16 +182,16 @@ def changed(first, second):
 
 
 def test_parameters_are_shared_by_all_batch_sizes():
-    assert changed(keys(WORKLOAD), keys(load("mlp", "tiny", batch=8))) == {"batches", "expected", "graph"}
+    assert changed(keys(WORKLOAD), keys(load("mlp", "tiny", batch=8))) == {"batches", "expected", "onnx"}
 
 
 def test_parameters_are_shared_by_all_sequences():
     short, long = (keys(load("gpt2", "tiny", sequence=sequence)) for sequence in (8, 16))
-    assert changed(short, long) == {"batches", "expected", "graph"}
+    assert changed(short, long) == {"batches", "expected", "onnx"}
 
 
 def test_phases_share_their_data():
-    assert changed(keys(WORKLOAD), keys(WORKLOAD, "train")) == {"expected", "graph"}
+    assert changed(keys(WORKLOAD), keys(WORKLOAD, "train")) == {"expected", "onnx"}
 
 
 @pytest.mark.parametrize(
@@ -200,74 +204,85 @@ def test_another_workload_has_keys_of_its_own(other):
 
 
 def test_another_optimizer_changes_what_is_expected():
-    other = replace(WORKLOAD, optimizer=replace(WORKLOAD.optimizer, learning_rate=0.02))
-    assert {"expected", "graph"} <= changed(keys(WORKLOAD, "train"), keys(other, "train"))
+    program = WORKLOAD.programs["train"]
+    faster = replace(program.update, rule=replace(program.update.rule, learning_rate=0.02))
+    other = replace(WORKLOAD, programs={**WORKLOAD.programs, "train": replace(program, update=faster)})
+    assert {"expected", "onnx"} <= changed(keys(WORKLOAD, "train"), keys(other, "train"))
 
 
 def test_another_library_version_changes_what_it_made(monkeypatch):
     before = keys(WORKLOAD)
     monkeypatch.setattr(caching, "versions", lambda names: dict.fromkeys(names, "0.0.1"))
-    assert changed(before, keys(WORKLOAD)) == {"expected", "graph"}
+    assert changed(before, keys(WORKLOAD)) == {"expected", "onnx"}
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("workloads/data.py", set(KINDS)),
-        ("workloads/ops.py", {"expected", "graph"}),
-        ("workloads/models/mlp.py", {"expected", "graph"}),
+        ("workloads/data.py", {"parameters", "batches"}),
+        ("workloads/specs.py", set(KINDS)),
+        ("workloads/arrays.py", set(KINDS)),
+        ("workloads/ops.py", {"expected", "onnx"}),
+        ("workloads/program.py", {"expected", "onnx"}),
+        ("workloads/summary.py", {"expected"}),
+        ("workloads/models/mlp.py", {"expected", "onnx"}),
         ("workloads/models/gpt2.py", set()),
-        ("backends/_torch.py", {"expected", "graph"}),
-        ("backends/_onnx_export.py", {"graph"}),
-        ("backends/_decompositions.py", {"graph"}),
-        ("bench/child/verify.py", {"expected"}),
-        ("bench/child/artifacts.py", set(KINDS)),
+        ("backends/_torch_ops.py", {"expected", "onnx"}),
+        ("backends/_torch.py", set()),  # the step's own: its profiler, its switches
+        ("backends/_torch_module.py", {"onnx"}),
+        ("backends/_onnx_export.py", {"onnx"}),
+        ("backends/_decompositions.py", {"onnx"}),
+        ("bench/child/expected.py", {"expected"}),
+        ("bench/child/inputs.py", {"parameters", "batches"}),
+        ("bench/child/verify.py", set()),
         ("backends/_jax.py", set()),
     ],
 )
 def test_another_source_changes_what_it_made(monkeypatch, source, expected):
-    read_bytes, target = Path.read_bytes, caching.ROOT / source
+    read_bytes, target = Path.read_bytes, ROOT / source
     assert target.is_file()
     before = keys(WORKLOAD)
     monkeypatch.setattr(Path, "read_bytes", lambda self: read_bytes(self) + b"\n" * (self == target))
     assert changed(before, keys(WORKLOAD)) == expected
 
 
-def bindings_imported(tree):
-    """Returns the files `backends/_*.py` that are imported below `tree`, at any depth, and by those in turn."""
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    found = {f"{name.replace('.', '/')}.py" for name in names if name.startswith("backends._")}
-    found = {source for source in found if (caching.ROOT / source).is_file()}
-    return found.union(*(bindings_imported(ast.parse((caching.ROOT / source).read_text())) for source in found))
+def test_a_model_that_computes_in_another_models_file_depends_on_it():
+    files = sources_of("workloads.models.control_matmul")
+    assert ROOT / "workloads/models/matmul.py" in files
 
 
-@pytest.mark.parametrize(
-    ("kind", "at_least"),
-    [
-        ("expected", {"backends/_torch.py"}),
-        ("graph", {"backends/_onnx_export.py", "backends/_torch.py", "backends/_decompositions.py"}),
-    ],
-)
-def test_the_key_has_every_binding_that_its_maker_imports(kind, at_least):
-    tree = ast.parse((caching.ROOT / "bench/child/artifacts.py").read_text())
-    others = {maker.__name__ for other, maker in MAKERS.items() if other != kind}
-    tree.body = [node for node in tree.body if getattr(node, "name", "") not in others]
-    imported = bindings_imported(tree)
-    assert at_least <= imported
-    assert {source for source in imported if source not in caching._SOURCES[kind]} == set()
+def test_sources_are_followed_at_any_depth_but_not_for_type_checkers(tmp_path):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "pack" / "a.py").write_text("def f():\n    from pack import b\n    import json\n")
+    (tmp_path / "pack" / "b.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pack.c\n")
+    (tmp_path / "pack" / "c.py").write_text("")
+    names = {path.name for path in sources_of("pack.a", root=tmp_path)}
+    assert names == {"__init__.py", "a.py", "b.py"}
+    before = digest_of("pack.a", root=tmp_path)
+    (tmp_path / "pack" / "c.py").write_text("changed")
+    assert digest_of("pack.a", root=tmp_path) == before
+    (tmp_path / "pack" / "b.py").write_text("changed = 1")
+    assert digest_of("pack.a", root=tmp_path) != before
 
 
-def test_the_digest_of_sources_depends_on_names_and_bytes(tmp_path):
-    (tmp_path / "a.py").write_text("one")
-    before = source_digest(("*.py",), tmp_path)
-    assert source_digest(("a.py", "*.py"), tmp_path) == before
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    renamed = source_digest(("*.py",), tmp_path)
-    (tmp_path / "b.py").write_text("two")
-    assert len({before, renamed, source_digest(("*.py",), tmp_path)}) == 3
+def test_a_maker_without_a_source_is_an_error():
+    with pytest.raises(ModuleNotFoundError, match=r"no source file of workloads\.nothing"):
+        sources_of("workloads.nothing")
+
+
+def test_artifacts_are_made_in_waves_each_from_the_ones_before():
+    assert [[one.name for one in wave] for wave in waves(KINDS.values())] == [
+        ["parameters"],
+        ["batches"],
+        ["expected", "onnx"],
+    ]
+
+
+def test_an_artifact_that_needs_what_nobody_declares_is_refused():
+    lost = Artifact("lost", "nowhere:make", needs=("nothing",))
+    with pytest.raises(ValueError, match="the artifact 'lost' needs 'nothing', which nobody declares"):
+        list(waves([PARAMETERS, lost]))
 
 
 def test_where_the_cache_lies(tmp_path, monkeypatch):

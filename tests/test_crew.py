@@ -6,11 +6,13 @@ from threading import Thread
 
 import pytest
 
+from bench.artifacts import BATCHES, PARAMETERS
 from bench.parent import crew as crews
 from bench.parent.cache import Cache, entry_name
 from bench.parent.crew import MEMORY_PER_MAKER_BYTES, Crew, makers
 from tests.fakes.bench import CELL, faulty_suite
 from tests.fakes.door import wait_for, workers_of
+from workloads.precision import FP32
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_what_is_missing_is_made_once_for_all_cells(tmp_path):
     suite.prepare([CELL, CELL])
     workload = CELL.load_workload()
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {
-        entry_name(kind, workload, CELL.phase) for kind in ("parameters", "batches")
+        entry_name(kind, workload, CELL.phase, FP32) for kind in (PARAMETERS, BATCHES)
     }
     assert len(said) == 4  # begin and end of each
     suite.prepare([CELL])

@@ -11,12 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from backends._graphs import ONNX
 from bench import front
-from bench.child import artifacts
+from bench.artifacts import BATCHES, EXPECTED, PARAMETERS
+from bench.child.expected import load_expected, save_expected
 from bench.parent.cache import default_root, entry_name
 from results.record.csvfile import read_csv
 from tests.fakes.door import bench, rows_of_work, run_in, seed_of, statuses
 from workloads.catalog import CONTROLS, load
+from workloads.precision import FP32
 
 BACKENDS = ("null", "onnxruntime_cpu", "openvino_cpu")
 MLP = ("--preset", "smoke", "--workloads", "mlp", "--results-dir", "runs", "--benchmark-json", "out.json")
@@ -218,13 +221,13 @@ def test_a_wrong_result_has_no_number_and_leaves_the_others_theirs(elsewhere, tm
 def expect_twice_as_much(root):
     """Makes a cache like the one in use, in which inference's expected outputs are doubled and the sums fit."""
     workload = load("mlp", "tiny")
-    kinds = ("parameters", "batches", "expected", "graph")
-    for name in {entry_name(kind, workload, phase) for kind in kinds for phase in ("infer", "train")}:
+    kinds = (PARAMETERS, BATCHES, EXPECTED, ONNX)
+    for name in {entry_name(kind, workload, phase, FP32) for kind in kinds for phase in ("infer", "train")}:
         shutil.copytree(default_root(os.environ) / name, root / name)
-    entry = root / entry_name("expected", workload, "infer")
-    expected = artifacts.load_expected(entry)
+    entry = root / entry_name(EXPECTED, workload, "infer", FP32)
+    expected = load_expected(entry)
     doubled = {k: replace(s, norm=2 * s.norm, total=2 * s.total, values=2 * s.values) for k, s in expected.items()}
-    artifacts.save_expected(doubled, entry)
+    save_expected(doubled, entry)
     manifest = json.loads((entry / "manifest.json").read_text())
     manifest["files"] = {name: hashlib.sha256((entry / name).read_bytes()).hexdigest() for name in manifest["files"]}
     (entry / "manifest.json").write_text(json.dumps(manifest))

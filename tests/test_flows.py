@@ -1,22 +1,25 @@
 """Requests that overlap: what ONNX Runtime and OpenVINO do with them, and what a flow that is wrong is given."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import backends
-from backends.base import Flow, Request
+from backends.base import Effective, Flow
 from bench.cell import Cell
-from bench.child import artifacts, trial
+from bench.child import trial
+from bench.child.expected import load_expected
 from bench.child.measure import Samples, flow_throughput
 from bench.child.trial import Proof, WrongResult
 from bench.child.verify import Refused
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.suite import Suite
-from workloads.catalog import load
-from workloads.tolerance import tolerances
+from tests.fakes.steps import request_in, with_threads
+from workloads.catalog import load, tolerances
+from workloads.precision import FP32
 
 # JAX, where another test has imported it, minds that OpenVINO forks when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
@@ -31,21 +34,18 @@ def request_and_expected(tmp_path_factory):
     cell = Cell("mlp", "tiny", "infer", "onnxruntime_cpu", tiny.batch, None, "fp32", THREADS)
     suite = Suite(Cache(default_root(os.environ), print), tmp_path_factory.mktemp("logs"), Effort(0.0, 0, 0.0, 1))
     entries = suite.entries(cell, tiny, backends.get("onnxruntime_cpu"))
-    parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
-    batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
-    graph = entries["graph"].path / "step.onnx"
-    request = Request(tiny, "infer", "fp32", THREADS, 0, parameters, batches, graph)
-    return request, artifacts.load_expected(entries["expected"].path)
+    request = request_in(entries, backends.get("onnxruntime_cpu"), tiny, "infer", THREADS)
+    return request, load_expected(entries["expected"].path)
 
 
 @pytest.fixture(params=["onnxruntime_cpu", "openvino_cpu"])
 def proof_and_step(request, request_and_expected):
     given, expected = request_and_expected
     adapter = backends.get(request.param)
-    adapter.load(THREADS)
+    adapter.load(with_threads(THREADS))
     step = adapter.prepare(given)
     step.compile()
-    return Proof(adapter, given, expected, tolerances("mlp", "tiny", "fp32")), step
+    return Proof(adapter, given, expected, tolerances("mlp", "tiny", FP32.name)), step
 
 
 def test_every_flow_computes_what_its_step_computes(proof_and_step):
@@ -55,7 +55,7 @@ def test_every_flow_computes_what_its_step_computes(proof_and_step):
         trial._verified_flow(flow, proof, Effort(0, 0, 0, 1))
         batches = [batch for batch, _ in flow.outputs()]
         assert set(batches) == {0, 1}
-        assert flow.effective()["threads"] == THREADS
+        assert flow.effective().told()["threads"] == THREADS
         assert flow.setting["streams"] * flow.setting["threads_per_stream"] == THREADS
         flow.close()
 
@@ -75,7 +75,7 @@ def test_a_flow_runs_at_least_so_many_and_tells_when_each_ran(proof_and_step):
 
 def test_training_has_no_flows():
     for name in ("onnxruntime_cpu", "openvino_cpu"):
-        assert "train" in backends.get(name).serial_phases
+        assert backends.get(name).is_serial(load("mlp", "tiny").programs["train"])
 
 
 class MadeUp(Flow):
@@ -99,7 +99,7 @@ class MadeUp(Flow):
         return ((batch, {"logits": EXPECTED[source]}) for batch, source in self.pairs)
 
     def effective(self):
-        return {"device": "cpu", "precision": "fp32", "threads": THREADS} | self.told
+        return replace(Effective("cpu", "fp32", THREADS), **self.told)
 
     def close(self):
         self.is_closed = True
@@ -114,7 +114,7 @@ def proof(request_and_expected):
 
     given, _ = request_and_expected
     expected = {f"output.{i}.logits": summarize(array) for i, array in enumerate(EXPECTED)}
-    return Proof(backends.get("onnxruntime_cpu"), given, expected, tolerances("mlp", "tiny", "fp32"))
+    return Proof(backends.get("onnxruntime_cpu"), given, expected, tolerances("mlp", "tiny", FP32.name))
 
 
 def test_two_steps_at_once_are_twice_the_rate():

@@ -148,8 +148,8 @@ def test_workloads_know_numpy_and_nothing_heavier():
 
 
 def test_the_vocabulary_is_bound_completely_by_every_framework():
-    from backends._jax import JaxOps
-    from backends._torch import TorchOps
+    from backends._jax_ops import JaxOps
+    from backends._torch_ops import TorchOps
     from workloads.count import CountOps
     from workloads.reference import NumpyOps
 

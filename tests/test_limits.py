@@ -19,13 +19,14 @@ from results.tables.table import to_frame
 from tests.fakes.bench import CELL
 from tests.fakes.door import bench
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
+from tests.fakes.steps import infer
 from workloads import data
-from workloads.catalog import LIMITS, load
+from workloads.catalog import LIMITS, load, tolerances
 from workloads.count import count
 from workloads.ops import Ops
+from workloads.precision import FP32
 from workloads.reference import NumpyOps, float64
 from workloads.summary import summarize
-from workloads.tolerance import tolerances
 
 H100 = "NVIDIA H100 80GB HBM3"
 
@@ -337,8 +338,8 @@ def test_a_lower_precision_is_wrong(name, bits):
     workload = load(name, "tiny")
     parameters, batch = data.make_parameters(workload), data.make_batches(workload)[0]
     ops: Ops = NumpyOps()
-    expected = workload.infer(ops, float64(parameters), float64(batch))["y"]
+    expected = infer(workload, ops, float64(parameters), float64(batch))["y"]
     low = {k: rounded(v, bits) for k, v in parameters.items()}, {k: rounded(v, bits) for k, v in batch.items()}
-    found = np.asarray(workload.infer(ops, *low)["y"], np.float32)
+    found = np.asarray(infer(workload, ops, *low)["y"], np.float32)
     kept = {"output.0.y": summarize(found)}, {"output.0.y": summarize(expected)}
-    assert bool(verify.compare(*kept, tolerances(name, "tiny", "fp32")).failures) == (bits < 23)
+    assert bool(verify.compare(*kept, tolerances(name, "tiny", FP32.name)).failures) == (bits < 23)

@@ -11,9 +11,9 @@ import backends
 from backends._operator_kinds import KINDS, kind_of
 from backends._xla_profile import names_of
 from backends._xla_profile import operators_of as operators_of_xla
-from backends.base import NoOperators, Operator, Request
+from backends.base import NoOperators, Operator
 from bench.cell import Cell
-from bench.child import artifacts, trial
+from bench.child import trial
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.launch import Outcome
@@ -27,6 +27,7 @@ from results.show.operators import render_operators
 from results.tables.operators import OPERATOR_COLUMNS, operators_of
 from tests.fakes.door import bench, rows_of_work, run_in
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
+from tests.fakes.steps import request_in
 from workloads.catalog import load
 
 # JAX, where another test has imported it, minds that OpenVINO forks when it is imported.
@@ -102,10 +103,7 @@ def step_of(backend, workload, phase, logs):
     suite = Suite(Cache(default_root(os.environ), print), logs, Effort(0.0, 0, 0.0, 1))
     adapter = backends.get(backend)
     entries = suite.entries(planned, tiny, adapter)
-    parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
-    batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
-    graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
-    step = adapter.prepare(Request(tiny, phase, "fp32", THREADS, 0, parameters, batches, graph))
+    step = adapter.prepare(request_in(entries, adapter, tiny, phase, THREADS))
     step.compile()
     return step
 

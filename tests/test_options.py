@@ -7,9 +7,9 @@ import pytest
 
 import backends
 import conftest
-from bench.parent.plan import PRESETS, PlanError, cells, left_out, phases, select
+from bench.parent.plan import PRESETS, PlanError, cells, left_out, select
 from tests.fakes.door import bench, run_in, statuses
-from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS
+from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS, phases
 
 BACKENDS = backends.names()
 

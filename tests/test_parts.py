@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import backends
-from backends.base import ONE_GRAPH, PARTS, PHASES
+from backends.base import ONE_GRAPH, PARTS
 from backends.null import NullStep
 from bench.cell import Cell
 from bench.child import parts
@@ -27,7 +27,8 @@ from results.show.parts import render_parts
 from results.tables.table import to_frame
 from tests.fakes.hardware import Prepared
 from tests.fakes.rows import idle_row, row_of
-from workloads.catalog import load
+from tests.fakes.steps import with_threads
+from workloads.catalog import load, phases
 
 EFFORT = Effort(0.0, 0, 0.0, 3)
 OK = {"status": "ok", "threads": 1}
@@ -158,7 +159,7 @@ def prepared(request, tmp_path_factory):
 
 def state_after(adapter, prepared, advance, n=2):
     """Returns the training state after `n` times `advance(step, i)`."""
-    adapter.load(torch.get_num_threads())
+    adapter.load(with_threads(torch.get_num_threads()))
     step = adapter.prepare(prepared.request)
     step.compile()
     for i in range(n):
@@ -193,7 +194,7 @@ def test_the_parts_together_are_the_step(name, prepared):
 @pytest.mark.parametrize("name", ["torch_cpu", "jax_cpu"])
 def test_inference_has_a_copy_and_a_forward_pass(name, tmp_path):
     adapter, prepared = backends.get(name), Prepared("mlp", "infer", tmp_path)
-    adapter.load(torch.get_num_threads())
+    adapter.load(with_threads(torch.get_num_threads()))
     step = adapter.prepare(prepared.request)
     step.compile()
     step.step(0)
@@ -239,7 +240,7 @@ def lacking(row):
 
 
 MEASURED_HERE = [
-    *((name, phase, COMPILED) for name in ("torch_cpu", "jax_cpu", *GRAPHS, "null") for phase in PHASES),
+    *((name, phase, COMPILED) for name in ("torch_cpu", "jax_cpu", *GRAPHS, "null") for phase in phases()),
     ("jax_cpu", "train", EFFORT),
 ]
 

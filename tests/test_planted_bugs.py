@@ -1,20 +1,21 @@
 """Every planted bug is refused, and every comparison is needed: without it some planted bug would pass."""
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 
 from backends.base import Request
-from bench.child import artifacts, verify
+from bench.child import verify
+from bench.child.expected import load_expected
 from bench.child.trial import WrongResult, verify_step
 from tests import planted_models  # noqa: F401 - it registers its bugs
+from tests.fakes.steps import make_in
 from tests.planted import BUGS, PlantedAdapter
 from workloads import data
-from workloads.catalog import MODELS, load
+from workloads.catalog import MODELS, load, tolerances
 from workloads.models import mlp
-from workloads.tolerance import tolerances
+from workloads.precision import FP32
 
 mlp.SIZES["wide"] = (300, 300, 5)  # its first weight has more elements than a summary keeps
 mlp.BATCHES["wide"] = 4
@@ -29,14 +30,10 @@ def prepared(tmp_path_factory):
     @cache
     def make(name: str, size: str, phase: str):
         workload = load(name, size)
-        folders: dict[str, Path] = {}
-        for kind in ("parameters", "batches", "expected"):
-            folder = tmp_path_factory.mktemp(kind)
-            artifacts.MAKERS[kind](workload, phase, folder, folders)
-            folders[kind] = folder
+        folders = make_in(tmp_path_factory.mktemp("made"), workload, phase)
         parameters, batches = data.make_parameters(workload), tuple(data.make_batches(workload))
-        request = Request(workload, phase, "fp32", torch.get_num_threads(), 0, parameters, batches)
-        return request, artifacts.load_expected(folders["expected"])
+        request = Request(workload, phase, FP32, torch.get_num_threads(), 0, parameters=parameters, batches=batches)
+        return request, load_expected(folders["expected"])
 
     return make
 
@@ -45,7 +42,7 @@ def verified(adapter_class, prepared, step=None):
     """Returns the reason code with which the adapter's step, or `step`, is refused, None where it passes."""
     adapter = adapter_class()
     request, expected = prepared(adapter.workload, adapter.size, adapter.phase)
-    allowed = tolerances(adapter.workload, adapter.size, "fp32")
+    allowed = tolerances(adapter.workload, adapter.size, FP32.name)
     try:
         verify_step(adapter, step or adapter.prepare(request), request, expected, allowed)
     except WrongResult as wrong:
@@ -60,8 +57,8 @@ class Replayed:
 
     def __init__(self, adapter, request):
         step = adapter.prepare(request)
-        self.observed = verify.observe(step, request.phase, request.parameters)
-        self.said, self.refusal = dict(step.effective()), None
+        self.observed = verify.observe(step, request.program, request.parameters)
+        self.said, self.refusal = step.effective(), None
         try:
             self.next_i = verify.check_waits(step, len(self.observed[0]), min(self.observed[1][1:]))
         except verify.Refused as refused:
@@ -117,11 +114,16 @@ def test_the_worst_deviation_is_named_with_its_tolerance(prepared):
     adapter = BUGS["OneLayersGradientOnePercentTooLargeUnderSGD"]()
     request, expected = prepared("mlp", "tiny", "train")
     with pytest.raises(WrongResult, match=r"of first_moment layers\.1\.weight is 0\.01, tolerance .* \(and \d+ more\)"):
-        verify_step(adapter, adapter.prepare(request), request, expected, tolerances("mlp", "tiny", "fp32"))
+        verify_step(adapter, adapter.prepare(request), request, expected, tolerances("mlp", "tiny", FP32.name))
 
 
 COMPARISONS = (
-    *verify.QUANTITIES,
+    "output",
+    "loss",
+    "first_moment",
+    "second_moment",
+    "parameter_change",
+    "buffer_change",
     "error",
     "scale",
     *(error.__name__ for error in verify.ERRORS),

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 import backends
-from backends.base import PHASES
 from results.record.dimensions import CELL_COLUMNS
 from results.record.journal import new_run_id
 from results.record.row import cell_of, make_row
 from results.record.schema import COLUMN, COLUMNS, MEASURED, NAMED, ROW_FORMAT
 from results.record.vocabulary import LEAST_LATENCY_S, NAME, REASON_CODES, REASON_LIMIT, STAGES, STATUSES
 from tests.fakes.rows import CELL, row_of
-from workloads.catalog import CATALOG
+from workloads.catalog import CATALOG, phases
 
 OK = {**CELL, "status": "ok", "verification": "passed", "latency_p50_s": 0.5}
 NOT_OK = {**CELL, "status": "timeout", "reason": "no answer for 60 s"}
@@ -213,7 +212,7 @@ def test_a_name_is_one(name, value):
 
 
 def test_every_name_of_ours_is_one():
-    ours = {*backends.names(), *CATALOG, *PHASES, *(size for module in CATALOG.values() for size in module.SIZES)}
+    ours = {*backends.names(), *CATALOG, *phases(), *(size for module in CATALOG.values() for size in module.SIZES)}
     assert [name for name in ours if not NAME.fullmatch(name)] == []
     assert NAME.fullmatch(new_run_id("A machine, " + "x" * 99, datetime.now(UTC)))
 

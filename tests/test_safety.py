@@ -25,6 +25,7 @@ from tests.fakes.door import bench
 from tests.test_faults import job_of
 from workloads import data
 from workloads.catalog import load
+from workloads.precision import FP32
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -122,7 +123,7 @@ def test_a_compilation_while_steps_are_timed_is_counted():
 
     tiny = load("mlp", "tiny")
     batches = tuple(data.make_batches(tiny))
-    request = Request(tiny, "infer", "fp32", 1, 0, data.make_parameters(tiny), batches)
+    request = Request(tiny, "infer", FP32, 1, 0, parameters=data.make_parameters(tiny), batches=batches)
     step = JaxStep(request, jax.devices("cpu")[0])
     step.compile()
     before = step.compilations()

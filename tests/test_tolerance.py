@@ -9,7 +9,8 @@ from bench import correct_errors
 from results.record.row import make_row
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.faulty import Faulty
-from workloads.tolerance import MissingTolerance, tolerances
+from workloads.catalog import tolerances
+from workloads.tolerance import MissingTolerance
 
 COMMAND = "`python -m bench.correct_errors mlp tiny BACKEND…`"
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backends.base import Effective
 from backends.null import NullStep
 from bench.child import verify
 from bench.child.verify import Refused, check_effective, check_waits
@@ -109,8 +110,9 @@ ASKED = {"device": "cuda", "precision": "fp32", "threads": 2}
 
 
 def test_what_was_asked_for_passes():
-    check_effective(ASKED | {"nodes_share": 1.0}, ASKED)
-    check_effective({"device": "cuda", "precision": "fp32"}, ASKED)  # not every runtime tells its threads
+    check_effective(Effective(**ASKED, more={"nodes_share": 1.0}), ASKED)
+    check_effective(Effective("cuda", "fp32"), ASKED)  # not every runtime tells its threads
+    check_effective(Effective(None, None), ASKED)  # nor what it computes in: the numbers decide
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_what_was_asked_for_passes():
         ({"precision": "tf32"}, "effective_precision", "asked for fp32, the runtime runs tf32"),
         ({"threads": 8}, "effective_threads", "asked for 2, the runtime runs 8"),
         (
-            {"nodes_share": 0.75, "provider": "CUDA"},
+            {"more": {"nodes_share": 0.75, "provider": "CUDA"}},
             "effective_device",
             "25% of the graph's nodes run elsewhere than on CUDA",
         ),
@@ -128,5 +130,5 @@ def test_what_was_asked_for_passes():
 )
 def test_anything_else_is_refused(told, code, words):
     with pytest.raises(Refused, match=words) as refusal:
-        check_effective(ASKED | told, ASKED)
+        check_effective(Effective(**ASKED | told), ASKED)
     assert refusal.value.code == code

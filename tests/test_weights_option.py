@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import backends
+from backends._graphs import ONNX
+from bench.artifacts import BATCHES, EXPECTED, PARAMETERS
 from bench.cell import Cell
 from bench.parent.cache import Cache, entry_name
 from bench.parent.plan import PlanError, cells, select
@@ -15,7 +17,8 @@ from tests.fakes.door import bench, rows_of_work, run_in, statuses
 from tests.fakes.weights import random, saved
 from workloads import weights
 from workloads.catalog import CATALOG, load
-from workloads.workload import Weights
+from workloads.precision import FP32
+from workloads.specs import Weights
 
 GPT2, BERT, RESNET = (load(name, "tiny") for name in ("gpt2", "bert_base", "resnet50"))
 WTE = "transformer.wte.weight"
@@ -26,11 +29,11 @@ def path(tmp_path):
     return saved(tmp_path / "model.safetensors", random())
 
 
-KINDS = ("parameters", "batches", "expected", "graph")
+KINDS = {kind.name: kind for kind in (PARAMETERS, BATCHES, EXPECTED, ONNX)}
 
 
 def keys(workload):
-    return {kind: entry_name(kind, workload, "infer") for kind in KINDS}
+    return {name: entry_name(kind, workload, "infer", FP32) for name, kind in KINDS.items()}
 
 
 def test_every_cache_key_has_the_content_and_not_the_place():

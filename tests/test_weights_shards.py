@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import backends
-from bench.child.artifacts import make_parameters
+from bench.artifacts import PARAMETERS
 from bench.parent.plan import cells, select
+from tests.fakes.steps import make
 from tests.fakes.weights import TINY, follow, random, refused, saved
 from workloads import weights
 
@@ -272,5 +273,5 @@ def test_the_cache_of_shards_is_that_of_their_one_file(tmp_path, folder):
     (workload,) = (cell.load_workload() for cell in cells(selection, "infer", ("null",)) if cell.workload == "gpt2")
     made = tmp_path / "made"
     made.mkdir()
-    make_parameters(workload, "infer", made, {})
+    make(PARAMETERS, workload, "infer", made, {})
     assert (made / "parameters.safetensors").read_bytes() == one.read_bytes()

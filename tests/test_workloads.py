@@ -6,12 +6,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from backends._torch import TorchOps, to_torch, value_and_grad
+from backends._torch_ops import TorchOps, to_torch, value_and_grad
+from tests.fakes.steps import infer, loss, rule_of
 from workloads import data
 from workloads.catalog import CATALOG, MODELS, load
 from workloads.count import count
+from workloads.program import initial_state
 from workloads.reference import NumpyOps, float64
-from workloads.workload import N_BATCHES, initial_state, train_step
+from workloads.specs import N_BATCHES
 
 CPU = torch.device("cpu")
 TINY = [load(name, "tiny") for name in MODELS]
@@ -45,20 +47,20 @@ def differentiated(workload, parameters, batch):
     """Returns ((loss, buffers), gradients by name) of the torch binding in float64."""
     held, inputs = in_torch(parameters), in_torch(batch)
     trained = {spec.name: held.pop(spec.name) for spec in workload.parameters}
-    return value_and_grad(lambda p: workload.loss(TorchOps(), {**p, **held}, inputs), trained)
+    return value_and_grad(lambda p: loss(workload, TorchOps(), {**p, **held}, inputs), trained)
 
 
 @tiny
 def test_torch_equals_the_numpy_reference_in_float64(workload):
     parameters, batch = data.make_parameters(workload), data.make_batches(workload)[0]
-    expected = workload.infer(NumpyOps(), float64(parameters), batch)
-    found = workload.infer(TorchOps(), in_torch(parameters), in_torch(batch))
+    expected = infer(workload, NumpyOps(), float64(parameters), batch)
+    found = infer(workload, TorchOps(), in_torch(parameters), in_torch(batch))
     assert found.keys() == expected.keys()
     for name, reference in expected.items():
         np.testing.assert_allclose(found[name].numpy(), reference, rtol=1e-11, atol=1e-12)
-    expected_loss, expected_buffers = workload.loss(NumpyOps(), float64(parameters), batch)
-    loss, buffers = workload.loss(TorchOps(), in_torch(parameters), in_torch(batch))
-    np.testing.assert_allclose(loss.item(), expected_loss, rtol=1e-12)
+    expected_loss, expected_buffers = loss(workload, NumpyOps(), float64(parameters), batch)
+    value, buffers = loss(workload, TorchOps(), in_torch(parameters), in_torch(batch))
+    np.testing.assert_allclose(value.item(), expected_loss, rtol=1e-12)
     assert buffers.keys() == expected_buffers.keys() == {spec.name for spec in workload.buffers}
     for name, reference in expected_buffers.items():
         np.testing.assert_allclose(buffers[name].numpy(), reference, rtol=1e-11)
@@ -68,20 +70,22 @@ def test_torch_equals_the_numpy_reference_in_float64(workload):
 def test_jax_equals_the_numpy_reference_in_float64(workload):
     import jax
 
-    from backends import _jax
+    from backends import _jax_ops
 
     parameters, batch = float64(data.make_parameters(workload)), data.make_batches(workload)[0]
     with jax.enable_x64(True):
         arrays = {name: jax.numpy.asarray(p) for name, p in parameters.items()}
         inputs = {name: jax.numpy.asarray(a) for name, a in float64(batch).items()}
-        found = workload.infer(_jax.JaxOps(), arrays, inputs)
-        (loss, buffers), gradients = _jax.value_and_grad(lambda p: workload.loss(_jax.JaxOps(), p, inputs), arrays)
-    for name, reference in workload.infer(NumpyOps(), parameters, batch).items():
+        found = infer(workload, _jax_ops.JaxOps(), arrays, inputs)
+        (value, buffers), gradients = _jax_ops.value_and_grad(
+            lambda p: loss(workload, _jax_ops.JaxOps(), p, inputs), arrays
+        )
+    for name, reference in infer(workload, NumpyOps(), parameters, batch).items():
         assert difference(found[name], reference) < JAX_DIFFERENCE[workload.name]
     (expected, expected_buffers), torch_gradients = differentiated(workload, parameters, batch)
     for name, reference in expected_buffers.items():
         assert difference(buffers[name], reference.detach().numpy()) < JAX_DIFFERENCE[workload.name]
-    assert difference(loss, expected.numpy()) < JAX_DIFFERENCE[workload.name]
+    assert difference(value, expected.numpy()) < JAX_DIFFERENCE[workload.name]
     for name, gradient in torch_gradients.items():
         assert difference(gradients[name], gradient.numpy()) < JAX_DIFFERENCE[workload.name], name
 
@@ -106,7 +110,7 @@ def test_gradients_equal_central_differences_of_the_numpy_reference(workload):
         direction = generator.standard_normal(parameter.shape)
         h = 1e-8 if workload.name in KINKED else 1e-5
         ahead, behind = (
-            workload.loss(NumpyOps(), parameters | {name: parameter + sign * h * direction}, batch)[0]
+            loss(workload, NumpyOps(), parameters | {name: parameter + sign * h * direction}, batch)[0]
             for sign in (1, -1)
         )
         slope = float((gradients[name].numpy() * direction).sum())
@@ -124,9 +128,9 @@ def counted(workload, phase):
     batch = in_torch(data.make_batches(workload)[0], torch.float32)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         if phase == "infer":
-            workload.infer(TorchOps(), parameters, batch)
+            infer(workload, TorchOps(), parameters, batch)
         else:
-            workload.loss(TorchOps(), parameters, batch)[0].backward()
+            loss(workload, TorchOps(), parameters, batch)[0].backward()
     return counter.get_total_flops()
 
 
@@ -137,19 +141,19 @@ def in_torch_float32(workload):
 @tiny
 @pytest.mark.parametrize("phase", ["infer", "train"])
 def test_flops_equal_those_that_torch_counts(workload, phase):
-    assert count(workload, phase).flops == counted(workload, phase)
+    assert count(workload.programs[phase]).flops == counted(workload, phase)
 
 
 def test_minimum_bytes_of_a_training_step_are_the_state_once_in_and_out():
     gpt2 = load("gpt2")
-    assert count(gpt2, "train").minimum_bytes == 2 * 3 * 4 * 124_439_808 + 2 * 8 * 2 * 128
+    assert count(gpt2.programs["train"]).minimum_bytes == 2 * 3 * 4 * 124_439_808 + 2 * 8 * 2 * 128
 
 
 def test_minimum_bytes_of_inference_leave_out_embedding_rows_that_are_not_looked_up():
     gpt2 = load("gpt2")
     read = 124_439_808 - (1024 - 128) * 768
     logits = 2 * 128 * 50257
-    assert count(gpt2, "infer").minimum_bytes == 4 * (read + logits) + 8 * 2 * 128
+    assert count(gpt2.programs["infer"]).minimum_bytes == 4 * (read + logits) + 8 * 2 * 128
 
 
 @tiny
@@ -194,15 +198,16 @@ def test_the_update_rule_equals_torch_optim(workload):
 
     initial = in_torch(data.make_parameters(workload))
     batch = in_torch(data.make_batches(workload)[0])
-    state = initial_state(workload, initial, torch.zeros_like)
+    program = workload.programs["train"]
+    state = initial_state(program, initial, torch.zeros_like)
     trained = [spec.name for spec in workload.parameters]
     native = {name: p.clone().requires_grad_(name in trained) for name, p in initial.items()}
-    optimizer = native_optimizer(workload.optimizer, [native[name] for name in trained])
+    optimizer = native_optimizer(rule_of(workload), [native[name] for name in trained])
     for _ in range(3):
-        _, state = train_step(workload, TorchOps(), value_and_grad, state, batch)
+        _, state = program.step(TorchOps(), {}, state, batch)
         optimizer.zero_grad()
-        loss, buffers = workload.loss(TorchOps(), native, batch)
-        loss.backward()
+        value, buffers = loss(workload, TorchOps(), native, batch)
+        value.backward()
         native |= {name: buffer.detach() for name, buffer in buffers.items()}
         optimizer.step()
     for name, parameter in native.items():

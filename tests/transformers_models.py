@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from backends._torch import to_torch
+from backends._torch_ops import to_torch
 from workloads.models import bert_base, gpt2, resnet50
 
 transformers.logging.set_verbosity_error()

@@ -1,29 +1,49 @@
-"""The workloads by name. Adding one is a file in `workloads/models/` and a line here."""
+"""The workloads by name. The folder `workloads/models` is the registry: a file there is a workload.
+
+A file has `SIZES` (by name, `tiny` among them), `PUBLISHED` (the size that is measured), `BATCHES` and `SEQUENCES`
+(by size; None where samples are no sequences), `TOLERANCES`, and `build(size, batch, sequence)`. It may have `KIND`
+(`model` unless it says `limit` or `control`) and `SHAPES` (of preset `full`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
-from workloads.models import bert_base, control_copy, control_matmul, conv, gpt2, matmul, mlp, resnet50, stream
+from workloads import models
+from workloads.tolerance import MissingTolerance, Tolerance, Tolerances
 from workloads.workload import Workload
 
-CATALOG: Mapping[str, ModuleType] = {
-    "mlp": mlp,
-    "resnet50": resnet50,
-    "gpt2": gpt2,
-    "bert_base": bert_base,
-    "matmul": matmul,
-    "conv": conv,
-    "stream": stream,
-    "control_matmul": control_matmul,
-    "control_copy": control_copy,
-}
-CONTROLS = ("control_matmul", "control_copy")
-"""Run in every run, by the backends that name them: they tell a slow machine from a slow runtime."""
-LIMITS = ("matmul", "conv", "stream")
+KINDS = ("model", "limit", "control")
+
+
+def _kind(model: ModuleType) -> str:
+    kind = getattr(model, "KIND", KINDS[0])
+    if kind not in KINDS:
+        raise ValueError(f"{model.__name__}: KIND is {kind!r}; expected one of: {', '.join(KINDS)}")
+    return str(kind)
+
+
+def _found() -> dict[str, ModuleType]:
+    names = sorted(path.stem for path in Path(models.__path__[0]).glob("*.py") if path.stem[0] != "_")
+    modules = {name: import_module(f"{models.__name__}.{name}") for name in names}
+    return dict(sorted(modules.items(), key=lambda item: (KINDS.index(_kind(item[1])), item[0])))
+
+
+def _of_kind(kind: str) -> tuple[str, ...]:
+    return tuple(name for name, model in CATALOG.items() if _kind(model) == kind)
+
+
+CATALOG: Mapping[str, ModuleType] = _found()
+"""The file of each workload: models first, then limits, then controls, each in alphabetical order."""
+MODELS = _of_kind("model")
+LIMITS = _of_kind("limit")
 """What bounds the chip: run before the models, whose numbers are held against them."""
-MODELS = tuple(name for name in CATALOG if name not in (*LIMITS, *CONTROLS))
+CONTROLS = _of_kind("control")
+"""Run in every run, by the backends that name them: they tell a slow machine from a slow runtime."""
 
 
 def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
@@ -31,9 +51,15 @@ def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
     return workload in ((*MODELS, *LIMITS) if named is None else named)
 
 
+@cache
 def phases_of(name: str) -> tuple[str, ...]:
-    """Returns the phases that the workload has: both, unless its file says otherwise."""
-    return getattr(CATALOG[name], "PHASES", ("infer", "train"))
+    """Returns the names of the workload's programs."""
+    return tuple(load(name, "tiny").programs)
+
+
+def phases() -> tuple[str, ...]:
+    """Returns the names of all programs that some workload has."""
+    return tuple(dict.fromkeys(phase for name in CATALOG for phase in phases_of(name)))
 
 
 def load(name: str, size: str | None = None, batch: int | None = None, sequence: int | None = None) -> Workload:
@@ -56,3 +82,28 @@ def load(name: str, size: str | None = None, batch: int | None = None, sequence:
         sequence = model.SEQUENCES[size]
     workload: Workload = model.build(size, batch or model.BATCHES[size], sequence)
     return workload
+
+
+def tolerances(workload: str, size: str, precision: str) -> Mapping[str, Tolerance]:
+    """Returns how far correct code may lie off, by quantity. Raises MissingTolerance where nobody has said so.
+
+    So does what is returned, for a quantity that has none.
+    """
+    bounds: Tolerances = getattr(CATALOG[workload], "TOLERANCES", {})
+    what = f"{workload} {size} at {precision}"
+    how = f"measure correct code with `python -m bench.correct_errors {workload} {size} BACKEND…`"
+    for key in ((size, precision), ("", precision)):
+        if key in bounds:
+            return _Known(bounds[key], f"of {what}; {how}")
+    raise MissingTolerance(f"no tolerances for {what}; {how}, and add them to its file")
+
+
+class _Known(dict[str, Tolerance]):
+    """Tolerances by quantity; asked for another quantity it raises MissingTolerance."""
+
+    def __init__(self, tolerances: Mapping[str, Tolerance], of_what: str) -> None:
+        super().__init__(tolerances)
+        self.of_what = of_what
+
+    def __missing__(self, quantity: str) -> Tolerance:
+        raise MissingTolerance(f"no tolerance for {quantity} {self.of_what}, and add it to its file")

@@ -6,13 +6,13 @@ convention of `torch.utils.flop_counter` and of Chowdhery et al. 2022, arXiv:220
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Literal
 
 from workloads.ops import Array, Ops, Parameters
-from workloads.workload import Workload
+from workloads.program import Program
 
 _ITEM_BYTES = {"float32": 4, "int64": 8}
 
@@ -60,7 +60,7 @@ class _Shape:
                 shape.append(len(range(*index.indices(n))))
         return _result([self], tuple(shape))
 
-    __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __add__
+    __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __add__
 
 
 def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -155,24 +155,26 @@ class CountOps(Ops):
     def sqrt(self, x: Array) -> Array:
         return _result([x], x.shape)
 
+    def value_and_grad(
+        self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
+    ) -> tuple[tuple[Array, Parameters], Parameters]:
+        return f({name: replace(x, needs_gradient=True) for name, x in parameters.items()}), parameters
 
-def count(workload: Workload, phase: str) -> Counts:
-    """Returns the FLOPs and compulsory bytes of one step of `phase`, in float32.
 
-    Compulsory bytes are what even a perfect cache must move: inference reads each parameter (of an embedding
-    only the rows looked up) and its inputs, and writes its outputs; training reads and writes each parameter,
-    buffer and optimiser's tensor, and reads its inputs. Activations and gradients count as cached.
+def count(program: Program) -> Counts:
+    """Returns the FLOPs and compulsory bytes of one step, in float32.
+
+    Compulsory bytes are what even a perfect cache must move: constants are read (of an embedding only the rows looked
+    up), the state is read and written once, inputs are read, outputs written. Scalars fit a register; activations and
+    gradients count as cached.
     """
     tally = _Tally()
-    parameters = {s.name: _Shape(s.shape, phase == "train", tally, s.name) for s in workload.parameters}
-    parameters |= {s.name: _Shape(s.shape, False, tally, s.name) for s in workload.buffers}
-    batch = {s.name: _Shape(s.shape, False, tally) for s in workload.phase_inputs(phase)}
-    input_bytes = sum(prod(s.shape) * _ITEM_BYTES[s.dtype] for s in workload.phase_inputs(phase))
-    if phase == "train":
-        workload.loss(CountOps(), parameters, batch)
-        state_size = (1 + len(workload.optimizer.moments)) * workload.parameter_count
-        state_size += sum(spec.size for spec in workload.buffers)
-        return Counts(tally.forward_flops + tally.backward_flops, 2 * 4 * state_size + input_bytes)
-    outputs = workload.infer(CountOps(), parameters, batch)
-    output_elements = sum(prod(output.shape) for output in outputs.values())
-    return Counts(tally.forward_flops, 4 * (sum(tally.elements_read.values()) + output_elements) + input_bytes)
+    constants = {spec.name: _Shape(spec.shape, False, tally, spec.name) for spec in program.constants}
+    state = {spec.name: _Shape(spec.shape, False, tally) for spec in program.state}
+    batch = {spec.name: _Shape(spec.shape, False, tally) for spec in program.inputs}
+    outputs, _ = program.step(CountOps(), constants, state, batch)
+    elements = sum(tally.elements_read.values())
+    elements += 2 * sum(spec.size for spec in program.state if spec.shape)
+    elements += sum(prod(output.shape) for output in outputs.values() if output.shape)
+    input_bytes = sum(prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in program.inputs)
+    return Counts(tally.forward_flops + tally.backward_flops, 4 * elements + input_bytes)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.ops import IGNORED_LABEL
-from workloads.workload import N_BATCHES, InputSpec, Workload
+from workloads.specs import IGNORED_LABEL, N_BATCHES, InputSpec
+
+if TYPE_CHECKING:
+    from workloads.workload import Workload
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -27,7 +30,7 @@ def _generator(seed: int, name: str) -> np.random.RandomState:
 def make_parameters(workload: Workload) -> dict[str, NDArray[np.float32]]:
     """Returns the initial parameters and buffers, float32, by name."""
     made = {}
-    for spec in workload.parameters + workload.buffers:
+    for spec in workload.tensors:
         draw = _generator(workload.seed, spec.name).standard_normal(spec.shape)
         made[spec.name] = (spec.mean + spec.standard_deviation * draw).astype(np.float32)
     return made
@@ -41,12 +44,9 @@ def _make_input(spec: InputSpec, generator: np.random.RandomState) -> NDArray[np
 
 
 def make_batches(workload: Workload) -> list[dict[str, NDArray[np.generic]]]:
-    """Returns `N_BATCHES` batches, each with the workload's inputs and targets by name."""
+    """Returns `N_BATCHES` batches, each with the inputs of all of the workload's programs by name."""
     return [
-        {
-            spec.name: _make_input(spec, _generator(workload.seed, f"batch {i}: {spec.name}"))
-            for spec in workload.inputs + workload.targets
-        }
+        {spec.name: _make_input(spec, _generator(workload.seed, f"batch {i}: {spec.name}")) for spec in workload.inputs}
         for i in range(N_BATCHES)
     ]
 

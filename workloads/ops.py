@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-IGNORED_LABEL = -100
-"""The label that asks for no prediction: `ignore_index` of `torch.nn.functional.cross_entropy`."""
 BATCH_NORM_MOMENTUM = 0.1
 BATCH_NORM_EPSILON = 1e-5
 
@@ -20,7 +18,12 @@ Parameters = Mapping[str, Array]
 
 
 class Ops(ABC):
-    """The operations a framework must offer. Shapes are given with B batch, T sequence, H heads, D head size."""
+    """The operations a framework must offer. Shapes are given with B batch, T sequence, H heads, D head size.
+
+    The abstract ones are those of the first edition, and stay all that a binding must have: every later operation has a
+    default that is composed of others, so that no binding outside breaks. A binding overrides it where its runtime has
+    a kernel.
+    """
 
     @abstractmethod
     def embedding(self, table: Array, ids: Array) -> Array:
@@ -102,6 +105,15 @@ class Ops(ABC):
     def sqrt(self, x: Array) -> Array:
         """Element-wise square root."""
 
+    def value_and_grad(
+        self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
+    ) -> tuple[tuple[Array, Parameters], Parameters]:
+        """`f(parameters)`, a scalar and something beside it, and the scalar's gradient by name.
+
+        Not composed of others: a binding without it cannot train. Raises TypeError there.
+        """
+        raise TypeError(f"{type(self).__name__} has no differentiation: it needs value_and_grad to train")
+
     def repeat(
         self, block: Callable[[Array, Parameters], Array], x: Array, parameters: Parameters, prefix: str, n: int
     ) -> Array:
@@ -114,6 +126,27 @@ class Ops(ABC):
         return x
 
 
-def subset(arrays: Parameters, prefix: str) -> dict[str, Array]:
+class Scoped(dict[str, Array]):
+    """Named arrays that stay the same objects: each `subset` of them is made once, and looked up from then on.
+
+    For eager runtimes, whose timed step would else search all names for every block of the model.
+    """
+
+    def __init__(self, arrays: Parameters) -> None:
+        super().__init__(arrays)
+        self._subsets: dict[str, Scoped] = {}
+
+    def subset(self, prefix: str) -> Scoped:
+        """Returns what `subset` returns, always the same object."""
+        if prefix not in self._subsets:
+            self._subsets[prefix] = Scoped(_subset(self, prefix))
+        return self._subsets[prefix]
+
+
+def subset(arrays: Parameters, prefix: str) -> Parameters:
     """Returns the entries whose name starts with `prefix`, under the rest of their name."""
+    return arrays.subset(prefix) if isinstance(arrays, Scoped) else _subset(arrays, prefix)
+
+
+def _subset(arrays: Parameters, prefix: str) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

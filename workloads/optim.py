@@ -7,7 +7,6 @@ keeps full accuracy in float32, where `1 - 0.999 ** t` would lose five digits.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -15,13 +14,14 @@ from workloads.ops import Array, Ops, Parameters
 
 
 class Optimizer(ABC):
-    """An update rule with its hyperparameters. `moments` names the tensors it keeps for each parameter."""
+    """An update rule with its hyperparameters.
+
+    `moments` names the tensors that it keeps for each parameter, `scalars` the numbers it keeps beside them; all start
+    at zero.
+    """
 
     moments: ClassVar[tuple[str, ...]]
-
-    @abstractmethod
-    def initial_state(self, parameters: Parameters, zeros_like: Callable[[Array], Array]) -> dict[str, Array]:
-        """Returns the optimiser's own tensors before the first step, under canonical names."""
+    scalars: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def update(self, ops: Ops, state: Parameters, gradients: Parameters) -> dict[str, Array]:
@@ -39,9 +39,6 @@ class SGD(Optimizer):
     learning_rate: float
     momentum: float
     moments = ("first_moment",)
-
-    def initial_state(self, parameters: Parameters, zeros_like: Callable[[Array], Array]) -> dict[str, Array]:
-        return {f"first_moment.{name}": zeros_like(p) for name, p in parameters.items()}
 
     def update(self, ops: Ops, state: Parameters, gradients: Parameters) -> dict[str, Array]:
         new: dict[str, Array] = {}
@@ -62,13 +59,7 @@ class AdamW(Optimizer):
     epsilon: float
     weight_decay: float
     moments = ("first_moment", "second_moment")
-
-    def initial_state(self, parameters: Parameters, zeros_like: Callable[[Array], Array]) -> dict[str, Array]:
-        one = next(iter(parameters.values())).reshape(-1)[0]
-        corrections = {f"correction.{moment}": zeros_like(one) for moment in self.moments}
-        return corrections | {
-            f"{moment}.{name}": zeros_like(p) for moment in self.moments for name, p in parameters.items()
-        }
+    scalars = ("correction.first_moment", "correction.second_moment")
 
     def update(self, ops: Ops, state: Parameters, gradients: Parameters) -> dict[str, Array]:
         correction1 = self.beta1 * state["correction.first_moment"] + (1 - self.beta1)

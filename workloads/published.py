@@ -35,28 +35,6 @@ class Published:
         return any(re.fullmatch(pattern, name) for pattern in self.ignored)
 
 
-PUBLISHED: Mapping[str, Published] = {
-    # https://huggingface.co/openai-community/gpt2 has no prefix, and the causal masks as `attn.bias`.
-    "gpt2": Published(
-        prefix="transformer.",
-        ignored=(r"transformer\.h\.\d+\.attn\.(masked_)?bias",),
-        tied={"lm_head.weight": "transformer.wte.weight"},
-    ),
-    # https://huggingface.co/google-bert/bert-base-uncased keeps the names of the TensorFlow release.
-    "bert_base": Published(
-        renamed=((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")),
-        ignored=(r"bert\.embeddings\.position_ids",),
-        tied={
-            "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-            "cls.predictions.decoder.bias": "cls.predictions.bias",
-        },
-    ),
-    # torchvision's state dict counts the batches of each batch norm.
-    "resnet50": Published(ignored=(r".*\.num_batches_tracked",)),
-}
-"""By workload; one that is not here takes files with exactly its own names."""
-
-
 def wrappers_of(names: Collection[str]) -> str:
     """Returns what wrappers of the model have put before every one of `names`, outermost first."""
     prefix = ""

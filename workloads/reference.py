@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, IGNORED_LABEL, Array, Ops, Parameters
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from workloads.specs import IGNORED_LABEL
 
 
 def _windows(x: Array, kernel: int, stride: int, padding: int, fill: float) -> Array:

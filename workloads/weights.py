@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workloads.foreign import CONVERT, rewriting
-from workloads.published import PUBLISHED, Published, wrappers_of
+from workloads.published import wrappers_of
 from workloads.shards import Source, all_tensors, listed, locate
+from workloads.specs import ParameterSpec, Weights
 from workloads.tensor_files import Tensor, as_float32, map_tensors
-from workloads.workload import ParameterSpec, Weights, Workload
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from workloads.workload import Workload
 
 _READ = ("F32", "F16", "BF16", "F64")
 _BLOCK = 1 << 20
@@ -35,7 +37,7 @@ def check(path: Path, workload: Workload) -> Weights:
     """
     source = locate(path)
     by_name = _fitting(source, workload)
-    if missing := [spec for spec in workload.parameters + workload.buffers if spec.name not in by_name]:
+    if missing := [spec for spec in workload.tensors if spec.name not in by_name]:
         raise ValueError(
             f"{source.path} lacks {listed([spec.name for spec in missing])} of {_called(workload)} "
             f"(expected F32 {list(missing[0].shape)}); {CONVERT}, or give all of its shards by their index"
@@ -59,7 +61,7 @@ def read(workload: Workload) -> dict[str, NDArray[np.float32]]:
         raise ValueError(f"{source.path} has changed since it was checked: sha256 {sha256}, was {checked}")
     by_name = _fitting(source, workload)
     stored = map_tensors(by_name.values())
-    names = [spec.name for spec in workload.parameters + workload.buffers]
+    names = [spec.name for spec in workload.tensors]
     return {name: as_float32(by_name[name], stored[by_name[name].name]) for name in names}
 
 
@@ -82,8 +84,8 @@ def _sha256(source: Source) -> str:
 
 def _fitting(source: Source, workload: Workload) -> dict[str, Tensor]:
     """Returns the tensors that are parameters or buffers by our names; every one fits. Raises ValueError."""
-    specs = {spec.name: spec for spec in workload.parameters + workload.buffers}
-    published = PUBLISHED.get(workload.name, Published())
+    specs = {spec.name: spec for spec in workload.tensors}
+    published = workload.published
     declared = all_tensors(source)
     wrappers = wrappers_of([tensor.name for tensor in declared])
     by_name: dict[str, Tensor] = {}

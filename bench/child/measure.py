@@ -215,8 +215,9 @@ def _possible(seconds: float) -> float:
 def loop_overhead_s() -> float:
     """Returns the seconds that the timing loop itself adds to a step: the median over loops around nothing."""
     from backends.null import NullStep
+    from workloads.precision import DEFAULT
 
-    clock = Clock(NullStep("fp32"))
+    clock = Clock(NullStep(DEFAULT))
     return median(clock._run(1000) / 1000 for _ in range(5))
 
 

@@ -18,15 +18,18 @@ from backends._operator_kinds import kind_of
 from backends._probes import versions
 from backends.base import Adapter, DeviceReading, Flow, NoOperators, Request, Step
 from bench.cell import Cell
-from bench.child import artifacts, estimate, verify
+from bench.child import estimate, verify
 from bench.child.conditions import Watch, read
 from bench.child.energy import energy_columns
+from bench.child.expected import load_expected
 from bench.child.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
 from bench.child.parts import measure_parts, not_measured
+from bench.child.settings import MANIFEST, request_of, setting_of
 from bench.child.verify import Refused
 from bench.effort import Effort
 from host.topology import allowed_cpus, cpu_kind
-from workloads.tolerance import Tolerance, tolerances
+from workloads.catalog import tolerances
+from workloads.tolerance import Tolerance
 
 __all__ = ["Refused", "WrongResult", "measure_cell", "verify_step"]
 
@@ -83,20 +86,10 @@ def measure_cell(
     before = adapter.device_reading(cell.device_index)  # while nothing on the device is ours
     stages = Stages(enter)
     stages.enter("import")
-    adapter.load(cell.threads)
+    setting = setting_of(cell, adapter.chosen_options(options or {}))
+    adapter.load(setting)
     stages.enter("build")
-    parameters = artifacts.map_arrays(entries["parameters"] / "parameters.safetensors")
-    request = Request(
-        workload=cell.load_workload(),
-        phase=cell.phase,
-        precision=cell.precision,
-        threads=cell.threads,
-        device_index=cell.device_index,
-        parameters=parameters,
-        batches=artifacts.load_batches(entries["batches"] / "batches.safetensors"),
-        graph=entries["graph"] / "step.onnx" if "graph" in entries else None,
-        options=adapter.chosen_options(options or {}),
-    )
+    request = request_of(setting, adapter, entries)
     step = adapter.prepare(request)
     stages.enter("compile")
     step.compile()
@@ -106,7 +99,7 @@ def measure_cell(
     columns: dict[str, Any] = {"verification": "not applicable"}
     if adapter.verifiable:
         allowed = tolerances(cell.workload, cell.size, cell.precision)
-        proof = Proof(adapter, request, artifacts.load_expected(entries["expected"]), allowed)
+        proof = Proof(adapter, request, load_expected(entries["expected"]), allowed)
         columns, clock = verify_step(adapter, step, request, proof.expected, allowed)
     stages.enter("warm_up")
     clock.calibrate()
@@ -122,7 +115,7 @@ def measure_cell(
     step_s = median(columns["samples_s"])
     columns |= energy_columns(adapter, cell.device_index, clock.run, step_s, effort.energy_s)
     columns["requested"] = requested(adapter, request)
-    columns["effective"] = dict(step.effective())
+    columns["effective"] = step.effective().told()
     columns |= origin(adapter, request)
     columns |= {key: stages.seconds[key] for key in ("import_s", "build_s", "compile_s", "verify_s")}
     # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
@@ -131,8 +124,9 @@ def measure_cell(
     columns["peak_memory_bytes"] = columns["effective"].get("device_peak_memory_bytes")
     if adapter.device_kind in ON_HOST:
         columns["peak_memory_bytes"] = columns["host_peak_memory_bytes"]
-    if "graph" in entries:
-        columns["graph_bytes"] = sum(path.stat().st_size for path in entries["graph"].glob("step.onnx*"))
+    if request.artifacts:
+        files = [path for folder in request.artifacts.values() for path in folder.iterdir() if path.name != MANIFEST]
+        columns["graph_bytes"] = sum(path.stat().st_size for path in files)
     stages.enter("parts")
     parts, why_none = measure_parts(step, clock, effort)
     columns |= parts
@@ -164,7 +158,7 @@ class Proof:
 
 def requested(adapter: Adapter, request: Request) -> dict[str, Any]:
     """Returns what was asked for, under the names of what is read back."""
-    return {"device": adapter.device_kind, "precision": request.precision, "threads": request.threads}
+    return {"device": adapter.device_kind, "precision": request.precision.name, "threads": request.threads}
 
 
 def verify_step(
@@ -175,7 +169,7 @@ def verify_step(
     allowed: Mapping[str, Tolerance],
 ) -> tuple[dict[str, Any], Clock]:
     """Returns verification's columns and a clock that goes on behind it. Raises `Refused` or `WrongResult`."""
-    found, took_s = verify.observe(step, request.phase, request.parameters)
+    found, took_s = verify.observe(step, request.program, request.parameters)
     verify.check_effective(step.effective(), requested(adapter, request))
     verification = verify.compare(found, expected, allowed)
     error, scale = verification.worst("error"), verification.worst("scale")
@@ -278,7 +272,7 @@ def _throughput(
 ) -> dict[str, Any]:
     """Returns the throughput's columns: serial, of queued blocks, or of the fastest way to overlap requests."""
     serial = {"throughput_mode": "serial", "throughput_samples_s": latency.seconds, "in_flight": 1}
-    if proof.request.phase in proof.adapter.serial_phases:
+    if proof.adapter.is_serial(proof.request.program):
         return serial
     openers = step.flows()
     serial_step_s = estimate.median(latency.seconds).value

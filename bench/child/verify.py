@@ -5,7 +5,7 @@ It runs in the process that will be timed, before anything is timed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 from time import perf_counter, sleep
@@ -14,13 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.base import Flow, Step
+from backends.base import Effective, Flow, Step
+from bench.child.expected import summarize_state
+from workloads.program import Program
 from workloads.summary import Summary, summarize
 from workloads.tolerance import Tolerance
-from workloads.workload import N_BATCHES
-
-N_LOSSES = 3
-"""Consecutive training steps whose losses are compared: one more than there are batches."""
 
 FLOOR = 1e-3
 """A tensor's error is taken relative to at least this part of the root mean square over all tensors of its kind."""
@@ -28,7 +26,10 @@ FLOOR = 1e-3
 Expected = Mapping[str, Summary]
 """Summaries under `<quantity>.<tensor>`, in which `loss.<i>` and `output.<batch>.<name>` are tensors too."""
 
-QUANTITIES = ("output", "loss", "first_moment", "second_moment", "parameter_change", "buffer_change")
+
+def quantity_of(key: str) -> str:
+    """Returns the kind of quantity that is compared under `key`: `output`, `loss`, `first_moment` …"""
+    return key.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -78,41 +79,25 @@ class Refused(Exception):
         self.code = code
 
 
-def observe(step: Step, phase: str, parameters: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Summary], list[float]]:
+def observe(
+    step: Step, program: Program, initial: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, Summary], list[float]]:
     """Runs `step` and returns what it computed, summarised as `Expected` is, and the seconds of each of its steps.
 
-    Inference: the outputs of every batch (one computed once and returned for ever fits one of them). Training: the
-    losses of `N_LOSSES` steps, and after the first one the optimiser's tensors and the change of each parameter.
+    That is what the program's `checks` name: the outputs of its first steps, and the state after one of them. `initial`
+    are the model's tensors before the first step.
     """
-    found: dict[str, Summary] = {}
+    summaries: dict[str, Summary] = {}
     took_s: list[float] = []
-    for i in range(N_BATCHES if phase == "infer" else N_LOSSES):
+    for i in range(program.checks.steps):
         start = perf_counter()
         step.step(i)
         step.sync()
         took_s.append(perf_counter() - start)
-        outputs = step.outputs()
-        if phase == "infer":
-            found |= {f"output.{i}.{name}": summarize(array) for name, array in outputs.items()}
-        else:
-            found[f"loss.{i}"] = summarize(np.asarray(outputs["loss"]))
-            if i == 0:
-                found |= summarize_state(step.state(), parameters)
-    return found, took_s
-
-
-def summarize_state(
-    state: Iterable[tuple[str, NDArray[Any]]], parameters: Mapping[str, NDArray[Any]]
-) -> dict[str, Summary]:
-    """Returns the state's summaries, each parameter and buffer as its change from the initial `parameters`."""
-    found = {}
-    for name, array in state:
-        kind, _, tensor = name.partition(".")
-        if kind in ("parameter", "buffer"):
-            found[f"{kind}_change.{tensor}"] = summarize(array, minus=parameters[tensor])
-        elif kind != "correction":
-            found[name] = summarize(array)
-    return found
+        summaries |= {program.checks.key(i, name): summarize(np.asarray(a)) for name, a in step.outputs().items()}
+        if i == program.checks.state_after:
+            summaries |= summarize_state(program, step.state(), initial)
+    return summaries, took_s
 
 
 def compare(found: Expected, expected: Expected, allowed: Mapping[str, Tolerance]) -> Verification:
@@ -123,7 +108,7 @@ def compare(found: Expected, expected: Expected, allowed: Mapping[str, Tolerance
     lies under the floor, because AdamW makes a full step of whatever noise stands there.
     """
     deviations = []
-    floors = {quantity: _floor_rms(expected, quantity) for quantity in QUANTITIES}
+    floors = {quantity: _floor_rms(expected, quantity) for quantity in map(quantity_of, expected)}
     for key, reference in expected.items():
         quantity, _, tensor = key.partition(".")
         mine, kept = found.get(key), None
@@ -201,26 +186,29 @@ def compare_flow(flow: Flow, expected: Expected, allowed: Mapping[str, Tolerance
     return Verification(tuple(deviations))
 
 
-def check_effective(effective: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+def check_effective(effective: Effective, requested: Mapping[str, Any]) -> None:
     """Raises `Refused` where the runtime says that it does something else than was asked for.
 
-    `requested` holds device (its kind), precision and threads. Threads that a runtime does not tell are not held
-    against it; nodes that it placed elsewhere are.
+    `requested` holds device (its kind), precision and threads. What a runtime does not tell is not held against it;
+    nodes that it placed elsewhere are.
     """
-    for what in ("precision", "device", "threads"):
-        told = effective.get(what) if what == "threads" else effective[what]
+    for what, told in (
+        ("precision", effective.precision),
+        ("device", effective.device),
+        ("threads", effective.threads),
+    ):
         if told is not None and told != requested[what]:
             where = "on " if what == "device" else ""
             raise Refused(f"effective_{what}", f"asked for {requested[what]}, the runtime runs {where}{told}")
-    if (share := effective.get("nodes_share", 1)) < 1:
+    if (share := float(effective.more.get("nodes_share", 1))) < 1:
         raise Refused(
             "effective_device", f"{1 - share:.0%} of the graph's nodes run elsewhere than on {told_by(effective)}"
         )
 
 
-def told_by(effective: Mapping[str, Any]) -> str:
+def told_by(effective: Effective) -> str:
     """Returns the provider, or else the device, that the runtime says it runs on."""
-    return str(effective.get("provider", effective["device"]))
+    return str(effective.more.get("provider", effective.device))
 
 
 WAIT_TRIES = 3

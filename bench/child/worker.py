@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -91,14 +92,16 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
     start = perf_counter()
     try:
         from bench.cell import Cell
-        from bench.child import artifacts
+        from bench.child.settings import setting_of
 
-        cell = Cell(**job["cell"])
-        inputs = {kind: Path(path) for kind, path in job["inputs"].items()}
-        made = artifacts.MAKERS[job["kind"]](cell.load_workload(), cell.phase, Path(job["folder"]), inputs)
+        sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
+        module, _, function = job["maker"].partition(":")
+        inputs = {name: Path(path) for name, path in job["inputs"].items()}
+        make = getattr(import_module(module), function)
+        made = make(setting_of(Cell(**job["cell"])), Path(job["folder"]), inputs)
     except Exception as error:  # noqa: BLE001 - whatever it is, the cells that need it say so
         traceback.print_exc()
-        report.end("error", "artifact_failed", f"making the {job['kind']} failed: {one_line(error)}")
+        report.end("error", "artifact_failed", f"making the {job['name']} failed: {one_line(error)}")
     report.send(event="result", result=made | {"seconds": perf_counter() - start})
     report.end("ok")
 

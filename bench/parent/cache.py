@@ -9,44 +9,19 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time
 from typing import Any
 
 from backends._probes import versions
+from backends.base import Artifact
+from bench.parent.sources import digest_of
 from host.home import cache_folder, expanded
+from workloads.precision import Precision
 from workloads.workload import Workload
 
-ROOT = Path(__file__).resolve().parents[2]
-
 SCRATCH_LIFE_S = 24 * 3600.0
-
-_SOURCES = {
-    "parameters": (
-        "workloads/data.py",
-        "workloads/weights.py",
-        "workloads/published.py",
-        "workloads/shards.py",
-        "workloads/tensor_files.py",
-        "bench/child/artifacts.py",
-    ),
-    "batches": ("workloads/data.py", "workloads/workload.py", "workloads/tensor_files.py", "bench/child/artifacts.py"),
-    "expected": ("workloads/*.py", "backends/_torch.py", "bench/child/verify.py", "bench/child/artifacts.py"),
-    "graph": (
-        "workloads/*.py",
-        "backends/_torch.py",
-        "backends/_torch_module.py",
-        "backends/_onnx_export.py",
-        "backends/_decompositions.py",
-        "bench/child/artifacts.py",
-    ),
-}
-_LIBRARIES = {"expected": ("torch",), "graph": ("torch", "onnx", "onnxscript", "onnx-ir")}
-SHARED = ("parameters", "batches")
-"""Kinds that serve both phases."""
-NEEDS = {"parameters": (), "batches": ("parameters",)}
-"""What an entry is made from; all other kinds are made from both."""
 
 
 def default_root(environ: Mapping[str, str]) -> Path:
@@ -65,24 +40,21 @@ class Entry:
     seconds: float
 
 
-def source_digest(patterns: tuple[str, ...], root: Path = ROOT) -> str:
-    """Returns a digest over the source files that `patterns` name below the checkout."""
-    running = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
-        running.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return running.hexdigest()
-
-
-def entry_name(kind: str, workload: Workload, phase: str) -> str:
+def entry_name(artifact: Artifact, workload: Workload, phase: str, precision: Precision) -> str:
     """Returns the folder name of an entry; it changes with everything the entry depends on."""
-    model = () if kind in SHARED else (f"workloads/models/{workload.name}.py",)
+    sources = [artifact.maker.partition(":")[0]]
     described = workload.description()
-    if kind == "parameters":
+    if artifact.of_model_alone:
         described = {key: described.get(key) for key in ("name", "size", "seed", "parameters", "weights_sha256")}
-    depends = [described, source_digest(_SOURCES[kind] + model), versions(_LIBRARIES.get(kind, ()))]
+    depends: list[object] = [described]
+    middle = ""
+    if not artifact.is_shared:
+        sources.append(f"workloads.models.{workload.name}")
+        depends.append(asdict(precision))
+        middle = f"-{phase}"
+    depends += [digest_of(*sources), versions(artifact.libraries)]
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    middle = "" if kind in SHARED else f"-{phase}"
-    return f"{kind}-{workload.name}-{workload.size}{middle}-{key}"
+    return f"{artifact.name}-{workload.name}-{workload.size}{middle}-{key}"
 
 
 def _sha256(path: Path) -> str:
@@ -144,12 +116,11 @@ class Cache:
         self.say = say
         self._known: dict[str, Entry] = {}
 
-    def ensure(self, kind: str, workload: Workload, phase: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
-        """Returns the entry, made by `make(empty folder)` where it is not there or not whole.
+    def ensure(self, name: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
+        """Returns the entry called `name`, made by `make(empty folder)` where it is not there or not whole.
 
         What `make` raises is passed on, and nothing is left in the cache.
         """
-        name = entry_name(kind, workload, phase)
         if name in self._known:
             return self._known[name]
         try:

@@ -19,7 +19,7 @@ from host.machine import describe_machine
 from host.topology import usable_cpus
 from results.record.peaks import published
 from results.record.run import Run, read_run
-from workloads.catalog import CATALOG
+from workloads.catalog import CATALOG, phases
 
 Getter = Callable[[str], Any]
 """Returns what was given for an option, None where nothing was: `option("--workloads")`."""
@@ -37,7 +37,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
     return {
         "--backends": text("LIST", f"backends that must run here, of: {', '.join(backends.names())}"),
         "--workloads": text("LIST", f"workloads, of: {', '.join(CATALOG)}"),
-        "--phases": text("LIST", f"phases, of: {', '.join(plan.phases())}"),
+        "--phases": text("LIST", f"phases, of: {', '.join(phases())}"),
         "--batch": text("LIST", "samples per step; several values make several cells"),
         "--sequence": text("LIST", "tokens per sample, for language models"),
         "--preset": text("NAME", f"one of: {', '.join(PRESETS)} (default: quick)"),

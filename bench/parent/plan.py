@@ -14,8 +14,9 @@ from bench.parent.presets import PRESETS
 from bench.parent.variant import SIDES, side_of
 from host.home import expanded
 from workloads import weights
-from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases_of
-from workloads.workload import Weights
+from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
+from workloads.precision import DEFAULT
+from workloads.specs import Weights
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,9 @@ def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[in
     if workload in CONTROLS:  # the same in every run
         yield default.batch, default.sequence
         return
-    shapes = PRESETS[selection.preset].shapes.get(workload, ((default.batch, default.sequence),))
+    shapes = ((default.batch, default.sequence),)
+    if PRESETS[selection.preset].has_all_shapes:
+        shapes = getattr(CATALOG[workload], "SHAPES", shapes)
     batches = selection.batches or tuple(dict.fromkeys(batch for batch, _ in shapes))
     if default.sequence is None:
         yield from ((batch, None) for batch in batches)
@@ -235,12 +238,7 @@ def device_of(backend: str, selection: Selection) -> int:
 def default_cell(workload: str, size: str, phase: str, backend: str, threads: int) -> Cell:
     """Returns the cell of the workload's own batch and sequence at this size, in the precision that all have."""
     shape = load(workload, size)
-    return Cell(workload, size, phase, backend, shape.batch, shape.sequence, "fp32", threads)
-
-
-def phases() -> tuple[str, ...]:
-    """Returns the phases of all workloads, each once, as the workloads list them."""
-    return tuple(dict.fromkeys(phase for name in CATALOG for phase in phases_of(name)))
+    return Cell(workload, size, phase, backend, shape.batch, shape.sequence, DEFAULT.name, threads)
 
 
 def planned(selection: Selection, known_backends: Sequence[str]) -> list[Cell]:

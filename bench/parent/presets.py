@@ -14,17 +14,17 @@ class Preset:
     sizes: str
     """`tiny`, or `published`."""
     effort: Effort
-    shapes: dict[str, tuple[tuple[int, int | None], ...]]
-    """(batch, sequence) by workload; the workload's own default where it is not named."""
+    has_all_shapes: bool = False
+    """Whether each workload runs in all of its `SHAPES`, and not in its default one alone."""
     launches: int = 1
     """Fresh processes per cell."""
 
 
 PRESETS = {
     "smoke": Preset(
-        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0, parts="all"), {}
+        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0, parts="all")
     ),
-    "quick": Preset("published", Effort(warm_up_s=4.0, warm_up_steps=1, budget_s=3.0, min_rounds=3, energy_s=2.0), {}),
+    "quick": Preset("published", Effort(warm_up_s=4.0, warm_up_steps=1, budget_s=3.0, min_rounds=3, energy_s=2.0)),
     "full": Preset(
         "published",
         Effort(
@@ -37,7 +37,7 @@ PRESETS = {
             energy_s=10.0,
             parts="all",
         ),
-        {"mlp": ((1, None), (64, None), (256, None)), "gpt2": ((1, 128), (2, 128), (4, 128), (1, 512))},
+        has_all_shapes=True,
         launches=3,
     ),
 }

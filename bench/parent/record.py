@@ -108,16 +108,17 @@ def percentile(ordered: Sequence[float], q: float) -> float | None:
 
 def workload_columns(workload: Workload, phase: str) -> dict[str, Any]:
     """Returns what is known of a cell before it runs, whatever comes of it."""
-    counts = count(workload, phase)
+    program = workload.programs[phase]
+    counts = count(program)
     return {
-        "samples_per_step": workload.batch,
-        "tokens_per_step": workload.tokens_per_step,
+        "samples_per_step": program.work.samples,
+        "tokens_per_step": program.work.tokens,
         "parameters": workload.parameter_count,
-        "weights_bytes": 4 * sum(spec.size for spec in workload.parameters + workload.buffers),
-        "state_bytes": 4 * len(workload.optimizer.moments) * workload.parameter_count if phase == "train" else None,
+        "weights_bytes": 4 * sum(spec.size for spec in workload.tensors),
+        "state_bytes": program.moments_bytes,
         "flops_per_step": counts.flops,
         "minimum_bytes_per_step": counts.minimum_bytes,
-        "optimizer": json.dumps(workload.optimizer.description(), sort_keys=True),
+        "optimizer": json.dumps(workload.description()["optimizer"], sort_keys=True),
         "python_version": platform.python_version(),
         "method_version": str(METHOD_VERSION),
     }

@@ -12,19 +12,20 @@ from typing import Any
 
 import backends
 from backends._outside import in_one_line, unsupported_faults
-from backends.base import Adapter, Probe
+from backends.base import Adapter, Artifact, Probe
+from bench.artifacts import artifacts_for, waves
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.parent.cache import NEEDS, SHARED, Cache, Entry, entry_name
+from bench.parent.cache import Cache, Entry, entry_name
 from bench.parent.crew import Crew, makers
 from bench.parent.environment import job_paths
 from bench.parent.launch import Outcome, launch
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from host.topology import usable_cpus
+from workloads.catalog import tolerances
+from workloads.precision import precision_of
+from workloads.tolerance import MissingTolerance
 from workloads.workload import Workload
-
-WAVES = (("parameters",), ("batches",), ("expected", "graph"))
-"""Kinds of artifacts that can be made beside each other, each wave from what the ones before it made."""
 
 
 class ArtifactError(Exception):
@@ -114,9 +115,20 @@ class Suite:
             status, code, reason = "unavailable", probe.reason_code, probe.reason
         elif probe.status == "broken":
             status, code, reason = "broken", probe.reason_code, probe.reason
+        elif missing := self._missing_tolerance(adapter, cell):
+            status, code, reason = "error", "no_tolerance", missing
         else:
             return None
         return _not_started(status, code, reason)
+
+    def _missing_tolerance(self, adapter: Adapter, cell: Cell) -> str | None:
+        """Returns how to make what a verified cell is held against, where nobody has made it."""
+        try:
+            if adapter.verifiable:
+                tolerances(cell.workload, cell.size, cell.precision)
+        except MissingTolerance as missing:
+            return str(missing)
+        return None
 
     def _known_failure(self, adapter: Adapter, cell: Cell) -> str | None:
         for failure in adapter.known_failures:
@@ -129,61 +141,67 @@ class Suite:
 
         What cannot be made is said by the rows of its cells.
         """
-        wanted: dict[str, tuple[str, Cell, Workload]] = {}
+        wanted: dict[str, tuple[Artifact, Cell, Workload]] = {}
+        kinds: dict[str, Artifact] = {}
         for cell in cells:
             adapter = self.find_adapter(cell.backend)
             if self._why_not(adapter, probed(adapter), cell):
                 continue
             workload = cell.load_workload()
-            wanted |= {entry_name(kind, workload, cell.phase): (kind, cell, workload) for kind in kinds_for(adapter)}
+            for artifact in artifacts_for(adapter):
+                kinds[artifact.name] = artifact
+                wanted[_entry_name(artifact, cell, workload)] = (artifact, cell, workload)
         # What takes longest comes first, so that it does not come last, alone.
-        ordered = sorted(wanted.values(), key=lambda w: (w[1].phase == "train", w[2].parameter_count), reverse=True)
+        ordered = sorted(wanted.values(), key=lambda what: _cost(what[1], what[2]), reverse=True)
         with Crew(makers()) as crew:
-            for wave in WAVES:
+            for wave in waves(kinds.values()):
                 crew.run(partial(self._try_entry, *what, crew) for what in ordered if what[0] in wave)
 
-    def _try_entry(self, kind: str, cell: Cell, workload: Workload, crew: Crew) -> None:
+    def _try_entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> None:
         with suppress(ArtifactError):  # `entries` raises it again, for each cell that needs it
-            self._entry(kind, cell, workload, crew)
+            self._entry(artifact, cell, workload, crew)
 
     def entries(self, cell: Cell, workload: Workload, adapter: Adapter) -> dict[str, Entry]:
         """Returns the cache entries that the cell needs, made where they are missing. Raises ArtifactError."""
         with Crew(1) as crew:
-            return {kind: self._entry(kind, cell, workload, crew) for kind in kinds_for(adapter)}
+            return {one.name: self._entry(one, cell, workload, crew) for one in artifacts_for(adapter)}
 
-    def _entry(self, kind: str, cell: Cell, workload: Workload, crew: Crew) -> Entry:
+    def _entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> Entry:
         """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
-        needed = {name: self._entry(name, cell, workload, crew) for name in NEEDS.get(kind, SHARED)}
-        attempt = entry_name(kind, workload, cell.phase)
-        if attempt in self._failed:
-            raise ArtifactError(self._failed[attempt])
+        adapter = self.find_adapter(cell.backend)
+        by_name = {one.name: one for one in artifacts_for(adapter)}
+        needed = {name: self._entry(by_name[name], cell, workload, crew) for name in artifact.needs}
+        name = _entry_name(artifact, cell, workload)
+        if name in self._failed:
+            raise ArtifactError(self._failed[name])
 
         def make(folder: Path) -> dict[str, Any]:
-            phase = "" if kind in SHARED else f" ({cell.phase})"
-            what = f"the {kind} of {workload.name} {workload.size}{phase}"
+            phase = "" if artifact.is_shared else f" ({cell.phase})"
+            what = f"the {artifact.name} of {workload.name} {workload.size}{phase}"
             self.cache.say(f"making {what} …")
             job = {
                 "job": "artifact",
-                "kind": kind,
+                "name": artifact.name,
+                "maker": artifact.maker,
                 "cell": given(replace(cell, variant=None)),
                 "folder": str(folder),
                 "inputs": {name: str(entry.path) for name, entry in needed.items()},
                 "cpus": None,
                 "paths": list(job_paths()),
             }
-            log = self.logs / f"{kind}-{cell.workload}-{cell.phase}.log"
+            log = self.logs / f"{artifact.name}-{cell.workload}-{cell.phase}.log"
             outcome = crew.launch(job, log, crew.threads_each, self.longest_stage_s)
             if outcome.status != "ok":
                 if outcome.status == "broken":
                     outcome.status = "error"
                 outcome.stage = "artifacts"
-                self._failed[attempt] = outcome
+                self._failed[name] = outcome
                 raise ArtifactError(outcome)
             self.cache.say(f"… made {what} in {outcome.result['seconds']:.1f} s")
             return outcome.result
 
         try:
-            return self.cache.ensure(kind, workload, cell.phase, make)
+            return self.cache.ensure(name, make)
         except OSError as error:
             reason = f"the cache {self.cache.root} cannot be used: {error}"
             raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
@@ -218,14 +236,13 @@ def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:
     return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
 
 
-def kinds_for(adapter: Adapter) -> tuple[str, ...]:
-    """Returns the kinds of artifacts that a cell of the adapter needs, each after what it is made from."""
-    return (
-        "parameters",
-        "batches",
-        *(("expected",) if adapter.verifiable else ()),
-        *(("graph",) if adapter.needs_graph else ()),
-    )
+def _entry_name(artifact: Artifact, cell: Cell, workload: Workload) -> str:
+    return entry_name(artifact, workload, cell.phase, precision_of(cell.precision))
+
+
+def _cost(cell: Cell, workload: Workload) -> tuple[bool, int]:
+    """Returns what sorts artifacts by how long they take: those of training steps take longest."""
+    return workload.programs[cell.phase].update is not None, workload.parameter_count
 
 
 @cache

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from backends.base import Artifact
+from bench.artifacts import BATCHES, EXPECTED, PARAMETERS
 from bench.cell import Cell
-from bench.child import artifacts
+from bench.child.expected import save_expected
 from bench.effort import Effort
-from bench.parent.cache import Cache, Entry
+from bench.parent.cache import Cache, Entry, entry_name
 from bench.parent.suite import Suite
 from tests.fakes.faulty import Faulty
+from tests.fakes.steps import make
+from workloads.precision import FP32
 from workloads.summary import summarize
 
 CELL = Cell("mlp", "tiny", "infer", "faulty", 4, None, "fp32", threads=1)
@@ -24,17 +28,18 @@ def filled_cache(root: Path) -> Cache:
     """Returns a cache with all that `CELL` needs; what its step shall compute is made up."""
     cache, workload = Cache(root, lambda text: None), CELL.load_workload()
 
-    def ensure(kind: str, make: Callable[[Path], Any]) -> Entry:
-        return cache.ensure(kind, workload, CELL.phase, lambda folder: (make(folder) or {}) | {"seconds": 0.0})
+    def ensure(artifact: Artifact, make: Callable[[Path], Any]) -> Entry:
+        name = entry_name(artifact, workload, CELL.phase, FP32)
+        return cache.ensure(name, lambda folder: (make(folder) or {}) | {"seconds": 0.0})
 
-    def ensure_real(kind: str) -> Entry:
-        return ensure(kind, lambda folder: artifacts.MAKERS[kind](workload, CELL.phase, folder, inputs))
+    def ensure_real(artifact: Artifact) -> Entry:
+        return ensure(artifact, lambda folder: make(artifact, workload, CELL.phase, folder, inputs))
 
     inputs: dict[str, Path] = {}
-    inputs["parameters"] = ensure_real("parameters").path
-    ensure_real("batches")
+    inputs["parameters"] = ensure_real(PARAMETERS).path
+    ensure_real(BATCHES)
     made_up = {"output.0.logits": summarize(np.ones((4, 5)))}
-    ensure("expected", lambda folder: artifacts.save_expected(made_up, folder))
+    ensure(EXPECTED, lambda folder: save_expected(made_up, folder))
     return cache
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from backends.base import Adapter, Options, Probe, Request, Step
+from backends.base import Adapter, Effective, Options, Probe, Request, Setting, Step
 from backends.null import NullStep
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class BusyStep(NullStep):
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         return {"logits": self.ones}
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
-        return {"device": "cpu", "precision": self.precision}
+    def effective(self) -> Effective:
+        return Effective("cpu", self.precision.name)
 
 
 class Busy(Adapter):
@@ -62,13 +62,13 @@ class Busy(Adapter):
 
     device_kind = "cpu"
     phases = ("infer",)
-    serial_phases = ("infer",)
+    overlap = "none"
     options: ClassVar[Options] = {"planted": ("0", "10", "20", "500"), "work": ("product", "clock")}
 
     def probe(self) -> Probe:
         return Probe("usable", "cpu")
 
-    def load(self, threads: int) -> None: ...
+    def load(self, setting: Setting) -> None: ...
 
     def prepare(self, request: Request) -> Step:
         return BusyStep(request)

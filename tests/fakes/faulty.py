@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from backends.base import Adapter, EnergyCounter, Probe, Request, Step
+from backends.base import Adapter, Effective, EnergyCounter, Probe, Request, Setting, Step
 
 VARIABLE = "SAMESTEP_FAKE"
 IS_CHILD = Path(sys.argv[0]).name == "worker.py"
@@ -96,14 +96,13 @@ class FaultyStep(Step):
     def state(self) -> Iterator[tuple[str, Any]]:
         return iter(())
 
-    def effective(self) -> Mapping[str, str | int | float | bool]:
+    def effective(self) -> Effective:
         said, _, value = told()[1].partition("=")
-        return {
-            "device": value if said == "device" else Faulty.device_kind,
-            "precision": value if said == "precision" else self.precision,
-            "omp_num_threads": os.environ["OMP_NUM_THREADS"],
-            "cpus": len(os.sched_getaffinity(0)),
-        }
+        return Effective(
+            device=value if said == "device" else Faulty.device_kind,
+            precision=value if said == "precision" else self.precision.name,
+            more={"omp_num_threads": os.environ["OMP_NUM_THREADS"], "cpus": len(os.sched_getaffinity(0))},
+        )
 
     def close(self) -> None:
         act("close")
@@ -116,7 +115,7 @@ class Faulty(Adapter):
     """
 
     device_kind = "fake"
-    serial_phases = ("infer", "train")
+    overlap = "none"
 
     @property
     def verifiable(self) -> bool:
@@ -145,7 +144,7 @@ class Faulty(Adapter):
     def is_lost(self, error: BaseException) -> bool:
         return "device is lost" in str(error)
 
-    def load(self, threads: int) -> None:
+    def load(self, setting: Setting) -> None:
         act("import")
 
     def prepare(self, request: Request) -> Step:

@@ -10,11 +10,12 @@ import torch
 
 from backends import _nvidia, _torch
 from backends.base import Request
-from bench.child import artifacts
+from bench.child.expected import load_expected
 from bench.child.trial import verify_step
+from tests.fakes.steps import make_in
 from workloads import data
-from workloads.catalog import load
-from workloads.tolerance import tolerances
+from workloads.catalog import load, tolerances
+from workloads.precision import FP32
 
 
 class Prepared:
@@ -22,19 +23,15 @@ class Prepared:
 
     def __init__(self, name, phase, folder):
         self.workload = load(name, "tiny")
-        folders = {}
-        for kind in ("parameters", "batches", "expected"):
-            folders[kind] = folder / kind
-            folders[kind].mkdir()
-            artifacts.MAKERS[kind](self.workload, phase, folders[kind], dict(folders))
-        self.expected = artifacts.load_expected(folders["expected"])
+        folders = make_in(folder, self.workload, phase)
+        self.expected = load_expected(folders["expected"])
         parameters, batches = data.make_parameters(self.workload), tuple(data.make_batches(self.workload))
         threads = torch.get_num_threads()
-        self.request = Request(self.workload, phase, "fp32", threads, 0, parameters, batches)
+        self.request = Request(self.workload, phase, FP32, threads, 0, parameters=parameters, batches=batches)
 
     def verify(self, adapter, step):
         """Returns verification's columns of `step`, as a cell would."""
-        allowed = tolerances(self.workload.name, self.workload.size, "fp32")
+        allowed = tolerances(self.workload.name, self.workload.size, FP32.name)
         return verify_step(adapter, step, self.request, self.expected, allowed)[0]
 
 

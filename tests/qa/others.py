@@ -16,14 +16,15 @@ from statistics import median
 from time import perf_counter
 
 import backends
+from backends._graphs import ONNX, ONNX_FILE
 from backends.base import Request
 from bench.cell import Cell
-from bench.child import artifacts
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.environment import child_environment
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
+from tests.fakes.steps import request_in
 from tests.print_fidelity import BARE, ROOT, interval
 from workloads.catalog import load
 
@@ -51,7 +52,17 @@ def benchmark_app(request: Request, hint: str) -> str:
     It refuses to be told its threads beside a hint.
     """
     tool = Path(sysconfig.get_path("scripts")) / "benchmark_app"
-    command = [tool, "-m", str(request.graph), "-d", "CPU", "-hint", hint, "-t", str(SECONDS)]
+    command = [
+        tool,
+        "-m",
+        str(request.artifacts[ONNX.name] / ONNX_FILE),
+        "-d",
+        "CPU",
+        "-hint",
+        hint,
+        "-t",
+        str(SECONDS),
+    ]
     command += ["-infer_precision", "f32", *(["-api", "sync"] if hint == "latency" else [])]
     environment = child_environment(os.environ, request.threads)
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
@@ -100,17 +111,14 @@ def cell_of(backend: str) -> Cell:
 def request_of(suite: Suite, cell: Cell) -> Request:
     workload = cell.load_workload()
     entries = suite.entries(cell, workload, backends.get(cell.backend))
-    parameters = artifacts.map_arrays(entries["parameters"].path / "parameters.safetensors")
-    batches = artifacts.load_batches(entries["batches"].path / "batches.safetensors")
-    graph = entries["graph"].path / "step.onnx" if "graph" in entries else None
-    return Request(workload, "infer", "fp32", cell.threads, 0, parameters, batches, graph)
+    return request_in(entries, backends.get(cell.backend), workload, "infer", cell.threads)
 
 
 def time_bare(backend: str) -> float:
     """Returns the median of the bare loop, in this process."""
     suite = Suite(Cache(default_root(os.environ), lambda text: None), Path(tempfile.mkdtemp()), EFFORT)
     request = request_of(suite, cell_of(backend))
-    backends.get(backend).load(request.threads)
+    backends.get(backend).load(request)
     run = BARE[backend](request)
     for i in range(20):
         run(i)

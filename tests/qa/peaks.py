@@ -57,7 +57,7 @@ def by_hand_s(loop: str, name: str) -> float:
     backend = "torch_cpu" if loop == "numpy" else loop
     request = request_of(suite, cell_of(name, backend))
     if loop != "numpy":
-        backends.get(backend).load(request.threads)
+        backends.get(backend).load(request)
     run = LOOPS[loop](request)
     for i in range(3):
         run(i)

@@ -11,7 +11,12 @@ from dataclasses import asdict, dataclass
 
 from workloads.ops import Array, Ops, Parameters, subset
 from workloads.optim import AdamW
-from workloads.workload import InputSpec, ParameterSpec, Workload
+from workloads.precision import FP32
+from workloads.program import Work, inference, training
+from workloads.published import Published
+from workloads.specs import InputSpec, ParameterSpec
+from workloads.tolerance import Tolerance
+from workloads.workload import Workload
 
 LAYER_NORM_EPSILON = 1e-12
 PREDICTED_SHARE = 0.15
@@ -37,6 +42,26 @@ SIZES = {
 PUBLISHED = "110m"
 BATCHES = {"tiny": 2, "110m": 2}
 SEQUENCES = {"tiny": 16, "110m": 128}
+# https://huggingface.co/google-bert/bert-base-uncased keeps the names of the TensorFlow release.
+FILES = Published(
+    renamed=((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")),
+    ignored=(r"bert\.embeddings\.position_ids",),
+    tied={
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+)
+TOLERANCES = {
+    # The worst outputs and moments are those of the next-sentence head, two numbers from cancelling sums, and the
+    # error of the keys' biases, whose true gradient is zero.
+    ("", FP32.name): {
+        "output": Tolerance(4e-5, 1.5e-5, correct_error=7.6e-6, correct_scale=3.5e-6),
+        "loss": Tolerance(1e-5, 1e-5, correct_error=2.3e-7, correct_scale=0),
+        "first_moment": Tolerance(4e-4, 5e-5, correct_error=8.9e-5, correct_scale=1.0e-5),
+        "second_moment": Tolerance(6e-5, 1e-5, correct_error=1.6e-5, correct_scale=1.7e-6),
+        "parameter_change": Tolerance(3e-3, 1.5e-3, correct_error=5.2e-4, correct_scale=2.4e-4),
+    },
+}
 
 
 def forward(ops: Ops, config: Config, p: Parameters, input_ids: Array, token_type_ids: Array) -> dict[str, Array]:
@@ -135,22 +160,26 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
         return masked + ops.cross_entropy(logits["seq_relationship_logits"], batch["next_sentence_label"]), {}
 
     tokens = (batch, sequence)
+    inputs = (
+        InputSpec("input_ids", tokens, "int64", high=config.vocab_size),
+        InputSpec("token_type_ids", tokens, "int64", high=config.type_vocab_size),
+    )
+    targets = (
+        InputSpec("labels", tokens, "int64", high=config.vocab_size, ignored=1 - PREDICTED_SHARE),
+        InputSpec("next_sentence_label", (batch,), "int64", high=2),
+    )
+    rule = AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01)
+    specs, work = parameters(config), Work(batch, tokens_read=batch * sequence)
     return Workload(
         name="bert_base",
         size=size,
         batch=batch,
         sequence=sequence,
-        parameters=parameters(config),
-        inputs=(
-            InputSpec("input_ids", tokens, "int64", high=config.vocab_size),
-            InputSpec("token_type_ids", tokens, "int64", high=config.type_vocab_size),
-        ),
-        targets=(
-            InputSpec("labels", tokens, "int64", high=config.vocab_size, ignored=1 - PREDICTED_SHARE),
-            InputSpec("next_sentence_label", (batch,), "int64", high=2),
-        ),
-        optimizer=AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01),
+        parameters=specs,
         hyperparameters=asdict(config) | {"layer_norm_epsilon": LAYER_NORM_EPSILON, "dropout": 0},
-        infer=infer,
-        loss=loss,
+        published=FILES,
+        programs={
+            "infer": inference(infer, inputs=inputs, constants=specs, work=work),
+            "train": training(loss, rule, inputs=inputs + targets, parameters=specs, work=work),
+        },
     )

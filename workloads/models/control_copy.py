@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.optim import SGD
-from workloads.workload import InputSpec, Workload, no_training
+from workloads.precision import FP32
+from workloads.program import Work, inference
+from workloads.specs import InputSpec
+from workloads.tolerance import Tolerance
+from workloads.workload import Workload
 
 SIZES = {"tiny": 256, "64mib": 1 << 20}
 """Elements of a sample."""
 PUBLISHED = "64mib"
 BATCHES = {"tiny": 4, "64mib": 16}
 SEQUENCES = None
-PHASES = ("infer",)
+KIND = "control"
+TOLERANCES = {
+    # A copy is exact.
+    ("", FP32.name): {
+        "output": Tolerance(1e-12, 1e-12, correct_error=0, correct_scale=0),
+    },
+}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:
@@ -21,16 +30,13 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, object]:
         return {"y": batch["x"]}
 
+    inputs = (InputSpec("x", (batch, n), "float32"),)
     return Workload(
         name="control_copy",
         size=size,
         batch=batch,
         sequence=None,
         parameters=(),
-        inputs=(InputSpec("x", (batch, n), "float32"),),
-        targets=(),
-        optimizer=SGD(learning_rate=0.0, momentum=0.0),
         hyperparameters={"n": n},
-        infer=infer,
-        loss=no_training,
+        programs={"infer": inference(infer, inputs=inputs, constants=(), work=Work(batch))},
     )

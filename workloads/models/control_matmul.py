@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from workloads.models.matmul import product
+from workloads.precision import FP32
+from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": 16, "1024": 1024}
@@ -10,7 +12,12 @@ SIZES = {"tiny": 16, "1024": 1024}
 PUBLISHED = "1024"
 BATCHES = {"tiny": 4, "1024": 512}
 SEQUENCES = None
-PHASES = ("infer",)
+KIND = "control"
+TOLERANCES = {
+    ("", FP32.name): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=0, correct_scale=0),
+    },
+}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

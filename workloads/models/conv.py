@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.optim import SGD
-from workloads.workload import InputSpec, ParameterSpec, Workload, no_training
+from workloads.precision import FP32
+from workloads.program import Work, inference
+from workloads.specs import InputSpec, ParameterSpec
+from workloads.tolerance import Tolerance
+from workloads.workload import Workload
 
 SIZES = {"tiny": (8, 6), "256x28": (256, 28)}
 """Channels, in and out, and the image's side: the published one is a layer of ResNet's third stage, twice as wide."""
 PUBLISHED = "256x28"
 BATCHES = {"tiny": 2, "256x28": 8}
 SEQUENCES = None
-PHASES = ("infer",)
+KIND = "limit"
+TOLERANCES = {
+    ("", FP32.name): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=8.4e-7, correct_scale=6.8e-9),
+    },
+}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:
@@ -21,16 +29,14 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, object]:
         return {"y": ops.conv2d(batch["x"], p["weight"], stride=1, padding=1)}
 
+    weights = (ParameterSpec("weight", (channels, channels, 3, 3), 0.0, (9 * channels) ** -0.5),)
+    inputs = (InputSpec("x", (batch, channels, side, side), "float32"),)
     return Workload(
         name="conv",
         size=size,
         batch=batch,
         sequence=None,
-        parameters=(ParameterSpec("weight", (channels, channels, 3, 3), 0.0, (9 * channels) ** -0.5),),
-        inputs=(InputSpec("x", (batch, channels, side, side), "float32"),),
-        targets=(),
-        optimizer=SGD(learning_rate=0.0, momentum=0.0),
+        parameters=weights,
         hyperparameters={"channels": channels, "side": side},
-        infer=infer,
-        loss=no_training,
+        programs={"infer": inference(infer, inputs=inputs, constants=weights, work=Work(batch))},
     )

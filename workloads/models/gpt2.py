@@ -11,7 +11,12 @@ from dataclasses import asdict, dataclass
 
 from workloads.ops import Array, Ops, Parameters
 from workloads.optim import AdamW
-from workloads.workload import InputSpec, ParameterSpec, Workload
+from workloads.precision import FP32
+from workloads.program import Work, inference, training
+from workloads.published import Published
+from workloads.specs import InputSpec, ParameterSpec
+from workloads.tolerance import Tolerance
+from workloads.workload import Workload
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -34,6 +39,23 @@ SIZES = {
 PUBLISHED = "124m"
 BATCHES = {"tiny": 2, "124m": 2}
 SEQUENCES = {"tiny": 16, "124m": 128}
+SHAPES = ((1, 128), (2, 128), (4, 128), (1, 512))
+"""(batch, sequence) of preset `full`."""
+# https://huggingface.co/openai-community/gpt2 has no prefix, and the causal masks as `attn.bias`.
+FILES = Published(
+    prefix="transformer.",
+    ignored=(r"transformer\.h\.\d+\.attn\.(masked_)?bias",),
+    tied={"lm_head.weight": "transformer.wte.weight"},
+)
+TOLERANCES = {
+    ("", FP32.name): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=1.2e-6, correct_scale=3.4e-8),
+        "loss": Tolerance(1e-5, 1e-5, correct_error=5.2e-7, correct_scale=0),
+        "first_moment": Tolerance(1e-5, 3e-6, correct_error=1.4e-6, correct_scale=2.8e-7),
+        "second_moment": Tolerance(2e-5, 1e-5, correct_error=2.1e-6, correct_scale=1.0e-6),
+        "parameter_change": Tolerance(3e-3, 1.5e-3, correct_error=5.7e-4, correct_scale=3.1e-4),
+    },
+}
 
 
 def forward(ops: Ops, config: Config, p: Parameters, input_ids: Array) -> Array:
@@ -108,16 +130,21 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
         logits = ops.reshape(forward(ops, config, p, batch["input_ids"]), (-1, config.vocab_size))
         return ops.cross_entropy(logits, ops.reshape(batch["labels"], (-1,))), {}
 
+    tokens = (batch, sequence)
+    input_ids = InputSpec("input_ids", tokens, "int64", high=config.vocab_size)
+    labels = InputSpec("labels", tokens, "int64", high=config.vocab_size)
+    rule = AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01)
+    specs, work = parameters(config), Work(batch, tokens_read=batch * sequence)
     return Workload(
         name="gpt2",
         size=size,
         batch=batch,
         sequence=sequence,
-        parameters=parameters(config),
-        inputs=(InputSpec("input_ids", (batch, sequence), "int64", high=config.vocab_size),),
-        targets=(InputSpec("labels", (batch, sequence), "int64", high=config.vocab_size),),
-        optimizer=AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01),
+        parameters=specs,
         hyperparameters=asdict(config) | {"layer_norm_epsilon": LAYER_NORM_EPSILON, "dropout": 0},
-        infer=infer,
-        loss=loss,
+        published=FILES,
+        programs={
+            "infer": inference(infer, inputs=(input_ids,), constants=specs, work=work),
+            "train": training(loss, rule, inputs=(input_ids, labels), parameters=specs, work=work),
+        },
     )

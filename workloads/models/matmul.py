@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.optim import SGD
-from workloads.workload import InputSpec, ParameterSpec, Workload, no_training
+from workloads.precision import FP32
+from workloads.program import Work, inference
+from workloads.specs import InputSpec, ParameterSpec
+from workloads.tolerance import Tolerance
+from workloads.workload import Workload
 
 SIZES = {"tiny": 16, "2048": 2048}
 """Rows and columns of the weight."""
@@ -12,7 +15,12 @@ PUBLISHED = "2048"
 BATCHES = {"tiny": 16, "2048": 2048}
 """Rows of the other factor: a chip that 2048 do not fill takes more (`--batch`)."""
 SEQUENCES = None
-PHASES = ("infer",)
+KIND = "limit"
+TOLERANCES = {
+    ("", FP32.name): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=5.7e-7, correct_scale=4.9e-9),
+    },
+}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:
@@ -26,16 +34,14 @@ def product(name: str, size: str, n: int, batch: int) -> Workload:
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, object]:
         return {"y": ops.linear(batch["x"], p["weight"])}
 
+    weights = (ParameterSpec("weight", (n, n), 0.0, n**-0.5),)
+    inputs = (InputSpec("x", (batch, n), "float32"),)
     return Workload(
         name=name,
         size=size,
         batch=batch,
         sequence=None,
-        parameters=(ParameterSpec("weight", (n, n), 0.0, n**-0.5),),
-        inputs=(InputSpec("x", (batch, n), "float32"),),
-        targets=(),
-        optimizer=SGD(learning_rate=0.0, momentum=0.0),
+        parameters=weights,
         hyperparameters={"n": n},
-        infer=infer,
-        loss=no_training,
+        programs={"infer": inference(infer, inputs=inputs, constants=weights, work=Work(batch))},
     )

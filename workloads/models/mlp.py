@@ -6,13 +6,27 @@ from itertools import pairwise
 
 from workloads.ops import Array, Ops, Parameters
 from workloads.optim import SGD
-from workloads.workload import InputSpec, ParameterSpec, Workload
+from workloads.precision import FP32
+from workloads.program import Work, inference, training
+from workloads.specs import InputSpec, ParameterSpec
+from workloads.tolerance import Tolerance
+from workloads.workload import Workload
 
 SIZES = {"tiny": (12, 16, 16, 5), "base": (1024, 2048, 2048, 2048, 10)}
 """Widths from input to classes."""
 PUBLISHED = "base"
 BATCHES = {"tiny": 4, "base": 64}
 SEQUENCES = None
+SHAPES = ((1, None), (64, None), (256, None))
+"""(batch, sequence) of preset `full`."""
+TOLERANCES = {
+    ("", FP32.name): {
+        "output": Tolerance(1e-5, 3e-6, correct_error=1.2e-6, correct_scale=9.4e-8),
+        "loss": Tolerance(1e-5, 1e-5, correct_error=2.6e-7, correct_scale=0),
+        "first_moment": Tolerance(1e-5, 3e-6, correct_error=1.4e-6, correct_scale=1.2e-7),
+        "parameter_change": Tolerance(2e-4, 1e-5, correct_error=4.2e-5, correct_scale=7.1e-7),
+    },
+}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:
@@ -38,16 +52,19 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
         # He et al. 2015 (arXiv:1502.01852): keeps the activations' variance through the layers.
         parameters.append(ParameterSpec(f"layers.{i}.weight", (n_out, n_in), 0.0, (2 / n_in) ** 0.5))
         parameters.append(ParameterSpec(f"layers.{i}.bias", (n_out,), 0.0, 0.02))
+    x = InputSpec("x", (batch, widths[0]), "float32")
+    labels = InputSpec("labels", (batch,), "int64", high=widths[-1])
+    specs = tuple(parameters)
+    rule = SGD(learning_rate=0.01, momentum=0.9)
     return Workload(
         name="mlp",
         size=size,
         batch=batch,
         sequence=None,
-        parameters=tuple(parameters),
-        inputs=(InputSpec("x", (batch, widths[0]), "float32"),),
-        targets=(InputSpec("labels", (batch,), "int64", high=widths[-1]),),
-        optimizer=SGD(learning_rate=0.01, momentum=0.9),
+        parameters=specs,
         hyperparameters={"widths": ",".join(map(str, widths)), "activation": "gelu"},
-        infer=infer,
-        loss=loss,
+        programs={
+            "infer": inference(infer, inputs=(x,), constants=specs, work=Work(batch)),
+            "train": training(loss, rule, inputs=(x, labels), parameters=specs, work=Work(batch)),
+        },
     )

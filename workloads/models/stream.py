@@ -7,15 +7,23 @@ the written one before it overwrites it is not counted, there as here.
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.optim import SGD
-from workloads.workload import InputSpec, Workload, no_training
+from workloads.precision import FP32
+from workloads.program import Work, inference
+from workloads.specs import InputSpec
+from workloads.tolerance import Tolerance
+from workloads.workload import Workload
 
 SIZES = {"tiny": 256, "192mib": 1 << 20}
 """Elements of a sample; the published size is that of its three vectors."""
 PUBLISHED = "192mib"
 BATCHES = {"tiny": 4, "192mib": 16}
 SEQUENCES = None
-PHASES = ("infer",)
+KIND = "limit"
+TOLERANCES = {
+    ("", FP32.name): {
+        "output": Tolerance(1e-6, 1e-7, correct_error=2.8e-8, correct_scale=6.5e-10),
+    },
+}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:
@@ -25,16 +33,13 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, object]:
         return {"y": batch["x"] + batch["z"]}
 
+    inputs = (InputSpec("x", (batch, n), "float32"), InputSpec("z", (batch, n), "float32"))
     return Workload(
         name="stream",
         size=size,
         batch=batch,
         sequence=None,
         parameters=(),
-        inputs=(InputSpec("x", (batch, n), "float32"), InputSpec("z", (batch, n), "float32")),
-        targets=(),
-        optimizer=SGD(learning_rate=0.0, momentum=0.0),
         hyperparameters={"n": n},
-        infer=infer,
-        loss=no_training,
+        programs={"infer": inference(infer, inputs=inputs, constants=(), work=Work(batch))},
     )

@@ -1,0 +1,30 @@
+"""The graphs that several adapters take, declared: who makes them, and from what. And what their steps share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from backends.base import Artifact, Effective
+
+if TYPE_CHECKING:
+    from workloads.program import Program
+
+ONNX = Artifact("onnx", "backends._onnx_export:make", libraries=("torch", "onnx", "onnxscript", "onnx-ir"))
+"""The step as `step.onnx`, with weights beside it where they are large."""
+ONNX_FILE = "step.onnx"
+
+
+def zeros(shape: tuple[int, ...]) -> Any:
+    """Returns float32 zeros on the host."""
+    import numpy as np
+
+    return np.zeros(shape, np.float32)
+
+
+def with_optimizer(effective: Effective, program: Program) -> Effective:
+    """Returns what a runtime says of a graph, and whose update rule is in it."""
+    if program.update is None:
+        return effective
+    optimizer = f"workloads.optim.{type(program.update.rule).__name__}"
+    return replace(effective, more={**effective.more, "optimizer": optimizer})

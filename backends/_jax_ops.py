@@ -1,0 +1,132 @@
+"""JAX: the binding of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from workloads.specs import IGNORED_LABEL
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def scoped(method: Method) -> Method:
+    """Returns the method with its name in the metadata of what it traces, by which a profile knows that again."""
+    named: Method = jax.named_scope(method.__name__)(method)
+    return named
+
+
+class JaxOps(Ops):
+    """The operations in `jax.numpy` and `jax.nn`, which XLA fuses.
+
+    `conv_1x1` is `conv`, or `matmul`: a convolution with a kernel of one pixel as the matrix product that it is.
+    `conv_layout` is `nchw`, or `nhwc`: whether the other convolutions see channels last.
+    """
+
+    def __init__(self, conv_1x1: str = "conv", conv_layout: str = "nchw") -> None:
+        self.conv_1x1, self.conv_layout = conv_1x1, conv_layout
+
+    def embedding(self, table: Array, ids: Array) -> Array:
+        return jnp.take(table, ids, axis=0, mode="clip")
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
+        y = jnp.matmul(x, weight.T if layout == "oi" else weight)
+        return y if bias is None else y + bias
+
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        if self.conv_1x1 == "matmul" and weight.shape[2:] == (1, 1) and padding == 0:
+            return jnp.einsum("nchw,oc->nohw", x[:, :, ::stride, ::stride], weight[:, :, 0, 0])
+        sides = [(padding, padding)] * 2
+        if self.conv_layout == "nhwc":
+            last, kernel = x.transpose(0, 2, 3, 1), weight.transpose(2, 3, 1, 0)
+            numbers = ("NHWC", "HWIO", "NHWC")
+            y = jax.lax.conv_general_dilated(last, kernel, (stride, stride), sides, dimension_numbers=numbers)
+            return y.transpose(0, 3, 1, 2)
+        return jax.lax.conv_general_dilated(
+            x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW")
+        )
+
+    @scoped
+    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
+        mean, variance = p["running_mean"], p["running_var"]
+        statistics = {}
+        if training:
+            mean = x.mean((0, 2, 3))
+            variance = ((x - mean[:, None, None]) ** 2).mean((0, 2, 3))
+            n = x.size // x.shape[1]
+            batch = {"running_mean": mean, "running_var": variance * (n / (n - 1))}
+            statistics = {name: p[name] + BATCH_NORM_MOMENTUM * (batch[name] - p[name]) for name in batch}
+        scale = p["weight"] * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+        return (x - mean[:, None, None]) * scale[:, None, None] + p["bias"][:, None, None], statistics
+
+    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
+        sides = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, kernel, kernel), (1, 1, stride, stride), sides)
+
+    def mean(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.mean(tuple(axes))
+
+    def relu(self, x: Array) -> Array:
+        return jax.nn.relu(x)
+
+    def tanh(self, x: Array) -> Array:
+        return jnp.tanh(x)
+
+    @scoped
+    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+        mean = x.mean(-1, keepdims=True)
+        variance = ((x - mean) ** 2).mean(-1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + epsilon) * weight + bias
+
+    @scoped
+    def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
+        return jax.nn.gelu(x, approximate=approximate == "tanh")
+
+    @scoped
+    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        # jax.nn wants (B, T, H, D); XLA folds the transposes into the products.
+        q, k, v = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+        return jax.nn.dot_product_attention(q, k, v, is_causal=causal).transpose(0, 2, 1, 3)
+
+    @scoped
+    def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        asked = labels != IGNORED_LABEL
+        picked = jnp.take_along_axis(logits, jnp.where(asked, labels, 0)[:, None], axis=-1)[:, 0]
+        return jnp.where(asked, jax.nn.logsumexp(logits, axis=-1) - picked, 0).sum() / asked.sum()
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        return x.reshape(tuple(shape))
+
+    def transpose(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.transpose(tuple(axes))
+
+    def split(self, x: Array, parts: int) -> Sequence[Array]:
+        return jnp.split(x, parts, axis=-1)
+
+    def arange(self, n: int, like: Array) -> Array:
+        return jnp.arange(n, dtype=like.dtype)
+
+    def sqrt(self, x: Array) -> Array:
+        return jnp.sqrt(x)
+
+    def value_and_grad(
+        self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
+    ) -> tuple[tuple[Array, Parameters], Parameters]:
+        return value_and_grad(f, parameters)
+
+
+def ops_of(options: Mapping[str, str]) -> JaxOps:
+    """Returns the operations with the options that are theirs."""
+    return JaxOps(**{name: options[name] for name in ("conv_1x1", "conv_layout") if name in options})
+
+
+def value_and_grad(
+    f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
+) -> tuple[tuple[Array, Parameters], Parameters]:
+    """Returns `f(parameters)`, a scalar and something beside it, and the scalar's gradient by name."""
+    both, gradients = jax.value_and_grad(f, has_aux=True)(dict(parameters))
+    return both, gradients

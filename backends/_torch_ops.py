@@ -1,0 +1,108 @@
+"""PyTorch: the binding of the vocabulary. Apart from the step, so that references and graphs depend on it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+
+
+class TorchOps(Ops):
+    """The operations in PyTorch, each bound to the native kernel. Pure: running statistics are returned anew."""
+
+    updates_in_place: ClassVar[bool] = False
+    """Whether `batch_norm` changes the running statistics that it is given, and returns them."""
+
+    def embedding(self, table: Array, ids: Array) -> Array:
+        return F.embedding(ids, table)
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
+        return F.linear(x, weight if layout == "oi" else weight.t(), bias)
+
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+        return F.conv2d(x, weight, stride=stride, padding=padding)
+
+    def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
+        is_copied = training and not self.updates_in_place
+        statistics = {name: p[name].clone() if is_copied else p[name] for name in ("running_mean", "running_var")}
+        y = F.batch_norm(
+            x,
+            **statistics,  # updated in place
+            weight=p["weight"],
+            bias=p["bias"],
+            training=training,
+            momentum=BATCH_NORM_MOMENTUM,
+            eps=BATCH_NORM_EPSILON,
+        )
+        return y, statistics if training else {}
+
+    def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
+        return F.max_pool2d(x, kernel, stride, padding)
+
+    def mean(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.mean(tuple(axes))
+
+    def relu(self, x: Array) -> Array:
+        return F.relu(x)
+
+    def tanh(self, x: Array) -> Array:
+        return torch.tanh(x)
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+        return F.layer_norm(x, (x.shape[-1],), weight, bias, epsilon)
+
+    def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
+        return F.gelu(x, approximate=approximate)
+
+    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+
+    def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return F.cross_entropy(logits, labels)
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        return x.reshape(tuple(shape))
+
+    def transpose(self, x: Array, axes: Sequence[int]) -> Array:
+        return x.permute(tuple(axes))
+
+    def split(self, x: Array, parts: int) -> Sequence[Array]:
+        return torch.chunk(x, parts, dim=-1)
+
+    def arange(self, n: int, like: Array) -> Array:
+        return torch.arange(n, dtype=like.dtype, device=like.device)
+
+    def sqrt(self, x: Array) -> Array:
+        return torch.sqrt(x)
+
+    def value_and_grad(
+        self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
+    ) -> tuple[tuple[Array, Parameters], Parameters]:
+        return value_and_grad(f, parameters)
+
+
+class EagerTorchOps(TorchOps):
+    """The same for a step that runs eagerly, where nobody looks at the running statistics of the step before."""
+
+    updates_in_place = True
+
+
+def value_and_grad(
+    f: Callable[[Parameters], tuple[Tensor, Parameters]], parameters: Parameters
+) -> tuple[tuple[Tensor, Parameters], Parameters]:
+    """Returns `f(parameters)`, a scalar and something beside it, and the scalar's gradient, through `torch.func`."""
+    gradients, both = torch.func.grad_and_value(f, has_aux=True)(dict(parameters))
+    return both, gradients
+
+
+def to_torch(array: NDArray[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Returns a copy of `array` on `device`; floating arrays in `dtype` where one is given."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)

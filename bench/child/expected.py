@@ -1,0 +1,86 @@
+"""What a step must compute, by the float64 reference: made once, kept as summaries of tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from backends.base import Setting
+    from workloads.program import Program
+
+
+def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Writes what the program must compute: `expected.json` and `expected.safetensors`.
+
+    The torch binding in float64 on the CPU, through `torch.func` and this project's own update rule; tests hold
+    it against the NumPy reference. Raises ValueError where that is not finite, because no step could equal it.
+    """
+    import torch
+
+    from backends._torch_ops import TorchOps, to_torch
+
+    cpu, ops, program = torch.device("cpu"), TorchOps(), setting.program
+    initial = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
+    tensors = {name: to_torch(p, cpu, torch.float64) for name, p in setting.precision.seen(initial).items()}
+    batches = [
+        {name: to_torch(a, cpu, torch.float64) for name, a in setting.precision.seen(batch).items()}
+        for batch in load_batches(inputs["batches"] / BATCHES_FILE)
+    ]
+    constants = program.constants_of(tensors)
+    state = program.initial_state(tensors, lambda shape: torch.zeros(shape, dtype=torch.float64))
+    summaries: dict[str, Summary] = {}
+    last = program.checks.steps - 1
+    for i in range(program.checks.steps):
+        batch = batches[i % len(batches)]
+        with torch.no_grad():  # `torch.func` differentiates all the same
+            if i == last and i != program.checks.state_after:
+                outputs = program.outputs_of(ops, constants, state, batch)
+            else:
+                outputs, state = program.step(ops, constants, state, batch)
+        summaries |= {program.checks.key(i, name): summarize(x.numpy()) for name, x in outputs.items()}
+        if i == program.checks.state_after:
+            summaries |= summarize_state(program, ((name, x.numpy()) for name, x in state.items()), initial)
+    for name, summary in summaries.items():
+        if not (isfinite(summary.norm) and isfinite(summary.total)):
+            raise ValueError(f"the reference is not finite in {name}: check the weights file, or take more tokens")
+    save_expected(summaries, folder)
+    return {"torch": torch.__version__}
+
+
+def summarize_state(
+    program: Program, state: Iterable[tuple[str, NDArray[Any]]], initial: Mapping[str, NDArray[Any]]
+) -> dict[str, Summary]:
+    """Returns the summaries of the state's tensors that are compared, by key; changes are from the `initial` ones."""
+    specs = {spec.name: spec for spec in program.state}
+    summaries = {}
+    for name, array in state:
+        spec = specs.get(name)
+        if spec is not None and spec.compared is not None:
+            minus = initial[spec.source] if spec.compared == "change" and spec.source is not None else None
+            summaries[spec.key] = summarize(array, minus=minus)
+    return summaries
+
+
+def save_expected(summaries: Mapping[str, Summary], folder: Path) -> None:
+    """Writes summaries so that `load_expected` reads them back exactly."""
+    save_file({key: np.ascontiguousarray(s.values) for key, s in summaries.items()}, folder / "expected.safetensors")
+    numbers = {key: {"n": s.n, "norm": s.norm, "total": s.total} for key, s in summaries.items()}
+    (folder / "expected.json").write_text(json.dumps(numbers))
+
+
+def load_expected(folder: Path) -> dict[str, Summary]:
+    """Returns the summaries that `save_expected` wrote."""
+    values = map_arrays(folder / "expected.safetensors")
+    numbers = json.loads((folder / "expected.json").read_text())
+    return {key: Summary(values=values[key], **entry) for key, entry in numbers.items()}

@@ -1,0 +1,34 @@
+"""Makes what a workload runs on, once: its parameters, and its batches with the digests that name both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import save_file
+
+from workloads import data, weights
+from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, map_arrays
+
+if TYPE_CHECKING:
+    from backends.base import Setting
+
+
+def make_parameters(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Writes the parameters and buffers: random ones, or those of the workload's weights file."""
+    workload = setting.workload
+    made = data.make_parameters(workload) if workload.weights is None else weights.read(workload)
+    save_file(made, folder / PARAMETERS_FILE)
+    return {}
+
+
+def make_batches(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Writes the batches; returns the workload's digests."""
+    workload = setting.workload
+    batches = data.make_batches(workload)
+    flat = {f"{i}.{name}": array for i, batch in enumerate(batches) for name, array in batch.items()}
+    save_file(flat, folder / BATCHES_FILE)
+    parameters = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
+    digests = data.digest(workload, parameters, batches), data.model_digest(workload, parameters)
+    return dict(zip(("workload_digest", "model_digest"), digests, strict=True))

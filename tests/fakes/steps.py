@@ -1,0 +1,76 @@
+"""What it takes to prepare a step in the test's own process: settings, requests, artifacts made by the real makers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from backends.base import Adapter, Artifact, Request, Setting
+from bench.artifacts import BATCHES, EXPECTED, PARAMETERS
+from bench.child.settings import request_of
+from workloads.catalog import load
+from workloads.ops import Array, Ops, Parameters
+from workloads.optim import Optimizer
+from workloads.precision import FP32
+from workloads.program import Update
+from workloads.workload import Workload
+
+
+def setting(workload: Workload, phase: str = "infer", threads: int = 1, **more: Any) -> Setting:
+    """Returns a setting in fp32."""
+    return Setting(workload, phase, FP32, threads, **more)
+
+
+def make_in(
+    folder: Path, workload: Workload, phase: str, artifacts: Iterable[Artifact] = (PARAMETERS, BATCHES, EXPECTED)
+) -> dict[str, Path]:
+    """Makes the artifacts, each in a folder of its own below `folder`, and returns those folders by name."""
+    folders: dict[str, Path] = {}
+    for artifact in artifacts:
+        folders[artifact.name] = folder / artifact.name
+        folders[artifact.name].mkdir()
+        make(artifact, workload, phase, folders[artifact.name], folders)
+    return folders
+
+
+def make(artifact: Artifact, workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Any:
+    """Has the artifact's own maker write into `folder`, as a child of the suite would."""
+    module, _, function = artifact.maker.partition(":")
+    return getattr(import_module(module), function)(setting(workload, phase), folder, inputs)
+
+
+def request_in(
+    entries: Mapping[str, Any], adapter: Adapter, workload: Workload, phase: str, threads: int = 1, **more: Any
+) -> Request:
+    """Returns the request of a step from folders, or from entries of the cache, by artifact."""
+    folders = {name: getattr(entry, "path", entry) for name, entry in entries.items()}
+    return request_of(setting(workload, phase, threads, **more), adapter, folders)
+
+
+def update_of(workload: Workload) -> Update:
+    """Returns loss and rule of the workload's training."""
+    update = workload.programs["train"].update
+    assert update is not None
+    return update
+
+
+def infer(workload: Workload, ops: Ops, p: Parameters, batch: Parameters) -> dict[str, Array]:
+    """Returns the outputs of the workload's inference."""
+    return workload.programs["infer"].outputs_of(ops, p, {}, batch)
+
+
+def loss(workload: Workload, ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
+    """Returns loss and next buffers of the workload's training."""
+    return update_of(workload).loss(ops, p, batch)
+
+
+def rule_of(workload: Workload) -> Optimizer:
+    """Returns the rule by which the workload is trained."""
+    return update_of(workload).rule
+
+
+def with_threads(threads: int) -> Setting:
+    """Returns a setting of some workload, for what looks at its threads alone."""
+    return setting(load("mlp", "tiny"), threads=threads)

@@ -1,0 +1,205 @@
+"""What a program is: one kind of step of a workload, as data. A pure function with its inputs, constants and state.
+
+    step(ops, constants, state, batch) -> (outputs, next state)
+
+`inference` and `training` make the two that most models have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workloads.ops import Array, Ops, Parameters, subset
+from workloads.optim import Optimizer
+from workloads.specs import N_BATCHES, N_LOSSES, InputSpec, ParameterSpec, StateSpec
+
+Outputs = dict[str, Array]
+Step = Callable[[Ops, Parameters, Parameters, Parameters], tuple[Outputs, dict[str, Array]]]
+Loss = Callable[[Ops, Parameters, Parameters], tuple[Array, dict[str, Array]]]
+"""`loss(ops, p, batch)` returns the scalar and the buffers after the step; `p` holds parameters and buffers."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one step processes: samples, and tokens where samples consist of them."""
+
+    samples: int
+    tokens_read: int | None = None
+    tokens_written: int | None = None
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens that one step reads and writes, or None where the workload has no tokens."""
+        both = [n for n in (self.tokens_read, self.tokens_written) if n is not None]
+        return sum(both) if both else None
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What verification compares: the outputs of the first `steps` steps, and the state after one of them.
+
+    `quantity` is what the outputs are called there: `output`, or `loss`.
+    """
+
+    steps: int
+    quantity: str
+    state_after: int | None = None
+
+    def key(self, i: int, name: str) -> str:
+        """Returns the name under which the output `name` of step `i` is compared."""
+        return f"{self.quantity}.{i}" if name == self.quantity else f"{self.quantity}.{i}.{name}"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a runtime with optimisers of its own needs: the loss that is differentiated, and the rule."""
+
+    loss: Loss
+    rule: Optimizer
+    trained: tuple[ParameterSpec, ...]
+    buffers: tuple[ParameterSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """One kind of step of a workload. `step` is pure, and returns every tensor of the state under its name.
+
+    `constants` are read and never changed. `update` is there where the step differentiates a loss and applies a rule.
+    `outputs` returns the outputs alone, for programs whose next state costs more than they do. After `period` steps the
+    state starts anew; None where it goes on for ever. `details` is whatever else decides what is computed: it enters
+    the workload's digest.
+    """
+
+    inputs: tuple[InputSpec, ...]
+    step: Step
+    checks: Checks
+    work: Work
+    constants: tuple[ParameterSpec, ...] = ()
+    state: tuple[StateSpec, ...] = ()
+    update: Update | None = None
+    outputs: Callable[[Ops, Parameters, Parameters, Parameters], Outputs] | None = None
+    period: int | None = None
+    details: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    @property
+    def moments_bytes(self) -> int | None:
+        """Bytes of the optimiser's moments in float32; None where nothing is trained."""
+        if self.update is None:
+            return None
+        return 4 * sum(spec.size for spec in self.state if spec.is_moment and spec.shape)
+
+    def initial_state(self, tensors: Parameters, zeros: Callable[[tuple[int, ...]], Array]) -> dict[str, Array]:
+        """Returns the state before the first step, by name: `tensors` are the model's, `zeros(shape)` makes others."""
+        return {spec.name: zeros(spec.shape) if spec.source is None else tensors[spec.source] for spec in self.state}
+
+    def constants_of(self, tensors: Parameters) -> dict[str, Array]:
+        """Returns those of the model's `tensors` that a step reads and never changes."""
+        return {spec.name: tensors[spec.name] for spec in self.constants}
+
+    def outputs_of(self, ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> Outputs:
+        """Returns the outputs of one step, its next state left out."""
+        if self.outputs is not None:
+            return self.outputs(ops, constants, state, batch)
+        return self.step(ops, constants, state, batch)[0]
+
+
+def inference(
+    infer: Callable[[Ops, Parameters, Parameters], Outputs],
+    *,
+    inputs: tuple[InputSpec, ...],
+    constants: tuple[ParameterSpec, ...],
+    work: Work,
+) -> Program:
+    """Returns the program that has no state: `infer(ops, p, batch)` returns the named outputs.
+
+    Outputs of every batch are compared: one computed once and returned for ever fits one of them.
+    """
+
+    def step(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> tuple[Outputs, dict[str, Array]]:
+        return infer(ops, constants, batch), {}
+
+    return Program(inputs, step, Checks(N_BATCHES, "output"), work, constants)
+
+
+def training(
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    inputs: tuple[InputSpec, ...],
+    parameters: tuple[ParameterSpec, ...],
+    work: Work,
+    buffers: tuple[ParameterSpec, ...] = (),
+    trained: Callable[[str], bool] | None = None,
+    constants: tuple[ParameterSpec, ...] = (),
+) -> Program:
+    """Returns the program of one training step: forward, backward, the optimiser's update of what is `trained`.
+
+    `trained` tells by name which of `parameters` are; all by default. The others, and `constants`, are read and never
+    changed. The state is flat, under canonical names: `parameter.<name>` and `buffer.<name>` first, then the
+    optimiser's own tensors. Compared are the losses, and after the first step the whole state.
+    """
+    chosen = tuple(spec for spec in parameters if trained is None or trained(spec.name))
+    if not chosen:
+        raise ValueError(f"nothing is trained: none of {len(parameters)} parameters was chosen; choose at least one")
+    frozen = tuple(spec for spec in parameters if spec not in chosen) + constants
+    update = Update(loss, optimizer, chosen, buffers)
+
+    def tensors(constants: Parameters, state: Parameters) -> Parameters:
+        return {**constants, **subset(state, "buffer.")}
+
+    def step(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> tuple[Outputs, dict[str, Array]]:
+        held = tensors(constants, state)
+        (value, after), gradients = ops.value_and_grad(
+            lambda p: loss(ops, {**p, **held}, batch), subset(state, "parameter.")
+        )
+        new = optimizer.update(ops, state, gradients) | {f"buffer.{name}": b for name, b in after.items()}
+        return {"loss": value}, {name: new[name] for name in state}
+
+    def outputs(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> Outputs:
+        return {"loss": loss(ops, {**subset(state, "parameter."), **tensors(constants, state)}, batch)[0]}
+
+    return Program(
+        inputs,
+        step,
+        Checks(N_LOSSES, "loss", state_after=0),
+        work,
+        frozen,
+        tuple(_training_state(chosen, buffers, optimizer)),
+        update,
+        outputs,
+        details={} if len(chosen) == len(parameters) else {"trained": ",".join(spec.name for spec in chosen)},
+    )
+
+
+def _training_state(
+    trained: Iterable[ParameterSpec], buffers: Iterable[ParameterSpec], optimizer: Optimizer
+) -> Iterable[StateSpec]:
+    shapes = {spec.name: spec.shape for spec in trained}
+    for name, shape in shapes.items():
+        yield StateSpec(f"parameter.{name}", shape, name, "change")
+    for spec in buffers:
+        yield StateSpec(f"buffer.{spec.name}", spec.shape, spec.name, "change")
+    for name in optimizer.scalars:
+        yield StateSpec(name, (), compared=None, is_moment=True)
+    for moment in optimizer.moments:
+        for name, shape in shapes.items():
+            yield StateSpec(f"{moment}.{name}", shape, is_moment=True)
+
+
+def initial_state(program: Program, tensors: Parameters, zeros_like: Callable[[Any], Any]) -> dict[str, Any]:
+    """Returns the program's state before the first step, where all that makes zeros is `zeros_like(array)`.
+
+    `tensors` are the model's parameters and buffers.
+    """
+    by_shape = {tuple(array.shape): array for array in tensors.values()}
+
+    def zeros(shape: tuple[int, ...]) -> Array:
+        if shape in by_shape:
+            return zeros_like(by_shape[shape])
+        if shape == ():
+            return zeros_like(next(iter(tensors.values())).reshape(-1)[0])
+        raise ValueError(f"no tensor of the model has the shape {shape}; use Program.initial_state")
+
+    return program.initial_state(tensors, zeros)
