@@ -223,6 +223,8 @@ def test_another_library_version_changes_what_it_made(monkeypatch):
         ("workloads/specs.py", set(KINDS)),
         ("workloads/arrays.py", set(KINDS)),
         ("workloads/ops.py", {"expected", "onnx"}),
+        ("workloads/published.py", {"parameters", "expected", "onnx"}),
+        ("workloads/tensor_files.py", set(KINDS)),
         ("workloads/program.py", {"expected", "onnx"}),
         ("workloads/summary.py", {"expected"}),
         ("workloads/models/mlp.py", {"expected", "onnx"}),

@@ -23,7 +23,7 @@ FLOORS = {
     "results.nights": {"results.record", "results.tables", "results.nights"},
     "results.show": {"results.record", "results.tables", "results.nights", "results.show"},
     "results.cli": {"results.record", "results.tables", "results.nights", "results.show", "results.cli"},
-    "bench.parent": {"bench.cell", "bench.effort", "bench.parent"},
+    "bench.parent": {"bench.artifacts", "bench.cell", "bench.effort", "bench.parent"},
     "bench.child": {"bench.cell", "bench.effort", "bench.child"},
 }
 """What each folder of a room may import, of its room."""
