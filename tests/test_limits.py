@@ -22,7 +22,7 @@ from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 from tests.fakes.steps import infer
 from workloads import data
 from workloads.catalog import LIMITS, load, tolerances
-from workloads.count import count
+from workloads.count import Counts, count
 from workloads.ops import Ops
 from workloads.precision import FP32
 from workloads.reference import NumpyOps, float64
@@ -323,7 +323,7 @@ def test_the_table_says_what_bounds_the_chip_and_how_much_of_it_is_used():
     ],
 )
 def test_work_is_counted_as_published(name, flops, moved):
-    assert (count(load(name), "infer").flops, count(load(name), "infer").minimum_bytes) == (flops, moved)
+    assert count(load(name).programs["infer"]) == Counts(flops, moved)
 
 
 def rounded(array, bits):
