@@ -169,7 +169,7 @@ def test_only_folders_called_as_runs_are_runs(tmp_path):
 
 
 def test_nothing_is_loaded_that_could_run_code():
-    calls = re.compile(r"import pickle|pickle\.loads?\(|Unpickler|marshal\.load|(?<![\w.])(?:eval|exec)\(|shelve")
+    calls = re.compile(r"import pickle\b|pickle\.loads?\(|Unpickler|marshal\.load|(?<![\w.])(?:eval|exec)\(|shelve")
     found = [
         f"{path.relative_to(ROOT)}: {call}"
         for room in ("workloads", "backends", "bench", "results", "samestep")
