@@ -1,16 +1,20 @@
 """The one list of dimensions: what was written before one was added reads as ever, and what follows from it agrees."""
 
+import ast
 import shutil
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
 
+from bench.cell import Cell
+from bench.parent.variant import side_of
 from results.nights.nights import read_nights, rows_of_runs
 from results.nights.store import pack, series_of, series_sql
 from results.record.csvfile import read_csv
 from results.record.dimensions import DIMENSIONS, Dimension
 from results.record.read import read_rows, run_folders
-from results.record.row import cell_of
+from results.record.row import cell_of, make_row
 from results.record.run import read_run
 from results.record.schema import COLUMN, COLUMNS
 from results.tables.export import name_of
@@ -20,7 +24,9 @@ from tests.fakes.rows import row_of
 
 duckdb = pytest.importorskip("duckdb")
 
-OLD = Path(__file__).parent / "runs" / "ten-dimensions"
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("backends", "bench", "host", "results", "samestep", "workloads")
+OLD = ROOT / "tests" / "runs" / "ten-dimensions"
 """Two runs and their packed store, written when there were ten dimensions: an A/B, and models with a control."""
 AB, MODELS = "20261129T122934Z-vm-4798", "20261129T122944Z-vm-50b2"
 
@@ -115,3 +121,71 @@ def test_python_and_sql_name_a_series_alike():
     frame = to_frame([row_of(**changes) for changes, _ in NAMES.values()])  # noqa: F841 - DuckDB finds it by its name
     found = duckdb.sql(f"SELECT {series_sql()} AS series FROM frame").fetchdf()["series"].tolist()
     assert found == [series for _, series in NAMES.values()]
+
+
+CELLS = {
+    "gpt2-b2-s128-fp32-torch_cuda": Cell("gpt2", "124m", "train", "torch_cuda", 2, 128, "fp32", 8),
+    "mlp-b4-fp32-null": Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1),
+    "mlp-b4-fp32-null-B": Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1, variant=side_of("B", "threads=1")),
+    "mlp-b4-fp32-jax_cuda:1": Cell("mlp", "tiny", "infer", "jax_cuda", 4, None, "fp32", 1, device_index=1),
+}
+"""By its test id, which people have saved: a second device alone had none of its own."""
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_test_ids_are_as_they_were(name):
+    assert CELLS[name].id == name
+
+
+def test_a_cell_has_a_field_per_dimension_those_without_a_default_first():
+    weights = ["weights_path", "weights_sha256"]
+    order = ["workload", "size", "phase", "backend", "batch", "sequence", "precision", "threads"]
+    assert [field.name for field in fields(Cell)][: len(order)] == order
+    assert {field.name for field in fields(Cell)} == {*weights, *(d.cell_field for d in DIMENSIONS)}
+
+
+def test_what_the_checker_of_types_is_told_of_a_cell_is_in_the_list():
+    (point,) = [
+        node
+        for node in ast.walk(ast.parse((ROOT / "bench" / "cell.py").read_text()))
+        if isinstance(node, ast.ClassDef) and node.name == "_Point"
+    ]
+    told = {node.target.id: node.value for node in point.body if isinstance(node, ast.AnnAssign)}
+    in_list = {field.name: field.default for field in fields(Cell)}
+    assert list(told) == [name for name in in_list if name in told]
+    for name, value in told.items():
+        default = MISSING if value is None else ast.literal_eval(value)
+        assert in_list[name] == default, name
+
+
+def test_columns_of_a_cell_are_those_of_its_row():
+    side = side_of("A", "threads=1, x=y")
+    cell = Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1, variant=side)
+    row = make_row(**cell.columns(), status="not_run", reason="planned")
+    assert cell_of(row) == ("mlp", "tiny", "infer", "null", 0, "fp32", 4, None, 1, "A: threads=1, x=y")
+    assert (cell.variant.letter, cell.overrides.options, cell.overrides.threads) == ("A", {"x": "y"}, 1)
+
+
+def test_the_two_sides_of_an_ab_are_a_pair_and_nothing_else_is():
+    plain = Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1)
+    sides = [replace(plain, variant=side_of(letter, "base"), threads=n) for letter, n in (("A", 1), ("B", 2))]
+    assert sides[0].pair == sides[1].pair != plain.pair
+    assert len({*sides, plain}) == 3
+    assert replace(sides[0], device_index=1).pair != sides[0].pair
+
+
+def lists_of_dimensions(path):
+    """Returns the lines of a file where three and more names of dimensions stand in one tuple, list or set."""
+    names = {name for d in DIMENSIONS for name in (d.name, d.cell_field)}
+    return [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Tuple, ast.List, ast.Set))
+        and len({one.value for one in node.elts if isinstance(one, ast.Constant)} & names) >= 3
+    ]
+
+
+def test_the_dimensions_are_listed_once():
+    """What a table of one thing shows may be chosen by name; what identifies, places or matches a cell may not."""
+    files = [ROOT / "conftest.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+    assert sorted(place for path in files for place in lists_of_dimensions(path)) == []
