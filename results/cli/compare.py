@@ -104,7 +104,7 @@ and by 8 % where a number was disturbed (~) or has no interval (--spread, docs/c
 
 def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     """Returns a comparison for a terminal: a line per cell and metric, what is not comparable, and the means."""
-    from results.record.dimensions import MATCHED
+    from results.record.dimensions import IN_EVERY_ROW, MATCHED
     from results.record.human import in_time_unit, mark, rate, ratio, time_unit
     from results.show.terminal import columns_text, counted
     from results.tables.compare import VERDICTS
@@ -115,7 +115,7 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
     answered = compared[compared["ratio"].notna()]
     shown = [*MATCHED, "machine"]
     texts = answered[shown].astype("string").fillna("")
-    varying = [name for name in shown if name in ("workload", "phase", "backend") or texts[name].nunique() > 1]
+    varying = [name for name in shown if name in IN_EVERY_ROW or texts[name].nunique() > 1]
     lines = []
     for row, cells in zip(answered.to_dict("records"), texts[varying].to_numpy().tolist(), strict=True):
         rated = row["metric"].endswith("_per_s")

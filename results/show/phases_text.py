@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import DIMENSIONS
 from results.record.human import DEGRADED, in_time_unit, prefixed, ratio, time_unit
 from results.show.layout import wrapped
 from results.show.money import Sources, dollars
@@ -47,9 +48,9 @@ def by_step(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def step_words(row: Mapping[str, Any]) -> str:
     """Returns the step in words: `gpt2 124m fp32, batch 2, sequence 128, threads 2`."""
-    named = " ".join(str(row[name]) for name in ("workload", "size", "precision") if row[name] is not None)
-    shown = [f"{name} {row[name]}" for name in ("batch", "sequence", "threads") if row.get(name) is not None]
-    return ", ".join([named, *shown])
+    shown = [d for d in DIMENSIONS if d.column in STEP and d.is_shown(row.get(d.column))]
+    named = " ".join(str(row[d.column]) for d in shown if d.is_name)
+    return ", ".join([named, *(f"{d.column} {row[d.column]}" for d in shown if not d.is_name)])
 
 
 def gaps(rows: Sequence[Mapping[str, Any]], column: str, width: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import SETTINGS
 from results.record.files import ResultsError
 from results.show.cost_text import NEVER, day_words, demand_words
 from results.show.phases_text import mark, marks, step_words
@@ -30,11 +31,9 @@ def plot_costs(costed: pd.DataFrame, demand: Demand, path: Path) -> str:
     if not rows:
         raise ResultsError("no backend has the cost of both training and serving: nothing to draw; the table says why")
     # Machines have different numbers of threads; beside each other they say how many.
-    several = len({row["threads"] for row in rows}) > 1
-    rows = [
-        row | {"threads": None, "backend": f"{row['backend']}, threads {row['threads']}"} if several else row
-        for row in rows
-    ]
+    for name in SETTINGS:
+        if len({row[name] for row in rows}) > 1:
+            rows = [row | {name: None, "backend": f"{row['backend']}, {name} {row[name]}"} for row in rows]
     steps = {tuple(row[name] for name in STEP) for row in rows}
     if len(steps) > 1:
         names = "; ".join(sorted({step_words(row) for row in rows}))

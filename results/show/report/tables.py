@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from results.record.dimensions import SETTINGS
 from results.record.human import in_time_unit, rate, ratio, time_unit
 from results.show.legend import BY_URGENCY
 from results.show.money import Sources, dollars
 from results.show.report import svg
 from results.show.report.rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
 from results.tables.means import means_by_machine
-from results.tables.phases import phases
+from results.tables.phases import STEP, phases
 from results.tables.table import default_baseline
 
 EXPECTED_ABSENT = ("unavailable", "unsupported")
@@ -164,7 +165,7 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
     sources = Sources()
     least, most = svg.axis(compared["time_ratio"].tolist())
     several = compared["machine"].nunique() > 1
-    cell = ["workload", "size", "precision", "batch", "sequence", "workload_digest"]
+    cell = [name for name in STEP if name not in SETTINGS]
     fastest = compared.groupby(cell, dropna=False)[["train_s_per_sample", "infer_s_per_sample"]].transform("min")
     lines = []
     for row, best in zip(records(compared), records(fastest), strict=True):
