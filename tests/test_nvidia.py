@@ -1,9 +1,7 @@
 """What is seen of NVIDIA's GPUs without starting one: files, versions, NVML, and what an error says."""
 
 import importlib.util
-import os
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,11 +10,7 @@ import torch
 import backends
 from backends import _nvidia
 from backends.base import DeviceReading, EnergyUnavailable
-from bench.child.conditions import Watch, read
-from bench.parent.verdict import of_launch
-from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.hardware import NVMLError, fake_gpu_files, fake_nvml
-from tests.fakes.shared import Shared
 
 TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")
 
@@ -238,52 +232,6 @@ def test_what_the_driver_says_while_it_runs(monkeypatch, tmp_path, installed, ad
         other_processes=1,
         memory_errors=4,
     )
-
-
-class Container:
-    """NVML as drivers answer in a container: processes stand under their ids of the host."""
-
-    def __init__(self, *others):
-        self.listed = list(others)
-
-    def nvml(self):
-        return fake_nvml(
-            nvmlDeviceGetComputeRunningProcesses=lambda handle: [SimpleNamespace(pid=p) for p in self.listed]
-        )
-
-    def watch(self, adapter):
-        """Returns the columns of a launch in which our own context, process 31415 of the host, comes after `before`."""
-        before = adapter.device_reading(0)
-        self.listed.append(31415)
-        watch = Watch(lambda: read([0], device=lambda: adapter.device_reading(0)), before)
-        with watch:
-            pass
-        return watch.columns()
-
-
-@pytest.mark.parametrize("adapter", [TORCH, JAX], ids=lambda adapter: adapter.name)
-@pytest.mark.parametrize("others", [(), (815,), (815, 4711)])
-def test_in_a_container_we_are_not_another_process(monkeypatch, tmp_path, installed, adapter, others):
-    installed(tmp_path, "pynvml")
-    container = Container(*others)
-    monkeypatch.setitem(sys.modules, "pynvml", container.nvml())
-    columns = container.watch(adapter)
-    assert columns["device_other_processes"] == len(others)
-    flags = of_launch({"status": "ok", **columns, "threads": 1}).flags
-    assert ("device_shared" in flags) == bool(others)
-
-
-def test_a_process_of_the_host_with_our_number_is_another(monkeypatch, tmp_path, installed):
-    installed(tmp_path, "pynvml")
-    container = Container(os.getpid())
-    monkeypatch.setitem(sys.modules, "pynvml", container.nvml())
-    assert container.watch(TORCH)["device_other_processes"] == 1
-
-
-def test_a_cell_asks_for_the_others_before_it_is_on_the_device(tmp_path):
-    """Through the child itself: the first reading comes before `load`, and what was there then is not ours."""
-    suite = replace(faulty_suite(filled_cache(tmp_path / "cache"), tmp_path), find_adapter=lambda name: Shared())
-    assert suite.run(CELL).columns["device_other_processes"] == 1
 
 
 def test_a_question_that_a_device_does_not_support_has_no_answer(monkeypatch, tmp_path, installed):
