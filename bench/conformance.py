@@ -68,8 +68,8 @@ class AdapterConformance:
         return Suite(cache, tmp_path, EFFORT, None, lambda name: declared, _paths(declared))
 
     def test_its_module_declares_exactly_one_adapter(self, declared: Adapter) -> None:
-        found = type(backends.load_adapter(type(declared).__module__))
-        _must(found is type(declared), f"its module declares {found.__name__}, not {type(declared).__name__}")
+        declaring = type(backends.load_adapter(type(declared).__module__))
+        _must(declaring is type(declared), f"its module declares {declaring.__name__}, not {type(declared).__name__}")
 
     def test_it_declares_itself_well(self, declared: Adapter) -> None:
         _must(not (faults := declaration_faults(declared)), "; ".join(faults))
@@ -101,8 +101,8 @@ class AdapterConformance:
         if row["status"] == "known_failure":
             pytest.xfail(row["reason"])
         _must(row["status"] == "ok", f"{cell.title}: {row['status']} in stage {row['stage']}: {row['reason']}")
-        known = [failure.reason for failure in usable.known_failures if failure.covers(workload, phase)]
-        _must(not known, f"{cell.title} passes, but is declared to fail: {known}; remove the declaration")
+        reasons = [failure.reason for failure in usable.known_failures if failure.covers(workload, phase)]
+        _must(not reasons, f"{cell.title} passes, but is declared to fail: {reasons}; remove the declaration")
 
     @pytest.mark.parametrize("phase", phases())
     def test_its_steps_take_their_batch_and_close_twice(

@@ -15,8 +15,10 @@ import backends
 from bench.cell import Cell, Variant
 from bench.effort import METHOD_VERSION
 from bench.parent.cache import Cache, default_root
-from bench.parent.plan import PAIRS, PlanError, cells, left_out, select
+from bench.parent.parse import PlanError
+from bench.parent.plan import cells, left_out, select
 from bench.parent.session import Order
+from bench.parent.sides import PAIRS
 from bench.parent.suite import Suite
 from bench.parent.variant import parse, side_of
 from results.tables.pairs import pairs_of

@@ -7,9 +7,13 @@ import pytest
 
 import backends
 import conftest
-from bench.parent.plan import PRESETS, PlanError, cells, left_out, select
+from bench.parent import plan
+from bench.parent.parse import PlanError
+from bench.parent.plan import cells, left_out, select
+from bench.parent.presets import PRESETS
 from tests.fakes.door import bench, run_in, statuses
-from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS, phases
+from workloads import catalog
+from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS, phases, phases_of
 
 BACKENDS = backends.names()
 
@@ -274,3 +278,14 @@ def test_the_readme_lists_every_option():
     table = (Path(conftest.__file__).parent / "README.md").read_text().partition("\n## Options\n")[2]
     rows = "\n".join(line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `--"))
     assert set(re.findall(r"`(--[a-z-]+)", rows)) == options
+
+
+def test_a_phase_is_planned_because_a_workload_has_it(monkeypatch):
+    def of(name):
+        return (*phases_of(name), "distil") if name == "mlp" else phases_of(name)
+
+    for module in (catalog, plan):
+        monkeypatch.setattr(module, "phases_of", of)
+    assert phases() == ("infer", "train", "distil")
+    planned = cells(selected(workloads="mlp", phases="distil", backends="null"), "distil", BACKENDS)
+    assert [(cell.workload, cell.phase, cell.backend) for cell in planned] == [("mlp", "distil", "null")]

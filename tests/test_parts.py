@@ -16,7 +16,8 @@ from bench.child.measure import Clock
 from bench.effort import Effort
 from bench.parent.cache import Cache
 from bench.parent.options import effort, interrupted_run
-from bench.parent.plan import PRESETS, PlanError
+from bench.parent.parse import PlanError
+from bench.parent.presets import PRESETS
 from bench.parent.record import workload_columns
 from bench.parent.suite import Suite
 from bench.parent.verdict import of_launch

@@ -212,3 +212,18 @@ def test_samples_of_what_computes_nothing_are_not_in_its_record():
     assert "samples_s" not in idle.to_record(CELL)
     again = Launch.from_record(idle.to_record(CELL))
     assert (again.columns, again.series) == (idle.columns, {})
+
+
+def test_a_second_device_is_named_as_the_runtime_names_it():
+    known = KNOWN | {"device": "Model A (driver 1)"}
+
+    def device_of(index, name):
+        effective = {"device": "cuda", "precision": "fp32", "device_name": name}
+        outcome = Outcome("ok", "close", result=RESULT | {"effective": effective})
+        return row_of(to_launch(replace(CELL, device_index=index), known, outcome))["device"]
+
+    assert [device_of(0, "Model B"), device_of(1, "Model A"), device_of(1, "Model B")] == [
+        "Model A (driver 1)",
+        "Model A (driver 1)",
+        "Model B",
+    ]

@@ -34,12 +34,12 @@ def numpy_reading() -> Callable[[], Reading]:
     target = np.empty_like(source)
 
     def timed(call: Callable[[], object]) -> float:
-        found = []
+        seconds = []
         for _ in range(REPEATS):
             start = perf_counter()
             call()
-            found.append(perf_counter() - start)
-        return median(found)
+            seconds.append(perf_counter() - start)
+        return median(seconds)
 
     return lambda: Reading(
         timed(lambda: np.matmul(square, square, out=product)), timed(lambda: np.copyto(target, source))

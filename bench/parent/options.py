@@ -15,6 +15,7 @@ from bench.parent import plan
 from bench.parent.header import ROOT, new_header
 from bench.parent.parse import PlanError, number, words
 from bench.parent.presets import PRESETS
+from bench.parent.sides import PAIRS
 from host.machine import describe_machine
 from host.topology import usable_cpus
 from results.record.peaks import published
@@ -45,7 +46,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--device": text("N", "which of the machine's devices of each kind, from 0; the CPU is device 0"),
         "--launches": text("N", "fresh processes per cell (default: the preset's)"),
         "--ab": {**text("SIDE", "two settings in pairs: `base`, or KEY=VALUE,… (README)"), "nargs": 2},
-        "--pairs": text("N", f"pairs of launches of --ab (default: {plan.PAIRS})"),
+        "--pairs": text("N", f"pairs of launches of --ab (default: {PAIRS})"),
         "--order-seed": text("SEED", "launch in the order of another run, whose seed this is"),
         "--weights": text("NAME=PATH", "safetensors files of public models, of the preset's size"),
         "--results-dir": text("DIR", "where runs are kept (default: results/runs)"),

@@ -10,8 +10,8 @@ from typing import Any
 import backends
 from bench.cell import Cell, Side
 from bench.parent.parse import PlanError, index, number, numbers, words
-from bench.parent.presets import PRESETS
-from bench.parent.variant import SIDES, side_of
+from bench.parent.presets import ALWAYS, PRESETS
+from bench.parent.sides import PAIRS, sides, sides_of, takes_both
 from host.home import expanded
 from workloads import weights
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
@@ -60,7 +60,7 @@ CHOICES = (
 
 def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Weights]:
     """Returns the weights files in `text`, `WORKLOAD=PATH` comma-separated, each checked. Raises PlanError."""
-    found: dict[str, Weights] = {}
+    by_workload: dict[str, Weights] = {}
     for part in () if text is None else text.split(","):
         name, equals, path = (word.strip() for word in part.partition("="))
         if not (name and equals and path):
@@ -69,46 +69,13 @@ def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Wei
             raise PlanError(f"--weights for unknown workload {name!r}; known: {', '.join(CATALOG)}")
         if name not in chosen:
             raise PlanError(f"--weights for {name}, which is not in this run; it has {', '.join(chosen)}")
-        if name in found:
+        if name in by_workload:
             raise PlanError(f"--weights has two files for {name}; give one")
         try:
-            found[name] = weights.check(expanded(path), load(name, _size(preset, name)))
+            by_workload[name] = weights.check(expanded(path), load(name, _size(preset, name)))
         except ValueError as error:
             raise PlanError(f"--weights {name}: {error}") from error
-    return found
-
-
-PAIRS = 12
-"""Of an A/B: with a spread of 1.3 % they show a difference of 2 % nearly always (`python -m tests.qa ab`)."""
-
-
-def sides(given: Sequence[str] | None, chosen: Sequence[str], cores: int) -> tuple[Side, ...]:
-    """Returns the sides of an A/B of these backends, each checked; none where none was asked for."""
-    found: list[Side] = []
-    if given and not chosen:
-        raise PlanError(f"--ab compares what computes: {' and '.join(ALWAYS)} alone are the harness and its control")
-    for letter, text in zip(SIDES, given or (), strict=False):
-        try:
-            side = side_of(letter, text)
-        except ValueError as error:
-            raise PlanError(f"--ab, side {letter}: {error}") from error
-        variant = side.variant
-        if (variant.threads or 1) > cores:
-            raise PlanError(f"--ab, side {letter}: threads={variant.threads} is more than the {cores} cores here")
-        if not any(_takes(name, variant.options) for name in chosen):
-            known = "; ".join(f"{name}: {_in_words(backends.get(name).options)}" for name in chosen)
-            raise PlanError(f"--ab, side {letter}: no backend of the run takes {side.text!r}; their options: {known}")
-        found.append(side)
-    if found and not any(takes_both(name, found) for name in chosen):
-        raise PlanError(
-            f"--ab: no backend of the run takes both sides, {' and '.join(map(str, found))}; compare each with `base`"
-        )
-    return tuple(found)
-
-
-def takes_both(backend: str, sides: Sequence[Side]) -> bool:
-    """Returns whether the backend has the options of both sides of an A/B."""
-    return all(_takes(backend, side.variant.options) for side in sides)
+    return by_workload
 
 
 def left_out(selection: Selection, known_backends: Sequence[str]) -> str:
@@ -134,18 +101,6 @@ def _check_device(selection: Selection) -> None:
         raise PlanError(
             f"--device {selection.device}: {', '.join(on_cpu)} runs on the CPU, which is device 0; leave it out"
         )
-
-
-def _in_words(options: Mapping[str, tuple[str, ...]]) -> str:
-    return ", ".join(f"{name}={'|'.join(values)}" for name, values in options.items()) or "none"
-
-
-def _takes(backend: str, options: Mapping[str, str]) -> bool:
-    try:
-        backends.get(backend).chosen_options(options)
-    except ValueError:
-        return False
-    return True
 
 
 def _size(preset: str, workload: str) -> str:
@@ -177,12 +132,12 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
     _check_device(selection)
     chosen = selection.workloads or tuple(CATALOG)
     selection = replace(selection, weights=files(option("--weights"), chosen, preset))
-    if given := option("--ab"):
+    if texts := option("--ab"):
         if option("--launches"):
             raise PlanError("--ab launches in pairs: say --pairs N in place of --launches")
         working = [name for name in chosen_backends(selection, known_backends) if name not in ALWAYS]
         pairs = number(option("--pairs"), "--pairs") or PAIRS
-        selection = replace(selection, sides=sides(given, working, cores), launches=pairs)
+        selection = replace(selection, sides=sides(texts, working, cores), launches=pairs)
     elif option("--pairs"):
         raise PlanError("--pairs is for --ab SIDE SIDE")
     if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
@@ -212,10 +167,6 @@ def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[in
         yield from product(batches, selection.sequences or default_sequences)
     else:
         yield from shapes
-
-
-ALWAYS = ("null", "numpy_cpu")
-"""In every run: what the harness itself costs, and the control that tells a slow machine from a slow runtime."""
 
 
 def chosen_backends(selection: Selection, known_backends: Sequence[str]) -> tuple[str, ...]:
@@ -254,8 +205,8 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
     if selection.phases is not None and phase not in selection.phases:
         chosen = ()
     for workload in dict.fromkeys((*chosen, *CONTROLS)):
-        size, given = _size(selection.preset, workload), selection.weights.get(workload)
-        path, sha256 = (None, None) if given is None else (given.path, given.sha256)
+        size, file = _size(selection.preset, workload), selection.weights.get(workload)
+        path, sha256 = (None, None) if file is None else (file.path, file.sha256)
         names = [
             name
             for name in chosen_backends(selection, known_backends)
@@ -276,14 +227,5 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
             for batch, sequence in shapes
             for backend in names
         ]
-        of_phase += [side for cell in of_workload for side in _sides_of(cell, selection)]
+        of_phase += [side for cell in of_workload for side in sides_of(cell, selection.sides)]
     return of_phase
-
-
-def _sides_of(cell: Cell, selection: Selection) -> Sequence[Cell]:
-    """Returns the cell, or its two sides where the run is an A/B: none where its backend cannot take them."""
-    if not selection.sides:
-        return [cell]
-    if cell.backend in ALWAYS or not takes_both(cell.backend, selection.sides):
-        return []
-    return [replace(cell, variant=side, threads=side.variant.threads or cell.threads) for side in selection.sides]

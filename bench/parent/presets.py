@@ -41,3 +41,6 @@ PRESETS = {
         launches=3,
     ),
 }
+
+ALWAYS = ("null", "numpy_cpu")
+"""In every run: what the harness itself costs, and the control that tells a slow machine from a slow runtime."""

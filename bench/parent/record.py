@@ -130,8 +130,8 @@ def adapter_columns(adapter: Adapter, probe: Probe) -> dict[str, Any]:
     return {"device": probe.device or None, "library_versions": json.dumps(versions(libraries), sort_keys=True)}
 
 
-def to_launch(cell: Cell, known: Mapping[str, Any], outcome: Outcome, is_timed: bool = True) -> Launch:
-    """Returns the record of a launch: what was `known` before it, and numbers or a reason.
+def to_launch(cell: Cell, before: Mapping[str, Any], outcome: Outcome, is_timed: bool = True) -> Launch:
+    """Returns the record of a launch: what was known `before` it, and numbers or a reason.
 
     Its samples are kept where it is `ok`. What the child of another checkout reports and no row can hold is left out.
     """
@@ -140,7 +140,7 @@ def to_launch(cell: Cell, known: Mapping[str, Any], outcome: Outcome, is_timed: 
     status = outcome.status if outcome.status in STATUSES else "broken"
     code = outcome.reason_code if outcome.reason_code in REASON_CODES else None
     columns: dict[str, Any] = {
-        **known,
+        **before,
         **{name: value for name, value in result.items() if name in COLUMN},
         "status": status,
         "stage": outcome.stage,
@@ -151,6 +151,9 @@ def to_launch(cell: Cell, known: Mapping[str, Any], outcome: Outcome, is_timed: 
         columns["launch_s"] = outcome.launch_s
     if "effective" in result:
         columns["precision"] = result["effective"]["precision"]
+        name = str(result["effective"].get("device_name") or "")
+        if cell.device_index and name not in str(before.get("device")):
+            columns["device"] = name  # a probe names the first device, and this one may be another model
     columns |= {name: json.dumps(result[name], sort_keys=True) for name in AS_JSON if name in result}
     if status != "ok":
         return Launch(columns, is_timed=is_timed)

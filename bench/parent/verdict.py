@@ -101,9 +101,9 @@ class Verdict:
 
     def columns(self) -> dict[str, Any]:
         """Returns the verdict as columns of a row, the flags as text."""
-        said = {"reason_code": self.reason_code, "reason": self.reason} if self.reason else {}
+        reason = {"reason_code": self.reason_code, "reason": self.reason} if self.reason else {}
         judged = {"quality": self.quality, "flags": " ".join(self.flags) or None} if self.quality else {}
-        return {"status": self.status, **judged, **said}
+        return {"status": self.status, **judged, **reason}
 
 
 def fails(status: str, is_asked_for: bool) -> bool:
