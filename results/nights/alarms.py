@@ -56,13 +56,13 @@ def no_alarms() -> pd.DataFrame:
 
 def _alarms(nights: Nights) -> pd.DataFrame:
     """Returns a line per alarm of any metric, without what `_acknowledged` and `_grouped` add."""
-    found = []
+    standing = []
     for metric in METRICS:
         names, x = nights.matrix(metric)
-        found += [(metric, names[one.change.series], one) for one in standing_changes(x)]
-    runs = _runs_of(nights, {name for _, name, _ in found})
+        standing += [(metric, names[one.change.series], one) for one in standing_changes(x)]
+    runs = _runs_of(nights, {name for _, name, _ in standing})
     lines: list[dict[str, Any]] = []
-    for metric, name, one in found:
+    for metric, name, one in standing:
         alarm, cell, began = one.change, nights.series.loc[name], nights.nights[one.change.began]
         before = max((night for night in runs[name] if night < began), default=None)
         lines.append(
@@ -114,34 +114,34 @@ def _runs_of(nights: Nights, names: set[str]) -> dict[str, dict[date, _Ran]]:
     return runs
 
 
-def _acknowledged(found: pd.DataFrame, known: Mapping[str, str]) -> pd.DataFrame:
+def _acknowledged(alarms: pd.DataFrame, acknowledged: Mapping[str, str]) -> pd.DataFrame:
     """Returns the alarms with who acknowledged them, and whether they are open."""
     notes = []
-    for alarm_id in found["alarm_id"]:
+    for alarm_id in alarms["alarm_id"]:
         series, metric, day = alarm_id.split("-")
         matching = [
             note
-            for other, note in known.items()
+            for other, note in acknowledged.items()
             if other.split("-")[:2] == [series, metric] and abs(_days(day, other.split("-")[2])) <= NEAR
         ]
         notes.append(matching[0] if matching else None)
-    found = found.assign(acknowledged=pd.Series(notes, index=found.index, dtype=object))
-    slower = found["direction"].eq("slower") & found["is_confirmed"].astype(bool)
-    return found.assign(is_open=slower & found["acknowledged"].isna())
+    alarms = alarms.assign(acknowledged=pd.Series(notes, index=alarms.index, dtype=object))
+    slower = alarms["direction"].eq("slower") & alarms["is_confirmed"].astype(bool)
+    return alarms.assign(is_open=slower & alarms["acknowledged"].isna())
 
 
 def _days(one: str, other: str) -> int:
     return (date.fromisoformat(one) - date.fromisoformat(other)).days
 
 
-def _grouped(found: pd.DataFrame) -> pd.DataFrame:
+def _grouped(alarms: pd.DataFrame) -> pd.DataFrame:
     """Returns the alarms with their group and its cause.
 
     Alarms of a machine in a night (and those beside it) are one group where its control moved as well, or several
     backends did; else those of one backend are. The cause is what is known of it, not what is likely.
     """
-    groups, causes = pd.Series("", index=found.index), pd.Series("", index=found.index)
-    for machine, of_machine in found.sort_values("began", kind="stable").groupby("machine", sort=True):
+    groups, causes = pd.Series("", index=alarms.index), pd.Series("", index=alarms.index)
+    for machine, of_machine in alarms.sort_values("began", kind="stable").groupby("machine", sort=True):
         for near in _by_night(of_machine):
             day = near["began"].min()
             control = near[is_control(near)]
@@ -151,13 +151,13 @@ def _grouped(found: pd.DataFrame) -> pd.DataFrame:
                 whole = many or of_backend.index.isin(same.index).any()
                 groups[of_backend.index] = f"{machine} {day}" + ("" if whole else f" {backend}")
                 causes[of_backend.index] = _cause(of_backend, not same.empty)
-    return found.assign(group=groups, cause=causes)[~is_control(found)].drop(columns=KNOWN_OF_CAUSE)
+    return alarms.assign(group=groups, cause=causes)[~is_control(alarms)].drop(columns=KNOWN_OF_CAUSE)
 
 
-def _by_night(found: pd.DataFrame) -> list[pd.DataFrame]:
+def _by_night(alarms: pd.DataFrame) -> list[pd.DataFrame]:
     """Returns the alarms of a machine, in order, apart where more than `TOGETHER` nights lie between them."""
-    gaps = found["began"].map(date.toordinal).diff().fillna(0) > TOGETHER
-    return [part for _, part in found.groupby(gaps.cumsum())]
+    gaps = alarms["began"].map(date.toordinal).diff().fillna(0) > TOGETHER
+    return [part for _, part in alarms.groupby(gaps.cumsum())]
 
 
 def _cause(alarms_of_one: pd.DataFrame, control_moved: bool) -> str:

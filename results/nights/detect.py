@@ -90,22 +90,22 @@ def changes(x: Floats, until: int | None = None) -> list[Change]:
         open_ = sorted({change.series for change in new if change.began < earlier + LEAST_NIGHTS})
         if not open_:
             break
-        said = _by_series(standing(x, earlier, np.array(open_)))
-        new = [one for one in new if not any(same_change(one, other) for other in said.get(one.series, ()))]
+        before = _by_series(standing(x, earlier, np.array(open_)))
+        new = [one for one in new if not any(same_change(one, other) for other in before.get(one.series, ()))]
     return new
 
 
 def replay(x: Floats) -> list[Change]:
     """Returns the `changes` of every night in turn, each night computed once."""
     _check(x)
-    found: list[Change] = []
-    said: dict[int, list[Change]] = {}
+    new: list[Change] = []
+    before: dict[int, list[Change]] = {}
     for night in range(x.shape[1]):
         tonight = standing(x, night, np.arange(len(x)))
-        found += [one for one in tonight if not any(same_change(one, other) for other in said.get(one.series, ()))]
+        new += [one for one in tonight if not any(same_change(one, other) for other in before.get(one.series, ()))]
         for series, more in _by_series(tonight).items():
-            said.setdefault(series, []).extend(more)
-    return found
+            before.setdefault(series, []).extend(more)
+    return new
 
 
 def benjamini_hochberg(p: Sequence[float], tests: int, rate: float = FALSE_SHARE) -> list[bool]:
@@ -127,9 +127,9 @@ def _check(x: Floats) -> None:
         raise ValueError(f"got an array of shape {x.shape}; expected series x nights of ln(time), finite or NaN")
 
 
-def _by_series(found: Sequence[Change]) -> dict[int, list[Change]]:
+def _by_series(of_all: Sequence[Change]) -> dict[int, list[Change]]:
     grouped: dict[int, list[Change]] = {}
-    for one in found:
+    for one in of_all:
         grouped.setdefault(one.series, []).append(one)
     return grouped
 
@@ -175,10 +175,10 @@ def _steps(values: Floats, levels: LastChanges) -> list[tuple[int, float, float]
     sigma = np.fmax(np.sqrt(squares / (n + PRIOR_NIGHTS)), LEAST_SIGMA)
     one, two = values[:, -2] - level, values[:, -1] - level
     nearer = np.where(one * two > 0, np.minimum(np.abs(one), np.abs(two)), 0.0)
-    found = (n >= KNOWN_NIGHTS) & (nearer > np.maximum(LEAST_EFFECT, STEP_SIGMAS * sigma))
-    found &= np.abs(one - two) <= AGREE_SIGMAS * sigma
+    left = (n >= KNOWN_NIGHTS) & (nearer > np.maximum(LEAST_EFFECT, STEP_SIGMAS * sigma))
+    left &= np.abs(one - two) <= AGREE_SIGMAS * sigma
     told = []
-    for row in map(int, np.flatnonzero(found)):
+    for row in map(int, np.flatnonzero(left)):
         step = (one[row] + two[row]) / 2
         # The median of n normal nights varies like the mean of 2 n / pi.
         error = sigma[row] * sqrt(1 / 2 + pi / 2 / n[row])

@@ -40,10 +40,10 @@ def told_apart(rows: pd.DataFrame, series: pd.DataFrame) -> tuple[pd.DataFrame, 
 
 def _alike(rows: pd.DataFrame, series: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
     """Returns the installations that ran in turns, by the name and hardware that they share."""
-    known = rows[rows["installation_id"].notna()].drop_duplicates(["run_id", "installation_id"])
+    runs = rows[rows["installation_id"].notna()].drop_duplicates(["run_id", "installation_id"])
     ids: dict[tuple[str, str], list[str]] = {}
     for name, _, installation in sorted(
-        known[["series", "run_id", "installation_id"]].astype(object).itertuples(index=False, name=None),
+        runs[["series", "run_id", "installation_id"]].astype(object).itertuples(index=False, name=None),
         key=lambda row: row[1],
     ):
         if name in series.index:

@@ -40,13 +40,13 @@ def read_acknowledged(path: Path) -> dict[str, str]:
                 raise ResultsError(
                     f"{path}: its columns are {reader.fieldnames}; expected {', '.join(ACKNOWLEDGED_COLUMNS)}"
                 )
-            found = {}
+            acknowledged = {}
             for row in reader:
                 if not all(row[name] for name in ACKNOWLEDGED_COLUMNS) or len(row["alarm_id"].split("-")) != 3:
                     raise ResultsError(
                         f"{path}, line {reader.line_num}: expected an alarm's id, a day, a name and a note"
                     )
-                found[row["alarm_id"]] = f"{row['day']} {restore(row['by'])}: {restore(row['note'])}"
+                acknowledged[row["alarm_id"]] = f"{row['day']} {restore(row['by'])}: {restore(row['note'])}"
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ResultsError(f"cannot read the acknowledgements in {path}: {error}") from error
-    return found
+    return acknowledged

@@ -87,7 +87,7 @@ def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
     for row in to_rows(nights.series.loc[nights_of.index, ["machine", *keys]].assign(night=nights_of)):
         place, night = (str(row["machine"]), _cell(row, keys)), row["night"].date()  # type: ignore[attr-defined]
         last_ok[place] = max(night, last_ok.get(place, night))
-    found: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     for (machine, cell), night in sorted(last_ok.items()):
         if (machine, cell) in now:
             status, reason = now[machine, cell]["status"], now[machine, cell]["reason"]
@@ -97,8 +97,8 @@ def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
             continue
         if status != "ok":
             line = (machine, newest[machine], cell, status, reason, night)
-            found.append(dict(zip(MISSING_CELL_COLUMNS, line, strict=True)))
-    return pd.DataFrame(found, columns=list(MISSING_CELL_COLUMNS))
+            lines.append(dict(zip(MISSING_CELL_COLUMNS, line, strict=True)))
+    return pd.DataFrame(lines, columns=list(MISSING_CELL_COLUMNS))
 
 
 def _cell(row: Row, keys: Sequence[str]) -> str:

@@ -122,8 +122,8 @@ def read_nights(
     connection, wrong = open_packed(store)
     frame, problems = _read_fresh(_not_packed(store, connection))
     problems = (*wrong, *problems)
-    real, said = last_real_night(_runs(frame, connection))
-    problems = (*problems, *said)
+    real, of_clocks = last_real_night(_runs(frame, connection))
+    problems = (*problems, *of_clocks)
     seen = _seen(frame, connection, real)
     if seen.empty and not may_be_empty:
         why = "; ".join(problems)

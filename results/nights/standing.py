@@ -31,12 +31,12 @@ def standing_changes(x: Floats, rate: float = FALSE_SHARE) -> list[Standing]:
     valid = ~np.isnan(x)
     with_any = np.flatnonzero(valid.any(axis=1))
     last = x.shape[1] - 1 - np.argmax(valid[:, ::-1], axis=1)
-    found: list[Change] = []
+    changes: list[Change] = []
     for night in np.unique(last[with_any]):
-        found += standing(x, int(night), with_any[last[with_any] == night])
-    believed = benjamini_hochberg([one.p for one in found], len(with_any), rate)
+        changes += standing(x, int(night), with_any[last[with_any] == night])
+    believed = benjamini_hochberg([one.p for one in changes], len(with_any), rate)
     most = sum(believed) / max(1, len(with_any)) * rate  # where the procedure drew its line
-    return [Standing(one, _raised(x, one, most) if good else None) for one, good in zip(found, believed, strict=True)]
+    return [Standing(one, _raised(x, one, most) if good else None) for one, good in zip(changes, believed, strict=True)]
 
 
 def _raised(x: Floats, change: Change, most: float) -> int:

@@ -84,16 +84,16 @@ def open_packed(store: Path | str) -> tuple[DuckDBPyConnection | None, tuple[str
     return connection if good else None, tuple(problems.values())
 
 
-def ask(connection: DuckDBPyConnection, sql: str, given: object = None) -> pd.DataFrame:
+def ask(connection: DuckDBPyConnection, sql: str, values: object = None) -> pd.DataFrame:
     """Returns what the SQL finds; raises ResultsError where a packed file cannot be read."""
     import duckdb
 
     try:
-        found: pd.DataFrame = connection.execute(sql, given).fetchdf()
+        frame: pd.DataFrame = connection.execute(sql, values).fetchdf()
     except duckdb.Error as error:
-        said = " ".join(str(error).split())[:300]
-        raise ResultsError(f"cannot read what is packed: {said}; throw that file away and `pack` again") from error
-    return found
+        reason = " ".join(str(error).split())[:300]
+        raise ResultsError(f"cannot read what is packed: {reason}; throw that file away and `pack` again") from error
+    return frame
 
 
 def packed_runs(connection: DuckDBPyConnection | None) -> set[str]:
@@ -115,10 +115,10 @@ def _why_not(connection: DuckDBPyConnection, file: Path) -> str | None:
     """Returns why a file's rows cannot be used, None where they can."""
     expected = {"series": "VARCHAR", "night": "DATE"} | {column.name: TYPES[column.kind] for column in COLUMNS}
     try:
-        found = ask(connection, f"DESCRIBE SELECT * FROM read_parquet('{_quoted(file)}')")
+        columns = ask(connection, f"DESCRIBE SELECT * FROM read_parquet('{_quoted(file)}')")
     except ResultsError as error:
         return f"left out: {file}: {error}"
-    kinds = dict(zip(found["column_name"], found["column_type"], strict=True))
+    kinds = dict(zip(columns["column_name"], columns["column_type"], strict=True))
     may_lack = {name: kind for name, kind in expected.items() if name not in ("series", "night", "run_id", *REQUIRED)}
     if wrong := [name for name, kind in expected.items() if kinds.get(name, may_lack.get(name)) != kind]:
         return f"left out: {file}: packed by another version (see {wrong[0]}); throw it away and `pack` again"
