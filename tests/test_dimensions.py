@@ -6,9 +6,12 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench.cell import Cell
 from bench.parent.variant import side_of
+from results.nights import store as store_module
 from results.nights.nights import read_nights, rows_of_runs
 from results.nights.store import pack, series_of, series_sql
 from results.record.csvfile import read_csv
@@ -17,6 +20,7 @@ from results.record.read import read_rows, run_folders
 from results.record.row import cell_of, make_row
 from results.record.run import read_run
 from results.record.schema import COLUMN, COLUMNS
+from results.record.vocabulary import STAGES
 from results.tables.export import name_of
 from results.tables.pairs import pairs_of
 from results.tables.table import to_frame
@@ -115,6 +119,39 @@ def test_what_no_old_run_has_keeps_its_name_and_series_too(name):
     changes, series = NAMES[name]
     row = row_of(**changes)
     assert (name_of(row), series_of(row)) == (name, series)
+
+
+LATER = (
+    Dimension("latency_n", "integer", "Stands for a later dimension with a default.", default=3),
+    Dimension("reason", "text", "Stands for one without.", mark="r"),
+    Dimension("stage", "text", "Stands for one with a default.", default="measure"),
+)
+texts = st.text(min_size=1, max_size=20)
+counts = st.integers(0, 2**63 - 1)
+ROWS = st.fixed_dictionaries(
+    {},
+    optional={
+        "variant": texts,
+        "batch": counts,
+        "sequence": counts,
+        "device_index": st.none() | counts,
+        "workload_digest": texts,
+        "reason": texts,
+        "latency_n": st.sampled_from([0, 3, 4]) | counts,
+        "stage": st.sampled_from(STAGES),
+    },
+)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROWS, min_size=1, max_size=10))
+def test_python_and_sql_name_any_series_alike(monkeypatch, changes):
+    monkeypatch.setattr(store_module, "IN_SERIES_BY_NAME", LATER)
+    rows = [row_of(**one) for one in changes]
+    frame = to_frame(rows)
+    found = duckdb.sql(f"SELECT {series_sql()} AS series FROM frame").fetchdf()["series"].tolist()
+    assert len(frame) == len(found)
+    assert found == [series_of(row) for row in rows]
 
 
 def test_python_and_sql_name_a_series_alike():
