@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.parent.lock import BUSY_EXIT, Busy
 from bench.parent.parse import PlanError
 from bench.parent.run import OpenRun, in_order
 from results.record.files import ResultsError
+from results.record.text import printable
 
 STEPS = Path(__file__).resolve().parent / "bench" / "test_steps.py"
 SPEAKING = Lock()
@@ -117,12 +119,17 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         session.items.sort(key=lambda item: front.place_of(cell_of(item), failed))
 
 
+def terminal_encoding() -> str | None:
+    """Returns what the terminal can show: pytest would write the rest, and each line's end, as escapes."""
+    return getattr(sys.__stdout__, "encoding", None)
+
+
 def say(config: pytest.Config, text: str) -> None:
     """Shows one line at once, past pytest's capturing; nothing without a terminal's reporter."""
     capture, reporter = map(config.pluginmanager.getplugin, ("capturemanager", "terminalreporter"))
     if reporter is not None:
         with SPEAKING, capture.global_and_fixture_disabled():
-            reporter.write_line(text)
+            reporter.write_line(printable(text, terminal_encoding()))
             reporter.flush()
 
 
@@ -148,5 +155,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Ite
 
             width = max(get_terminal_size((120, 24)).columns, 100)
             terminalreporter.section("samestep")
-            table = shown_at_the_end(config.stash[RUN].folder, config.getoption("--baseline"), width)
-            terminalreporter.write_line(table)
+            table = shown_at_the_end(config.stash[RUN].result, config.getoption("--baseline"), width)
+            terminalreporter.write_line(printable(table, terminal_encoding()))

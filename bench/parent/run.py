@@ -25,7 +25,7 @@ from host.home import NoHomeError
 from results.record.csvfile import write_csv
 from results.record.journal import Journal, new_run_id
 from results.record.row import cell_of, make_row
-from results.record.run import Run, read_run
+from results.record.run import Run, run_so_far
 
 INTERRUPTED = ("interrupted before the plan was done", "interrupted")
 """How a run ends that somebody stops by Ctrl-C."""
@@ -53,7 +53,7 @@ def run(
         opened.early_rounds()
         for cell in in_order(cells, opened.order):
             done(cell, opened.run(cell))
-    return read_run(opened.folder)
+    return opened.result
 
 
 def in_order(cells: Collection[Cell], order: Order) -> list[Cell]:
@@ -80,11 +80,13 @@ class OpenRun:
             raise PlanError(
                 "a cell is there twice (pytest-repeat's --count?); a run has each once, and repeats by --launches N"
             )
+        self._say = say
         self._lock = _locked()
         try:
             cache = _cache(say)
             header = new_header() if settings.past is None else settings.past.header
             self.journal = settings.past.go_on() if settings.past else _new_journal(selection, settings, header)
+            self.journal.on_no_room = say
             common = _common(self.journal, header, selection)
             if settings.past is None:
                 self.journal.plan([common | cell.columns() for cell in cells])
@@ -144,7 +146,13 @@ class OpenRun:
             why, reason_code = "who drove the run did not come to every cell", "interrupted"
         self.journal.end(why or "the plan is done", reason_code)
         self.journal.close()
-        write_csv(read_run(self.folder).rows, self.folder / "results.csv")
+        self.result: Run = run_so_far(self.journal)
+        try:
+            write_csv(self.result.rows, self.folder / "results.csv")
+        except OSError as error:
+            self._say(f"cannot write {self.folder / 'results.csv'}: {error.strerror}")
+        if self.journal.problem is not None:
+            self._say(self.journal.problem)
         self._lock.release()
 
     def __enter__(self) -> Self:
