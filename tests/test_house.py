@@ -128,7 +128,7 @@ def test_bench_imports_results_only_to_write_rows():
             "results.record.row.cell_of",
             "results.record.row.make_row",
             "results.record.run.Run",
-            "results.record.run.read_run",
+            "results.record.run.run_so_far",
         },
         "session.py": {
             "results.record.dimensions.SHARED",
