@@ -13,7 +13,7 @@ from backends._xla_profile import names_of
 from backends._xla_profile import operators_of as operators_of_xla
 from backends.base import NoOperators, Operator
 from bench.cell import Cell
-from bench.child import trial
+from bench.child.operators import operator_columns
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.launch import Outcome
@@ -236,13 +236,13 @@ class Profiled:
     ],
 )
 def test_why_there_are_none_is_in_the_row_and_takes_no_number_along(answer, reason):
-    assert trial._operators(Profiled(answer), 1e-3) == {"operators_reason": reason}
+    assert operator_columns(Profiled(answer), 1e-3) == {"operators_reason": reason}
 
 
 @pytest.mark.parametrize(("step_s", "steps"), [(1e-6, 10), (0.5, 4), (30.0, 1)])
 def test_a_slow_step_is_profiled_less_often(step_s, steps):
     step = Profiled([Operator("Mul", 1e-6, 2), Operator("Gemm", 3e-6, 1)])
-    found = trial._operators(step, step_s)["operators"]
+    found = operator_columns(step, step_s)["operators"]
     assert step.steps == steps
     assert found == [
         {"name": "Gemm", "kind": "matmul", "seconds_per_step": 3e-6, "calls_per_step": 1},

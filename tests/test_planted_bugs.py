@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backends.base import Request
-from bench.child import verify
+from bench.child import verify, waits
 from bench.child.expected import load_expected
 from bench.child.trial import WrongResult, verify_step
 from tests import planted_models  # noqa: F401 - it registers its bugs
@@ -60,7 +60,7 @@ class Replayed:
         self.observed = verify.observe(step, request.program, request.parameters)
         self.said, self.refusal = step.effective(), None
         try:
-            self.next_i = verify.check_waits(step, len(self.observed[0]), min(self.observed[1][1:]))
+            self.next_i = waits.check_waits(step, len(self.observed[0]), min(self.observed[1][1:]))
         except verify.Refused as refused:
             self.refusal = refused
 
@@ -136,9 +136,10 @@ COMPARISONS = (
 def test_every_comparison_is_needed(comparison, prepared, replayed, monkeypatch):
     """Without it, at least one planted bug passes."""
     monkeypatch.setattr(verify, "observe", lambda step, *given: step.observed)
-    monkeypatch.setattr(verify, "check_waits", lambda step, *given: step.check_waits())
+    monkeypatch.setattr(waits, "check_waits", lambda step, *given: step.check_waits())
     if comparison.startswith("check_"):
-        monkeypatch.setattr(verify, comparison, lambda *given: (0, 0.0))
+        room = waits if comparison == "check_waits" else verify
+        monkeypatch.setattr(room, comparison, lambda *given: (0, 0.0))
     elif comparison.endswith("_error"):
         monkeypatch.setattr(verify, "ERRORS", tuple(e for e in verify.ERRORS if e.__name__ != comparison))
     else:

@@ -4,8 +4,9 @@ import pytest
 
 from backends.base import Effective
 from backends.null import NullStep
-from bench.child import verify
-from bench.child.verify import Refused, check_effective, check_waits
+from bench.child import waits
+from bench.child.verify import Refused, check_effective
+from bench.child.waits import check_waits
 
 
 class Device(NullStep):
@@ -42,8 +43,8 @@ class Silent(Device):
 @pytest.fixture
 def checked(monkeypatch):
     def check(device, step_s=None):
-        monkeypatch.setattr(verify, "perf_counter", lambda: device.now)
-        monkeypatch.setattr(verify, "sleep", lambda seconds: setattr(device, "now", device.now + seconds))
+        monkeypatch.setattr(waits, "perf_counter", lambda: device.now)
+        monkeypatch.setattr(waits, "sleep", lambda seconds: setattr(device, "now", device.now + seconds))
         return check_waits(device, 5, device.step_s if step_s is None else step_s)
 
     return check

@@ -66,9 +66,12 @@ class Ops(ABC):
     def tanh(self, x: Array) -> Array:
         """Hyperbolic tangent."""
 
-    @abstractmethod
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         """`x` normalised over its last axis, biased variance (Ba et al. 2016, arXiv:1607.06450)."""
+        kept = (*x.shape[:-1], 1)
+        centred = x - self.reshape(self.mean(x, (-1,)), kept)
+        variance = self.reshape(self.mean(centred * centred, (-1,)), kept)
+        return centred / self.sqrt(variance + epsilon) * weight + bias
 
     @abstractmethod
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:

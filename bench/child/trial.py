@@ -6,7 +6,6 @@ import json
 import platform
 import resource
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,15 @@ from statistics import fmean, median
 from time import perf_counter
 from typing import Any
 
-from backends._operator_kinds import kind_of
 from backends._probes import versions
-from backends.base import Adapter, DeviceReading, Flow, NoOperators, Request, Step
+from backends.base import Adapter, DeviceReading, Flow, Request, Step
 from bench.cell import Cell
-from bench.child import estimate, verify
+from bench.child import estimate, verify, waits
 from bench.child.conditions import Watch, read
 from bench.child.energy import energy_columns
 from bench.child.expected import load_expected
 from bench.child.measure import Clock, Samples, Throughput, flow_throughput, loop_overhead_s
+from bench.child.operators import operator_columns
 from bench.child.parts import measure_parts, not_measured
 from bench.child.settings import MANIFEST, request_of, setting_of
 from bench.child.verify import Refused
@@ -37,9 +36,6 @@ __all__ = ["Refused", "WrongResult", "measure_cell", "verify_step"]
 TRIAL_S = 0.5
 """How long each way to overlap requests is tried, at least, before the fastest is measured."""
 
-
-OPERATORS_S, MOST_OPERATOR_STEPS = 2.0, 10
-"""How long, and for how many steps at most, a profiler is asked for time by operator."""
 
 ON_HOST = ("cpu", "none")
 """Kinds of device whose memory is the host's."""
@@ -133,7 +129,7 @@ def measure_cell(
     columns["not_measured"] = not_measured(columns, why_none)
     if effort.operators:
         stages.enter("operators")
-        columns |= _operators(step, estimate.median(columns["samples_s"]).value)
+        columns |= operator_columns(step, estimate.median(columns["samples_s"]).value)
     return step, columns
 
 
@@ -183,7 +179,7 @@ def verify_step(
         "scale_tolerance": scale.tolerance,
     }
     _must_pass(verification, columns)
-    i, step_s = verify.check_waits(step, len(took_s), min(took_s[1:]))
+    i, step_s = waits.check_waits(step, len(took_s), min(took_s[1:]))
     return columns | {"verification": "passed"}, Clock(step, i, [*took_s[1:], step_s])
 
 
@@ -238,26 +234,6 @@ def _device_time(step: Step, clock: Clock) -> float | None:
         if len(found) >= DEVICE_STEPS or (len(found) >= LEAST_DEVICE_STEPS and sum(found) > DEVICE_TIME_S):
             break
     return estimate.median(found).value if found else None
-
-
-def _operators(step: Step, step_s: float) -> dict[str, Any]:
-    """Returns where the time of a step goes, by the runtime's own operators, or why that is not known."""
-    steps = max(1, min(MOST_OPERATOR_STEPS, int(OPERATORS_S / step_s)))
-    try:
-        found = step.operators(steps)
-    except NoOperators as reason:
-        return {"operators_reason": str(reason)}
-    except Exception as error:  # noqa: BLE001 - a profiler that fails takes no measured number along; the row says it
-        traceback.print_exc()
-        return {
-            "operators_reason": f"its profiler failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        }
-    ordered = sorted(found, key=lambda operator: -operator.seconds)
-    operators = [
-        {"name": o.name, "kind": kind_of(o.name), "seconds_per_step": o.seconds, "calls_per_step": o.calls}
-        for o in ordered
-    ]
-    return {"operators": operators} if operators else {"operators_reason": "its profiler named no operator"}
 
 
 def _check_quiet_interpreter() -> None:

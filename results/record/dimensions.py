@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Value = str | int | None
+PLAIN_PRECISION = "fp32"
+"""What goes without saying where a person reads: a precision is named in words only where it is another one."""
 
 
 @dataclass(frozen=True)

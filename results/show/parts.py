@@ -48,7 +48,8 @@ def render_parts(frame: pd.DataFrame, width: int = 120) -> str:
 def _block(rows: pd.DataFrame, width: int) -> str:
     """Returns the table of one step and why numbers are missing."""
     first = rows.iloc[0]
-    shown = [name for name in LINES if first["phase"] == "train" or name not in TRAINING_ONLY]
+    trains = bool(rows[list(TRAINING_ONLY)].notna().to_numpy().any())
+    shown = [name for name in LINES if trains or name not in TRAINING_ONLY]
     lines = [_cells(name, rows[name].tolist()) for name in shown]
     columns = {label: list(cells) for label, cells in zip(rows["label"], zip(*lines, strict=True), strict=True)}
     sequence = "" if pd.isna(first["sequence"]) else f", sequence {first['sequence']}"

@@ -7,7 +7,8 @@ from time import perf_counter, perf_counter_ns, sleep
 from backends.null import NullStep
 from bench.child import estimate
 from bench.child.measure import Clock
-from bench.child.verify import Refused, check_waits
+from bench.child.verify import Refused
+from bench.child.waits import check_waits
 from bench.effort import Effort
 
 EFFORT = Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=3.0, min_rounds=20)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import PLAIN_PRECISION
 from results.record.files import ResultsError
 from results.show.plot.dots import Dot, Line, Panel, Shown, dots_of
 from results.show.plot.style import COLOURS, GRID, INK, PAGE_INCH, drawing
@@ -174,7 +175,8 @@ def _wrapped(title: str, letters: int) -> list[str]:
 def _notes(shown: Shown, show: str, letters: int) -> list[str]:
     """Returns how to read the figure, what it leaves out and where its numbers are from, in lines."""
     is_hollow = any(dot.degraded and dot.value for cell in shown.panels for panel in cell for dot in panel.dots)
-    precision = "; fp32 where no other precision is named" if any(r["precision"] == "fp32" for r in shown.rows) else ""
+    is_plain = any(row["precision"] == PLAIN_PRECISION for row in shown.rows)
+    precision = f"; {PLAIN_PRECISION} where no other precision is named" if is_plain else ""
     notes = [
         " ".join(filter(None, (NOTES[show], SCALE, HOLLOW if is_hollow else ""))),
         f"Could not run here: {', '.join(shown.absent)}." if shown.absent else "",

@@ -16,7 +16,10 @@ from results.record.limits import BYTE_LIMITS, FLOP_LIMITS
 from results.show.plot.style import COLOURS, GRID, INK, drawing
 from results.tables.table import is_control, is_verified, placed
 
-MARKERS = {"infer": "o", "train": "s"}
+MARKERS = {"infer": ("o", False, "inference"), "train": ("s", True, "training")}
+"""By phase: the marker, whether it is filled, and what it is called."""
+OTHER = ("D", False)
+"""Of a phase that is not among them, which is called by its name."""
 CLOSE = 1.08
 """Columns of points nearer than this, on the scale of FLOP per byte, have one name in common."""
 
@@ -81,17 +84,18 @@ def _roofs(axes: Any, row: Any, intensities: Any) -> None:
 
 def _points(axes: Any, steps: pd.DataFrame) -> None:
     """Draws a point per step: colour by backend, filled in training; each column of points has its name once."""
+    there = set(steps["phase"])
+    markers = {phase: MARKERS[phase] for phase in MARKERS if phase in there}
+    markers |= {phase: (*OTHER, str(phase)) for phase in sorted(there - {*MARKERS})}
     for number, label in enumerate(sorted(steps["label"].unique())):
         colour = COLOURS[number % len(COLOURS)]
-        for phase, marker in MARKERS.items():
+        for phase, (marker, is_filled, _) in markers.items():
             points = steps[(steps["label"] == label) & (steps["phase"] == phase)]
-            face = colour if phase == "train" else "white"
             place = points["intensity"], points["throughput_flops_per_s"]
-            axes.plot(*place, marker, mec=colour, mfc=face, ms=7, mew=1.5)
+            axes.plot(*place, marker, mec=colour, mfc=colour if is_filled else "white", ms=7, mew=1.5)
         axes.plot([], [], "o", color=colour, label=label)
-    for phase, marker in MARKERS.items():
-        face = "#555555" if phase == "train" else "white"
-        axes.plot([], [], marker, mec="#555555", mfc=face, label={"infer": "inference", "train": "training"}[phase])
+    for marker, is_filled, name in markers.values():
+        axes.plot([], [], marker, mec="#555555", mfc="#555555" if is_filled else "white", label=name)
     columns: list[tuple[float, float, list[str]]] = []
     for key, group in steps.sort_values("intensity").groupby(["workload", "phase"], sort=False):
         assert isinstance(key, tuple)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from results.record import human
-from results.record.dimensions import POSITION, more_in_words
+from results.record.dimensions import PLAIN_PRECISION, POSITION, more_in_words
 from results.record.human import in_time_unit, rate, time_unit
 from results.tables.table import idle_labels, is_control, is_verified, to_rows
 
@@ -41,7 +41,7 @@ def in_words(row: Line) -> str:
     """Returns a cell without its backend, such as `gpt2 124m infer, batch 2 × 128`."""
     shape = "" if row["batch"] is None else f", batch {row['batch']}"
     shape += "" if row["sequence"] is None else f" × {row['sequence']}"
-    more = "" if row["precision"] == "fp32" or row["precision"] is None else f", {row['precision']}"
+    more = "" if row["precision"] in (PLAIN_PRECISION, None) else f", {row['precision']}"
     return f"{row['workload']} {row['size']} {row['phase']}{shape}{more}{more_in_words(row)}"
 
 
