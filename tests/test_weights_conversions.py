@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.fakes.weights import TINY, follow, random, refused, saved
-from workloads import weights
+from workloads.weights import files as weights
 
 torch = pytest.importorskip("torch")
 

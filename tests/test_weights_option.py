@@ -16,10 +16,10 @@ from bench.parent.suite import Suite
 from tests.fakes.bench import EFFORT
 from tests.fakes.door import bench, rows_of_work, run_in, statuses
 from tests.fakes.weights import random, saved
-from workloads import weights
 from workloads.catalog import CATALOG, load
 from workloads.precision import FP32
 from workloads.specs import Weights
+from workloads.weights import files as weights
 
 GPT2, BERT, RESNET = (load(name, "tiny") for name in ("gpt2", "bert_base", "resnet50"))
 WTE = "transformer.wte.weight"

@@ -13,7 +13,7 @@ from bench.artifacts import PARAMETERS
 from bench.parent.plan import cells, select
 from tests.fakes.steps import make
 from tests.fakes.weights import TINY, follow, random, refused, saved
-from workloads import weights
+from workloads.weights import files as weights
 
 INDEX = "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.fakes.weights import changed, follow, random, refused, saved
-from workloads import weights
 from workloads.catalog import load
+from workloads.weights import files as weights
 
 GPT2, BERT, RESNET = (load(name, "tiny") for name in ("gpt2", "bert_base", "resnet50"))
 WTE = "transformer.wte.weight"

@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from workloads import tensor_files
 from workloads.specs import N_BATCHES
+from workloads.weights import tensor_files
 
 PARAMETERS_FILE, BATCHES_FILE = "parameters.safetensors", "batches.safetensors"
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from workloads.program import Program
-from workloads.published import Published
 from workloads.specs import N_BATCHES, InputSpec, ParameterSpec, Weights
+from workloads.weights.published import Published
 
 
 @dataclass(frozen=True)

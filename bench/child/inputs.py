@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import save_file
 
-from workloads import data, weights
+from workloads import data
 from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, map_arrays
+from workloads.weights import files as weights
 
 if TYPE_CHECKING:
     from backends.base import Setting

@@ -13,10 +13,10 @@ from bench.parent.parse import PlanError, index, number, numbers, words
 from bench.parent.presets import ALWAYS, PRESETS
 from bench.parent.sides import PAIRS, sides, sides_of, takes_both
 from host.home import expanded
-from workloads import weights
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
 from workloads.precision import DEFAULT
 from workloads.specs import Weights
+from workloads.weights import files as weights
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save_file
 
-from workloads import data, weights
+from workloads import data
 from workloads.catalog import load
+from workloads.weights import files as weights
 
 TINY = load("gpt2", "tiny")
 

@@ -13,9 +13,9 @@ from workloads.ops import Array, Ops, Parameters, subset
 from workloads.optim import AdamW
 from workloads.precision import FP32
 from workloads.program import Work, inference, training
-from workloads.published import Published
 from workloads.specs import InputSpec, ParameterSpec
 from workloads.tolerance import Tolerance
+from workloads.weights.published import Published
 from workloads.workload import Workload
 
 LAYER_NORM_EPSILON = 1e-12

@@ -14,9 +14,9 @@ from workloads.ops import Array, Ops, Parameters, subset
 from workloads.optim import SGD
 from workloads.precision import FP32
 from workloads.program import Work, inference, training
-from workloads.published import Published
 from workloads.specs import InputSpec, ParameterSpec
 from workloads.tolerance import Tolerance
+from workloads.weights.published import Published
 from workloads.workload import Workload
 
 EXPANSION = 4

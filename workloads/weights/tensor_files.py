@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from workloads.foreign import CONVERT, kind_of
+from workloads.weights.foreign import CONVERT, kind_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workloads.foreign import kind_of
-from workloads.tensor_files import Tensor, tensors
+from workloads.weights.foreign import kind_of
+from workloads.weights.tensor_files import Tensor, tensors
 
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})(?!\d)")
 _INDEXES = "*.safetensors.index*.json"

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workloads.foreign import CONVERT, rewriting
-from workloads.published import wrappers_of
-from workloads.shards import Source, all_tensors, listed, locate
 from workloads.specs import ParameterSpec, Weights
-from workloads.tensor_files import Tensor, as_float32, map_tensors
+from workloads.weights.foreign import CONVERT, rewriting
+from workloads.weights.published import wrappers_of
+from workloads.weights.shards import Source, all_tensors, listed, locate
+from workloads.weights.tensor_files import Tensor, as_float32, map_tensors
 
 if TYPE_CHECKING:
     import numpy as np

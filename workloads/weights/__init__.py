@@ -1,0 +1,1 @@
+"""Local files of public models in place of random parameters: found, checked whole, and read."""
