@@ -1,7 +1,9 @@
 """The strictness of our own tests: here a warning is an error. A user's run of `bench/` warns and goes on."""
 
+import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,3 +23,24 @@ def pytest_collection_modifyitems(items):
         if item.path.is_relative_to(TESTS):
             # First, so that a test's own marks, and what pyproject.toml ignores, come after it and win.
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+
+
+@pytest.fixture
+def when(monkeypatch):
+    """Returns what has `do(pid)` done as the child says that it begins the stage: an `on_start` for `launch`."""
+
+    from bench.parent import launch as launching
+
+    def arranged(stage, do):
+        pids = []
+
+        def loads(line):
+            event = json.loads(line)
+            if event["event"] == "stage" and event["stage"] == stage:
+                do(pids[0])
+            return event
+
+        monkeypatch.setattr(launching, "json", SimpleNamespace(dumps=json.dumps, loads=loads))
+        return pids.append
+
+    return arranged

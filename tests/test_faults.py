@@ -52,25 +52,6 @@ def job_of(suite):
     }
 
 
-@pytest.fixture
-def when(monkeypatch):
-    """Returns what has `do(pid)` done as the child says that it begins the stage: an `on_start` for `launch`."""
-
-    def arranged(stage, do):
-        pids = []
-
-        def loads(line):
-            event = json.loads(line)
-            if event["event"] == "stage" and event["stage"] == stage:
-                do(pids[0])
-            return event
-
-        monkeypatch.setattr(launching, "json", SimpleNamespace(dumps=json.dumps, loads=loads))
-        return pids.append
-
-    return arranged
-
-
 def struck(signum):
     return lambda pid: os.kill(pid, signum)
 

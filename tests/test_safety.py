@@ -103,17 +103,15 @@ def test_a_tracer_in_the_child_is_refused(install):
     assert refusal.value.code == "implausible"
 
 
-def test_a_child_that_the_kernel_killed_for_memory_ran_out_of_it(tmp_path, monkeypatch):
+def test_a_child_that_the_kernel_killed_for_memory_ran_out_of_it(tmp_path, monkeypatch, when):
     monkeypatch.setenv("SAMESTEP_FAKE", "sleep@measure")
     kills = iter((3, 4))
     monkeypatch.setattr(launching, "memory_kills", lambda: next(kills))
 
-    def strike(event, pid):
-        if event.get("stage") == "measure":
-            os.kill(pid, signal.SIGKILL)
-
     suite = faulty_suite(filled_cache(tmp_path / "cache"), tmp_path)
-    outcome = launch(job_of(suite), tmp_path / "log", 1, 60.0, strike)
+    outcome = launch(
+        job_of(suite), tmp_path / "log", 1, 60.0, when("measure", lambda pid: os.kill(pid, signal.SIGKILL))
+    )
     assert (outcome.status, outcome.reason_code) == ("out_of_memory", "memory")
 
 
