@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -74,22 +74,27 @@ def export_step(program: Program, parameters: Arrays, batch: Arrays, path: Path)
     inputs = tuple(to_torch(batch[spec.name], CPU) for spec in specs)
     tensors = {name: to_torch(p, CPU) for name, p in parameters.items()}
     constants, state = program.constants_of(tensors), program.initial_state(tensors, torch.zeros)
+    first_constant, first_state = len(specs), len(specs) + len(constants)
     names: list[str] = []
 
     def step(*flat: Tensor) -> tuple[Tensor, ...]:
-        held = dict(zip(state, flat[len(specs) :], strict=True))
-        outputs, new = program.step(TorchOps(), constants, held, _named(specs, flat[: len(specs)]))
+        batch = _named(specs, flat[:first_constant])
+        frozen = dict(zip(constants, flat[first_constant:first_state], strict=True))
+        held = dict(zip(state, flat[first_state:], strict=True))
+        outputs, new = program.step(TorchOps(), frozen, held, batch)
         names[:] = outputs
         return (*outputs.values(), *(new[name] for name in state))
 
-    example = (*inputs, *state.values())
     # A fused attention kernel has no ONNX translation of its backward pass; its mathematical form has.
     with sdpa_kernel(SDPBackend.MATH):
-        traced = make_fx(step, decomposition_table=decomposition_table(), tracing_mode="fake")(*example)
+        traced = make_fx(step, decomposition_table=decomposition_table(), tracing_mode="fake")(
+            *inputs, *constants.values(), *state.values()
+        )
     traced.graph.eliminate_dead_code()
     traced.recompile()
+    module = WithConstants(traced, tuple(constants.values()), first_constant)
     exported = torch.onnx.export(
-        torch.export.export(traced, example, strict=False),
+        torch.export.export(module, (*inputs, *state.values()), strict=False),
         dynamo=True,
         verbose=False,
         opset_version=OPSET,
@@ -100,6 +105,21 @@ def export_step(program: Program, parameters: Arrays, batch: Arrays, path: Path)
         output_names=names + [f"next.{name}" for name in state],
     )
     _save(exported, path)
+
+
+class WithConstants(nn.Module):
+    """A traced step that holds its constants, which the exporter writes as initialisers."""
+
+    def __init__(self, traced: nn.Module, constants: tuple[Tensor, ...], first: int) -> None:
+        super().__init__()
+        self.traced, self.first = traced, first
+        self.names = [f"constant_{number}" for number in range(len(constants))]
+        for name, tensor in zip(self.names, constants, strict=True):
+            self.register_buffer(name, tensor)
+
+    def forward(self, *flat: Tensor) -> Any:
+        held = [getattr(self, name) for name in self.names]
+        return self.traced(*flat[: self.first], *held, *flat[self.first :])
 
 
 def _named(specs: Any, tensors: Any) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
+from workloads.count import output_names
 from workloads.precision import FP32
 
 
@@ -37,12 +38,12 @@ class OpenVinoStep(Step):
 
     def compile(self) -> None:
         self.compiled = self.compile_model(self.hint)
-        held = {f"next.{name}" for name in self.buffers[0]}
+        ours = output_names(self.request.program)
         self.results = {
             name: np.zeros(tuple(port.shape), port.element_type.to_dtype())
             for port in self.compiled.outputs
             for name in port.get_names()
-            if name in self._result_names() and name not in held
+            if name in ours
         }
         self._bind_all()
 
@@ -61,10 +62,6 @@ class OpenVinoStep(Step):
             "ENABLE_CPU_PINNING": self.request.options.get("pinning") == "on",
         }
         return self.core.compile_model(self.model, self.device, {**fixed, **hints})
-
-    def _result_names(self) -> set[str]:
-        names = {name for port in self.compiled.outputs for name in port.get_names()}
-        return {name for name in names if not (self.request.program.state and name.startswith("next."))}
 
     def _bind(self, batch: dict[str, Any], source: dict[str, Any], target: dict[str, Any]) -> Any:
         request = self.compiled.create_infer_request()

@@ -161,6 +161,21 @@ class CountOps(Ops):
         return f({name: replace(x, needs_gradient=True) for name, x in parameters.items()}), parameters
 
 
+def _on_shapes(program: Program) -> tuple[_Tally, dict[str, Array]]:
+    """Returns what was added up while one step ran on shapes, and its outputs."""
+    tally = _Tally()
+    constants = {spec.name: _Shape(spec.shape, False, tally, spec.name) for spec in program.constants}
+    state = {spec.name: _Shape(spec.shape, False, tally) for spec in program.state}
+    batch = {spec.name: _Shape(spec.shape, False, tally) for spec in program.inputs}
+    outputs, _ = program.step(CountOps(), constants, state, batch)
+    return tally, outputs
+
+
+def output_names(program: Program) -> tuple[str, ...]:
+    """Returns the names of what one step returns beside its next state, in order."""
+    return tuple(_on_shapes(program)[1])
+
+
 def count(program: Program) -> Counts:
     """Returns the FLOPs and compulsory bytes of one step, in float32.
 
@@ -168,11 +183,7 @@ def count(program: Program) -> Counts:
     up), the state is read and written once, inputs are read, outputs written. Scalars fit a register; activations and
     gradients count as cached.
     """
-    tally = _Tally()
-    constants = {spec.name: _Shape(spec.shape, False, tally, spec.name) for spec in program.constants}
-    state = {spec.name: _Shape(spec.shape, False, tally) for spec in program.state}
-    batch = {spec.name: _Shape(spec.shape, False, tally) for spec in program.inputs}
-    outputs, _ = program.step(CountOps(), constants, state, batch)
+    tally, outputs = _on_shapes(program)
     elements = sum(tally.elements_read.values())
     elements += 2 * sum(spec.size for spec in program.state if spec.shape)
     elements += sum(prod(output.shape) for output in outputs.values() if output.shape)
