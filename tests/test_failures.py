@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from bench.artifacts import PARAMETERS
 from bench.parent import crew
-from bench.parent.cache import Cache
+from bench.parent.cache import Cache, entry_name
 from bench.parent.launch import launch
 from results.record.row import make_row
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
+from workloads.precision import FP32
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def test_what_cannot_be_made_is_an_error_and_not_tried_again(tmp_path, monkeypat
         (folder / "parameters.safetensors").write_bytes(b"garbage")
         return {"seconds": 0.0}
 
-    suite.cache.ensure("parameters", workload, "infer", make_garbage)
+    suite.cache.ensure(entry_name(PARAMETERS, workload, "infer", FP32), make_garbage)
     for cell in (CELL, replace(CELL, **second)):
         row = make_row(**suite.run(cell).columns)
         assert (row["status"], row["stage"], row["reason_code"]) == ("error", "artifacts", "artifact_failed")
