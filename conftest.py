@@ -15,9 +15,9 @@ import pytest
 import backends
 from bench import front
 from bench.front import RUN, cell_of
-from bench.parent import options, plan
 from bench.parent.lock import BUSY_EXIT, Busy
-from bench.parent.parse import PlanError
+from bench.parent.plans import options, plan
+from bench.parent.plans.parse import PlanError
 from bench.parent.run import OpenRun, in_order
 from results.record.files import ResultsError
 from results.record.text import printable

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.parent.options import Settings as Settings
-    from bench.parent.options import select as select
+    from bench.parent.plans.options import Settings as Settings
+    from bench.parent.plans.options import select as select
     from bench.parent.run import run as run
 
-_PLACES = {"Settings": "bench.parent.options", "run": "bench.parent.run", "select": "bench.parent.options"}
+_PLACES = {"Settings": "bench.parent.plans.options", "run": "bench.parent.run", "select": "bench.parent.plans.options"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import backends
 from bench.effort import ONE_STEP
 from bench.parent.cache import Cache, UnsafeCache, default_root
-from bench.parent.plan import default_cell
+from bench.parent.plans.plan import default_cell
 from bench.parent.suite import Suite
 from host.home import NoHomeError
 from host.topology import usable_cpus

@@ -25,7 +25,7 @@ from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.environment import child_environment, job_paths
-from bench.parent.plan import default_cell
+from bench.parent.plans.plan import default_cell
 from bench.parent.sources import ROOT
 from bench.parent.suite import Suite
 from host.topology import usable_cpus

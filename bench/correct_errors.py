@@ -20,7 +20,7 @@ from backends.base import Adapter
 from bench.cell import Cell
 from bench.effort import ONE_STEP
 from bench.parent.cache import Cache, default_root
-from bench.parent.plan import default_cell
+from bench.parent.plans.plan import default_cell
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
 from workloads.catalog import phases_of

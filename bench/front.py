@@ -15,7 +15,7 @@ import pytest
 import backends
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.parent.options import verified_only
+from bench.parent.plans.options import verified_only
 from bench.parent.run import INTERRUPTED, OpenRun, is_idle
 from bench.parent.verdict import fails
 from host.machine import describe_machine

@@ -15,12 +15,12 @@ import backends
 from bench.cell import Cell, Variant
 from bench.effort import METHOD_VERSION
 from bench.parent.cache import Cache, default_root
-from bench.parent.parse import PlanError
-from bench.parent.plan import cells, left_out, select
+from bench.parent.plans.parse import PlanError
+from bench.parent.plans.plan import cells, left_out, select
+from bench.parent.plans.sides import PAIRS
+from bench.parent.plans.variant import parse, side_of
 from bench.parent.session import Order
-from bench.parent.sides import PAIRS
 from bench.parent.suite import Suite
-from bench.parent.variant import parse, side_of
 from results.tables.pairs import pairs_of
 from tests.fakes.bench import CELL, EFFORT, filled_cache
 from tests.fakes.busy import Busy

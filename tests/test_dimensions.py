@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.cell import Cell
-from bench.parent.variant import side_of
+from bench.parent.plans.variant import side_of
 from results.nights import store as store_module
 from results.nights.nights import read_nights, rows_of_runs
 from results.nights.store import pack, series_of, series_sql

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.parent.cache import UnsafeCache, check_owner, default_root
-from bench.parent.variant import parse
+from bench.parent.plans.variant import parse
 from host.home import NoHomeError, expanded
 from tests.fakes.door import command, environment
 

@@ -17,7 +17,7 @@ from bench.child.operators import operator_columns
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.launch import Outcome
-from bench.parent.options import effort
+from bench.parent.plans.options import effort
 from bench.parent.record import Launch, to_launch
 from bench.parent.suite import Suite
 from results import __main__ as door

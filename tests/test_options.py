@@ -7,10 +7,10 @@ import pytest
 
 import backends
 import conftest
-from bench.parent import plan
-from bench.parent.parse import PlanError
-from bench.parent.plan import cells, left_out, select
-from bench.parent.presets import PRESETS
+from bench.parent.plans import plan
+from bench.parent.plans.parse import PlanError
+from bench.parent.plans.plan import cells, left_out, select
+from bench.parent.plans.presets import PRESETS
 from tests.fakes.door import bench, run_in, statuses
 from workloads import catalog
 from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS, phases, phases_of

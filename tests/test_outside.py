@@ -10,8 +10,8 @@ import backends
 from backends._outside import PROBE_CODES, UNSUPPORTED_CODES, declaration_faults, unsupported_faults
 from backends.base import PRESETS
 from backends.torch_cpu import TorchCpu
-from bench.parent import plan
 from bench.parent.cache import Cache
+from bench.parent.plans import plan
 from bench.parent.suite import Suite
 from results.record.vocabulary import REASON_CODES
 from tests.fakes.bench import CELL, EFFORT

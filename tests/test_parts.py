@@ -15,9 +15,9 @@ from bench.child import parts
 from bench.child.measure import Clock
 from bench.effort import Effort
 from bench.parent.cache import Cache
-from bench.parent.options import effort, interrupted_run
-from bench.parent.parse import PlanError
-from bench.parent.presets import PRESETS
+from bench.parent.plans.options import effort, interrupted_run
+from bench.parent.plans.parse import PlanError
+from bench.parent.plans.presets import PRESETS
 from bench.parent.record import workload_columns
 from bench.parent.suite import Suite
 from bench.parent.verdict import of_launch

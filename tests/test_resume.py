@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from bench.cell import Cell
-from bench.parent import options
+from bench.parent.plans import options
+from bench.parent.plans.variant import side_of
 from bench.parent.record import Launch
 from bench.parent.session import BenchSession, Order, whole_pairs
 from bench.parent.suite import CellResult
-from bench.parent.variant import side_of
 from results.record.csvfile import read_csv
 from results.record.journal import JOURNAL_NAME, Journal
 from results.record.run import latest_run, read_run

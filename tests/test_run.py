@@ -9,9 +9,9 @@ import pytest
 
 import bench
 from bench.parent.lock import Busy, MachineLock
-from bench.parent.options import Settings
-from bench.parent.parse import PlanError
-from bench.parent.presets import PRESETS
+from bench.parent.plans.options import Settings
+from bench.parent.plans.parse import PlanError
+from bench.parent.plans.presets import PRESETS
 from bench.parent.run import INTERRUPTED, OpenRun
 from results.record.csvfile import read_csv
 from results.record.run import read_run
@@ -66,7 +66,7 @@ def test_only_one_at_a_time(settings, tmp_path):
 
 def opened(settings, say=lambda text: None):
     selection = bench.select(OPTIONS.get)
-    return OpenRun(selection, settings, bench.parent.plan.planned(selection, ["null", "numpy_cpu"]), say)
+    return OpenRun(selection, settings, bench.parent.plans.plan.planned(selection, ["null", "numpy_cpu"]), say)
 
 
 def test_an_open_run_says_why_it_ended(settings):
@@ -92,7 +92,7 @@ def test_a_run_that_cannot_begin_lets_the_next_one(settings, tmp_path):
 
 def test_cells_that_are_there_twice_are_refused(settings):
     selection = bench.select(OPTIONS.get)
-    cells = bench.parent.plan.planned(selection, ["null", "numpy_cpu"])
+    cells = bench.parent.plans.plan.planned(selection, ["null", "numpy_cpu"])
     with pytest.raises(PlanError, match="a cell is there twice"):
         OpenRun(selection, settings, [*cells, cells[0]], print)
 

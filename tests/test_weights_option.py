@@ -10,8 +10,8 @@ from backends._graphs import ONNX
 from bench.artifacts import BATCHES, EXPECTED, PARAMETERS
 from bench.cell import Cell
 from bench.parent.cache import Cache, entry_name
-from bench.parent.parse import PlanError
-from bench.parent.plan import cells, select
+from bench.parent.plans.parse import PlanError
+from bench.parent.plans.plan import cells, select
 from bench.parent.suite import Suite
 from tests.fakes.bench import EFFORT
 from tests.fakes.door import bench, rows_of_work, run_in, statuses

@@ -10,7 +10,7 @@ import pytest
 
 import backends
 from bench.artifacts import PARAMETERS
-from bench.parent.plan import cells, select
+from bench.parent.plans.plan import cells, select
 from tests.fakes.steps import make
 from tests.fakes.weights import TINY, follow, random, refused, saved
 from workloads.weights import files as weights

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.cell import Variant
 from bench.parent.environment import child_environment
-from bench.parent.variant import worker_of
+from bench.parent.plans.variant import worker_of
 from host.cgroup import memory_kills
 
 ROOT = Path(__file__).resolve().parents[2]

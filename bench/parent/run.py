@@ -11,13 +11,13 @@ from typing import Any, Self
 
 import backends
 from bench.cell import Cell
-from bench.parent import plan
 from bench.parent.cache import Cache, UnsafeCache, default_root
 from bench.parent.control import Control
 from bench.parent.header import new_header
 from bench.parent.lock import MachineLock, NoLockError
-from bench.parent.options import Settings, effort
-from bench.parent.parse import PlanError
+from bench.parent.plans import plan
+from bench.parent.plans.options import Settings, effort
+from bench.parent.plans.parse import PlanError
 from bench.parent.record import Launch
 from bench.parent.session import BenchSession, Order, whole_pairs
 from bench.parent.suite import CellResult, Suite, probed

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import backends
+from backends._graphs import ONNX
 from backends._outside import in_one_line, unsupported_faults
 from backends.base import Adapter, Artifact, Probe
 from bench.artifacts import artifacts_for, waves
-from bench.cell import Cell
+from bench.cell import Cell, Variant
 from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
 from bench.parent.crew import Crew, makers
@@ -214,7 +215,7 @@ class Suite:
             "options": dict(side.options),
             "adapter": type(adapter).__module__,
             "paths": [*self.adapter_paths, *job_paths()],
-            "entries": {kind: str(entry.path) for kind, entry in entries.items()},
+            "entries": {name: str(entry.path) for name, entry in entries.items()} | _named_before(entries, side),
             "effort": given(self.effort),
             "cpus": usable_cpus()[: cell.threads],
         }
@@ -234,6 +235,11 @@ def given(record: Cell | Effort) -> dict[str, Any]:
 
 def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:
     return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
+
+
+def _named_before(entries: Mapping[str, Entry], side: Variant) -> dict[str, str]:
+    """Returns what another checkout, of an A/B, may know by the name that it had before 0.2."""
+    return {"graph": str(entries[ONNX.name].path)} if side.tree is not None and ONNX.name in entries else {}
 
 
 def _entry_name(artifact: Artifact, cell: Cell, workload: Workload) -> str:

@@ -12,9 +12,9 @@ from statistics import median
 import numpy as np
 
 from bench.effort import Effort
+from bench.parent.plans.variant import side_of
 from bench.parent.session import Order
 from bench.parent.suite import Suite
-from bench.parent.variant import side_of
 from results.tables.pairs import Ratio, compare
 from tests.fakes.bench import CELL, filled_cache
 from tests.fakes.busy import Busy

@@ -11,11 +11,11 @@ from typing import Any
 
 import backends
 from bench.effort import ONE_STEP, Effort
-from bench.parent import plan
 from bench.parent.header import ROOT, new_header
-from bench.parent.parse import PlanError, number, words
-from bench.parent.presets import PRESETS
-from bench.parent.sides import PAIRS
+from bench.parent.plans import plan
+from bench.parent.plans.parse import PlanError, number, words
+from bench.parent.plans.presets import PRESETS
+from bench.parent.plans.sides import PAIRS
 from host.machine import describe_machine
 from host.topology import usable_cpus
 from results.record.peaks import published

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import backends
 from bench.cell import Cell, Side
-from bench.parent.parse import PlanError
-from bench.parent.presets import ALWAYS
-from bench.parent.variant import SIDES, side_of
+from bench.parent.plans.parse import PlanError
+from bench.parent.plans.presets import ALWAYS
+from bench.parent.plans.variant import SIDES, side_of
 
 PAIRS = 12
 """Of an A/B: with a spread of 1.3 % they show a difference of 2 % nearly always (`python -m tests.qa ab`)."""

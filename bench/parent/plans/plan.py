@@ -9,9 +9,9 @@ from typing import Any
 
 import backends
 from bench.cell import Cell, Side
-from bench.parent.parse import PlanError, index, number, numbers, words
-from bench.parent.presets import ALWAYS, PRESETS
-from bench.parent.sides import PAIRS, sides, sides_of, takes_both
+from bench.parent.plans.parse import PlanError, index, number, numbers, words
+from bench.parent.plans.presets import ALWAYS, PRESETS
+from bench.parent.plans.sides import PAIRS, sides, sides_of, takes_both
 from host.home import expanded
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
 from workloads.precision import DEFAULT
