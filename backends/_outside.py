@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 
 from backends.base import PRESETS, Adapter, Artifact, KnownFailure, Probe, Request, Setting, Step
 from workloads.catalog import phases
+from workloads.precision import DEFAULT
 
 GROUP = "samestep.backends"
 NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
@@ -151,6 +152,8 @@ def _name_faults(attribute: str, value: object) -> list[str]:
         return [f"{attribute} must be of {', '.join(known)}, got {value!r}"]
     if attribute in ("phases", "precisions") and (not value or not all(map(NAME.fullmatch, value))):
         return [f"{attribute} must name at least one, in a-z, 0-9 and _, got {value!r}"]
+    if attribute == "precisions" and DEFAULT.name not in value:
+        return [f"precisions must include {DEFAULT.name}: no workload has tolerances for another yet; got {value!r}"]
     return []
 
 

@@ -20,8 +20,8 @@ from tests.fakes.rows import row_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMAND = Demand(36_000, "samples", 1000, 2, "samples")
-README = {"torch_cpu": (146, 437), "jax_cpu": (159, 669), "onnxruntime_cpu": (157, 759), "openvino_cpu": (180, 798)}
-"""Tokens per second of gpt2 in training and inference, as the README's table has them (2026-11-26)."""
+MEASURED = "docs/measured/2026-11-26-first-command.csv"
+"""The rows of the worked example in docs/cost.md."""
 
 
 def pair(train=10.0, infer=40.0, **changes):
@@ -338,17 +338,29 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
         plot_costs(costs(to_frame(pair()), DEMAND, [price()]), DEMAND, tmp_path / "costs.svg")
 
 
-def test_the_worked_example_is_what_the_command_prints(tmp_path, monkeypatch, capsys):
+def test_the_worked_example_is_what_the_commands_print(tmp_path, monkeypatch, capsys):
     page = (ROOT / "docs" / "cost.md").read_text()
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     Path("prices.csv").write_text(next(text for kind, text in blocks if kind == "csv"))
     monkeypatch.setenv("SAMESTEP_PRICES", "prices.csv")
-    write_csv([row for backend, rates in README.items() for row in gpt2(backend, *rates)], Path("results.csv"))
-    said = [text for kind, text in blocks if kind == "text"]
-    demand = ("--train-tokens", "1e8", "--queries-per-day", "10000", "--tokens-per-query", "500")
-    for command in (("phases",), ("cost", *demand)):
-        status, output, _ = output_of(capsys, *command, "results.csv", "--workload", "gpt2")
-        assert status == 0
-        assert output in said
+    (commands,) = (text.splitlines() for kind, text in blocks if kind == "" and MEASURED in text)
+    printed = [text for kind, text in blocks if kind == "text"]
+    assert (len(commands), len(printed)) == (2, 2)
+    for command, expected in zip(commands, printed, strict=True):
+        words = [str(ROOT / word) if word == MEASURED else word for word in command.split()]
+        assert words[0] == "samestep"
+        status, output, _ = output_of(capsys, *words[1:])
+        assert (status, output) == (0, expected)
+
+
+def test_the_rates_of_the_worked_example_are_those_of_its_rows():
+    page = (ROOT / "docs" / "cost.md").read_text()
+    by_hand = page[page.index("By hand, for openvino_cpu and torch_cpu") :]
+    frame = load(ROOT / MEASURED)
+    for backend in ("openvino_cpu", "torch_cpu"):
+        for phase in ("train", "infer"):
+            chosen = frame[(frame.workload == "gpt2") & (frame.backend == backend) & (frame.phase == phase)]
+            (rate,) = chosen.throughput_tokens_per_s
+            assert by_hand.count(f"{rate:.2f}") == 3, (backend, phase, rate)

@@ -54,8 +54,6 @@ def shown(pattern):
             lines = pattern.findall(FENCE.sub("", text))
         for line in lines:
             command = SETTINGS.sub("", line.strip())
-            if page.name == "README.md":  # it says behind a gap, and without #, what a command does
-                command = re.sub(r" {3,}.*", "", command)
             if any(f"{command} ".startswith(f"{door} ") for door in DOORS) and not command.endswith(" COMMAND"):
                 found.setdefault(command, page.name)
     return [pytest.param(command, id=f"{page}: {command}") for command, page in found.items()]

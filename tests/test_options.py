@@ -271,11 +271,12 @@ def test_a_backend_that_is_not_there_is_a_skipped_row_with_its_reason(tmp_path):
     assert (row["reason_code"], row["reason"]) == ("no_device", "no fake device here")
 
 
-def test_the_readme_lists_every_option():
+def test_the_page_of_options_lists_every_one():
     parser = pytest.Parser(_ispytest=True)
     conftest.pytest_addoption(parser)
     options = {name for option in parser.getgroup("samestep").options for name in option.names()}
-    table = (Path(conftest.__file__).parent / "README.md").read_text().partition("\n## Options\n")[2]
+    page = (Path(conftest.__file__).parent / "docs" / "options.md").read_text()
+    table = page.partition("\n## Options of `samestep run`\n")[2].partition("\n## ")[0]
     rows = "\n".join(line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `--"))
     assert set(re.findall(r"`(--[a-z-]+)", rows)) == options
 

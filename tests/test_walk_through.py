@@ -1,21 +1,56 @@
 """The walk-through shows what the commands print, from rows that were really measured."""
 
+import re
+from importlib import metadata
+
 import pytest
 
 import samestep
 from results.record.read import read_rows
+from results.show.plot.figure import plot
 from results.show.render import render
 from tests.walk_through import PAGE, ROOT, renewed
 
 RUNS = ROOT / "docs" / "measured" / "runs"
+FIRST = ROOT / "docs" / "measured" / "2026-11-26-first-command.csv"
+"""What the first command gave."""
 
 
-def test_the_readme_shows_what_its_rows_say():
-    rows = samestep.load(ROOT / "docs" / "measured" / "2026-11-26-first-command.csv")
-    shown = (ROOT / "README.md").read_text().partition("```\nLatency: median")[2].partition("\n```")[0]
-    said = render(rows, width=160).splitlines()
-    assert len(shown.splitlines()) > 40
-    assert [line for line in f"Latency: median{shown}".splitlines() if line not in said] == []
+@pytest.fixture(scope="module")
+def printed():
+    """Returns the lines that `samestep table` prints of the rows of the first command."""
+    return render(samestep.load(FIRST), width=160).splitlines()
+
+
+def shown_in(page):
+    """Returns the lines of the block that begins with the table of latencies."""
+    block = (ROOT / page).read_text().partition("```\nLatency: median")[2].partition("\n```")[0]
+    return f"Latency: median{block}".splitlines()
+
+
+def test_the_page_of_commands_shows_what_its_rows_say(printed):
+    shown = shown_in("docs/commands.md")
+    assert len(shown) > 40
+    assert [line for line in shown if line not in printed] == []
+
+
+def test_the_readme_shows_lines_of_the_table(printed):
+    title, header, *lines = shown_in("README.md")
+    start = printed.index(title)
+    table = printed[start : printed.index("", start)]
+    assert table[1] == header
+    assert lines == [line for line in table if line.split()[0] in ("gpt2", "resnet50")]
+    assert len(lines) == 4
+
+
+def test_the_readme_shows_a_picture_of_the_same_rows(tmp_path):
+    committed = (ROOT / "docs" / "latency.svg").read_text()
+    plot(samestep.load(FIRST), tmp_path / "latency.svg")
+    drawn = (tmp_path / "latency.svg").read_text()
+    assert re.findall(r"<text.*?>(.*?)</text>", committed) == re.findall(r"<text.*?>(.*?)</text>", drawn)
+    assert len(committed) < 100_000
+    if f"Matplotlib v{metadata.version('matplotlib')}," in committed:  # another one may set its letters elsewhere
+        assert committed == drawn, f"docs/latency.svg is stale: samestep plot {FIRST} --output docs/latency.svg"
 
 
 def test_the_output_in_it_is_what_comes_out():

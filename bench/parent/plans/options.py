@@ -45,7 +45,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--threads": text("N", "threads for each backend (default: all physical cores)"),
         "--device": text("N", "which of the machine's devices of each kind, from 0; the CPU is device 0"),
         "--launches": text("N", "fresh processes per cell (default: the preset's)"),
-        "--ab": {**text("SIDE", "two settings in pairs: `base`, or KEY=VALUE,… (README)"), "nargs": 2},
+        "--ab": {**text("SIDE", "two settings in pairs: `base`, or KEY=VALUE,… (docs/measuring.md)"), "nargs": 2},
         "--pairs": text("N", f"pairs of launches of --ab (default: {PAIRS})"),
         "--order-seed": text("SEED", "launch in the order of another run, whose seed this is"),
         "--weights": text("NAME=PATH", "safetensors files of public models, of the preset's size"),
