@@ -18,8 +18,8 @@ from backends.base import Adapter, Probe
 @cache
 def own_names() -> tuple[str, ...]:
     """Returns the names of this folder's backends: one per file."""
-    found = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "base"]
-    return tuple(sorted(name for name in found if name[0] != "_"))
+    stems = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "base"]
+    return tuple(sorted(stem for stem in stems if stem[0] != "_"))
 
 
 @cache
@@ -31,8 +31,8 @@ def outside() -> tuple[Claim, ...]:
 @cache
 def names() -> tuple[str, ...]:
     """Returns the names of all backends, ours and others', in alphabetical order, `null` last."""
-    found = [*own_names(), *(claim.name for claim in outside() if not claim.refused)]
-    return tuple(sorted(found, key=lambda name: (name == "null", name)))
+    accepted = [claim.name for claim in outside() if not claim.refused]
+    return tuple(sorted([*own_names(), *accepted], key=lambda name: (name == "null", name)))
 
 
 @cache

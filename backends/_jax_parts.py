@@ -28,7 +28,7 @@ class _Differentiated:
         return getattr(self._ops, name)
 
     def value_and_grad(self, f: Any, parameters: Any) -> Any:
-        """Returns what is known of the loss: the buffers after it, and its gradients."""
+        """Returns no loss, the buffers after it, and its gradients."""
         return (None, self._buffers), self._gradients
 
 
@@ -49,9 +49,9 @@ class JaxParts:
             return pull_back(jnp.ones_like(loss))[0]
 
         def optimizer(constants: Any, state: Any, buffers: Any, gradients: Any) -> Any:
-            # The program's own step, with its gradients known already.
-            known: Any = _Differentiated(ops, buffers, gradients)
-            return program.step(known, constants, state, {})[1]
+            # The program's own step, in which the gradients are not computed again.
+            differentiated: Any = _Differentiated(ops, buffers, gradients)
+            return program.step(differentiated, constants, state, {})[1]
 
         self.run_forward = jax.jit(forward)
         self.run_backward = jax.jit(backward)

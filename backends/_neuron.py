@@ -46,8 +46,8 @@ class NeuronStep(Step):
 
     def step(self, i: int) -> None:
         with torch.no_grad():
-            found = self.traced(*self.batches[i % len(self.batches)])
-        self.last = (found,) if isinstance(found, Tensor) else tuple(found)
+            outputs = self.traced(*self.batches[i % len(self.batches)])
+        self.last = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
     def sync(self) -> None:
         """A call returns with its outputs on the host."""

@@ -167,8 +167,8 @@ def _read_device(nvml: Any, handle: Any) -> DeviceReading:
             return otherwise
 
     def violated_s(kind: int) -> float:
-        found = ask("nvmlDeviceGetViolationStatus", kind, otherwise=None)
-        return 0.0 if found is None else found.violationTime * 1e-9
+        violation = ask("nvmlDeviceGetViolationStatus", kind, otherwise=None)
+        return 0.0 if violation is None else violation.violationTime * 1e-9
 
     clock_mhz = ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM, otherwise=None)
     mask = ask("nvmlDeviceGetCurrentClocksEventReasons", otherwise=0)
@@ -203,9 +203,9 @@ def torch_cuda_version() -> str | None:
     spec = find_spec("torch")
     file = Path(spec.origin).with_name("version.py") if spec is not None and spec.origin else None
     if file is not None and file.is_file():
-        found = re.search(r"^cuda\b[^=\n]*=\s*(.*)$", file.read_text(), re.MULTILINE)
-        if found is not None:
-            text = found[1].strip()
+        assignment = re.search(r"^cuda\b[^=\n]*=\s*(.*)$", file.read_text(), re.MULTILINE)
+        if assignment is not None:
+            text = assignment[1].strip()
             return None if text == "None" else text.strip("'\"")
     local = version("torch").partition("+")[2]
     return local[2:] if local.startswith("cu") else None

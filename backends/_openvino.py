@@ -211,9 +211,9 @@ def effective_of(compiled: Any) -> Effective:
     )
 
 
-def _one(names: set[str], known: Mapping[str, Any]) -> str:
+def _one(names: set[str], tensors: Mapping[str, Any]) -> str:
     """Returns the one of a port's names that is ours: OpenVINO adds aliases of its own."""
-    ours = sorted(name for name in names if name in known)
+    ours = sorted(name for name in names if name in tensors)
     if len(ours) != 1:
-        raise ValueError(f"expected exactly one of the port's names {sorted(names)} among {sorted(known)[:8]} …")
+        raise ValueError(f"expected exactly one of the port's names {sorted(names)} among {sorted(tensors)[:8]} …")
     return ours[0]

@@ -88,14 +88,14 @@ def kind_of(name: str) -> str:
     """Returns the kind, of `KINDS`, of an operator by its runtime's name; forward and backward are of one kind.
 
     A fused one, whose parts stand behind each other with `+` or are in Inductor's name, is of the kind that weighs
-    most. What is not known is `other`: a table shows how much that is.
+    most. A name that is in no list here is `other`: a table shows how much that is.
     """
     if name.startswith("Optimizer."):
         return "optimizer"
     if "+" in name:
         return min((kind_of(part) for part in name.split("+")), key=KINDS.index)
-    if found := _FUSED.match(name):
-        return min(_kinds_in(found["parts"].split("_")), key=KINDS.index)
+    if fused := _FUSED.match(name):
+        return min(_kinds_in(fused["parts"].split("_")), key=KINDS.index)
     if kind := _KIND.get(_plain(name)):
         return kind
     lower = name.lower()
@@ -111,11 +111,11 @@ def _plain(name: str) -> str:
 
 def _kinds_in(words: list[str]) -> list[str]:
     """Returns the kinds of the longest known names in a row of words."""
-    found, start = [], 0
+    kinds, start = [], 0
     while start < len(words):
         ends = (end for end in range(len(words), start, -1) if _plain("_".join(words[start:end])) in _KIND)
         end = next(ends, None)
         if end is not None:
-            found.append(_KIND[_plain("_".join(words[start:end]))])
+            kinds.append(_KIND[_plain("_".join(words[start:end]))])
         start = end or start + 1
-    return found or ["other"]
+    return kinds or ["other"]

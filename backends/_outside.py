@@ -39,10 +39,10 @@ class Claim:
 
 def claims(ours: Sequence[str]) -> tuple[Claim, ...]:
     """Returns all claims of installed packages, those refused whose name cannot be a backend's beside `ours`."""
-    found = {(e.name, e.value): e.dist.name if e.dist else "a package" for e in entry_points(group=GROUP)}
-    times = Counter(name for name, _ in found)
+    packages = {(e.name, e.value): e.dist.name if e.dist else "a package" for e in entry_points(group=GROUP)}
+    times = Counter(name for name, _ in packages)
     made = []
-    for (name, module), package in sorted(found.items()):
+    for (name, module), package in sorted(packages.items()):
         refused = ""
         if not NAME.fullmatch(name):
             refused = f"its name must consist of a-z, 0-9 and _, got {name!r}"
@@ -82,9 +82,9 @@ class BrokenAdapter(Adapter):
 
 def contained(claim: Claim, load: Callable[[str], Adapter]) -> Adapter:
     """Returns the adapter that `claim` names, a `BrokenAdapter` where it raises or does not declare itself well."""
-    said = f"{claim.module} of {claim.package}"
+    origin = f"{claim.module} of {claim.package}"
     if not re.fullmatch(r"\w+(\.\w+)*", claim.module):
-        return BrokenAdapter(claim.name, f"{said} is not the name of a module")
+        return BrokenAdapter(claim.name, f"{origin} is not the name of a module")
     try:
         adapter = load(claim.module)
         faults = declaration_faults(adapter)
@@ -94,8 +94,8 @@ def contained(claim: Claim, load: Callable[[str], Adapter]) -> Adapter:
                 f"name the module so, or set the class attribute `name`"
             ]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - code of strangers raises whatever it likes
-        return BrokenAdapter(claim.name, f"{said}: {in_one_line(error)}")
-    return BrokenAdapter(claim.name, f"{said}: {'; '.join(faults)}") if faults else adapter
+        return BrokenAdapter(claim.name, f"{origin}: {in_one_line(error)}")
+    return BrokenAdapter(claim.name, f"{origin}: {'; '.join(faults)}") if faults else adapter
 
 
 def declaration_faults(adapter: Adapter) -> list[str]:
@@ -145,11 +145,11 @@ def declaration_faults(adapter: Adapter) -> list[str]:
 
 def _name_faults(attribute: str, value: object) -> list[str]:
     """Returns what is wrong with a tuple of names."""
-    known = {"phases": phases(), "presets": PRESETS}.get(attribute)
+    allowed = {"phases": phases(), "presets": PRESETS}.get(attribute)
     if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
         return [f"{attribute} must be a tuple of str, got {value!r}"]
-    if known is not None and not set(value) <= set(known):
-        return [f"{attribute} must be of {', '.join(known)}, got {value!r}"]
+    if allowed is not None and not set(value) <= set(allowed):
+        return [f"{attribute} must be of {', '.join(allowed)}, got {value!r}"]
     if attribute in ("phases", "precisions") and (not value or not all(map(NAME.fullmatch, value))):
         return [f"{attribute} must name at least one, in a-z, 0-9 and _, got {value!r}"]
     if attribute == "precisions" and DEFAULT.name not in value:

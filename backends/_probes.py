@@ -18,13 +18,13 @@ def cpu_device() -> str:
 
 def versions(distributions: Sequence[str]) -> dict[str, str]:
     """Returns the versions of those `distributions` that are installed."""
-    found = {}
+    installed = {}
     for distribution in distributions:
         try:
-            found[distribution] = version(distribution)
+            installed[distribution] = version(distribution)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def xla_is_out_of_memory(error: BaseException) -> bool:
@@ -38,5 +38,5 @@ def probe_cpu(module: str, distributions: Sequence[str], extra: str) -> Probe:
     if spec is None or spec.origin is None:  # a mere folder of that name, say in the current one, is no library
         reason = f"{module} is not installed: pip install -e '.[{extra}]'"
         return Probe("absent", cpu_device(), reason=reason, reason_code="not_installed")
-    found = versions(distributions)
-    return Probe("usable", cpu_device(), version=" ".join(f"{name} {v}" for name, v in found.items()))
+    installed = versions(distributions)
+    return Probe("usable", cpu_device(), version=" ".join(f"{name} {v}" for name, v in installed.items()))

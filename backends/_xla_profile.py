@@ -34,10 +34,10 @@ def names_of(hlo: str) -> dict[str, str]:
     has_gradient = "jvp(" in hlo
     computation = ""
     for line in hlo.splitlines():
-        if found := _COMPUTATION.match(line):
-            computation = found[1]
-        elif found := _INSTRUCTION.match(line):
-            name, opcode = found.groups()
+        if header := _COMPUTATION.match(line):
+            computation = header[1]
+        elif instruction := _INSTRUCTION.match(line):
+            name, opcode = instruction.groups()
             part = {opcode} if opcode in _WEIGHTLESS else {_part(opcode, line, has_gradient)}
             if opcode in _CONTAINERS and (inner := _CALLED.search(line)):
                 called[name] = inner[1]
@@ -53,8 +53,8 @@ def names_of(hlo: str) -> dict[str, str]:
 
 
 def _part(opcode: str, line: str, has_gradient: bool) -> str:
-    found = _OP_NAME.search(line)
-    path = found[1] if found else ""
+    op_name = _OP_NAME.search(line)
+    path = op_name[1] if op_name else ""
     scope = _SCOPE.search(path)
     if scope and (opcode not in _HEAVY or scope[1] == "attention"):
         return scope[1]
@@ -91,7 +91,7 @@ def operators_of(planes: Iterable[Any], hlo: str, steps: int) -> list[Operator]:
 
 def _self_times(timed: list[tuple[float, float, str]]) -> list[tuple[str, float]]:
     """Returns (name, ns without what lies within it) of (start, -duration, name) on one thread."""
-    found: list[list[Any]] = []
+    times: list[list[Any]] = []
     within: list[tuple[float, list[Any]]] = []  # (end, entry) of those that are still open
     for start, minus, name in sorted(timed):
         while within and within[-1][0] <= start:
@@ -99,6 +99,6 @@ def _self_times(timed: list[tuple[float, float, str]]) -> list[tuple[str, float]
         if within:
             within[-1][1][1] += minus
         entry = [name, -minus]
-        found.append(entry)
+        times.append(entry)
         within.append((start - minus, entry))
-    return [(name, max(0.0, ns)) for name, ns in found]
+    return [(name, max(0.0, ns)) for name, ns in times]

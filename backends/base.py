@@ -173,7 +173,7 @@ class Adapter(ABC):
     """One runtime on one kind of device. Class attributes declare; nothing here imports the runtime."""
 
     device_kind: ClassVar[str]
-    """What `Step.effective()["device"]` must say: `cpu`, `cuda`, `tpu` …"""
+    """What `Step.effective().device` must say: `cpu`, `cuda`, `tpu` …"""
     phases: ClassVar[tuple[str, ...] | None] = None
     """The programs that it runs; None: all."""
     precisions: ClassVar[tuple[str, ...]] = (DEFAULT.name,)
@@ -235,15 +235,18 @@ class Adapter(ABC):
             return "precision_not_supported", reason
         return None
 
-    def chosen_options(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Returns every option with its value: the one given, else the default. Raises ValueError for another one."""
-        for name, value in given.items():
+    def chosen_options(self, chosen: Mapping[str, str]) -> dict[str, str]:
+        """Returns every option with its value: the one `chosen`, else the default.
+
+        Raises ValueError for an option that is not declared, and for a value that it does not take.
+        """
+        for name, value in chosen.items():
             if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                raise ValueError(f"{self.name} has no option {name!r}; it has: {known}")
+                names = ", ".join(self.options) or "none"
+                raise ValueError(f"{self.name} has no option {name!r}; it has: {names}")
             if value not in self.options[name]:
                 raise ValueError(f"{self.name}: {name} is {value!r}; expected one of: {', '.join(self.options[name])}")
-        return {name: given.get(name, values[0]) for name, values in self.options.items()}
+        return {name: chosen.get(name, values[0]) for name, values in self.options.items()}
 
     @abstractmethod
     def load(self, setting: Setting) -> None:

@@ -65,15 +65,16 @@ class Inferentia(Adapter):
         if find_spec("torch_neuronx") is None:
             reason = f"torch_neuronx is not installed: {INSTALL}"
             return Probe("absent", device, reason=reason, reason_code="not_installed")
-        found = versions(self.distributions)
-        version = " ".join(f"{name} {number}" for name, number in found.items())
-        release = tuple(int(part) for part in re.findall(r"\d+", found.get("torch-neuronx", ""))[:2])
+        installed = versions(self.distributions)
+        version = " ".join(f"{name} {number}" for name, number in installed.items())
+        neuronx = installed.get("torch-neuronx", "")
+        release = tuple(int(part) for part in re.findall(r"\d+", neuronx)[:2])
         if release and release < (2,):
-            reason = f"torch-neuronx {found['torch-neuronx']} is not AWS's: {INSTALL}"
+            reason = f"torch-neuronx {neuronx} is not AWS's: {INSTALL}"
             return Probe("broken", device, version, reason, "import_failed")
         if release >= FIRST_NATIVE:
             reason = (
-                f"torch-neuronx {found['torch-neuronx']} is the native `neuron` device, which has no path here yet; "
+                f"torch-neuronx {neuronx} is the native `neuron` device, which has no path here yet; "
                 f"tracing takes an older one: {INSTALL}"
             )
             return Probe("absent", device, version, reason, "not_installed")

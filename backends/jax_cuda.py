@@ -33,8 +33,8 @@ class JaxCuda(Adapter):
         if missing:
             reason = f"{missing} is not installed: pip install -e '.[cuda]'"
             return Probe("absent", gpu.device, reason=reason, reason_code="not_installed")
-        found = versions(self.distributions)
-        return Probe("usable", gpu.device, " ".join(f"{name} {v}" for name, v in found.items()))
+        installed = versions(self.distributions)
+        return Probe("usable", gpu.device, " ".join(f"{name} {v}" for name, v in installed.items()))
 
     def load(self, setting: Setting) -> None:
         # Else XLA takes three quarters of the device's memory at once, and the peak that it reports says nothing.

@@ -55,8 +55,8 @@ class JaxTpu(Adapter):
             if find_spec(module) is None and not (module == "libtpu" and own_libtpu):
                 reason = f"{module} is not installed: pip install -e '.[tpu]'"
                 return Probe("absent", device, reason=reason, reason_code="not_installed")
-        found = versions(self.distributions)
-        return Probe("usable", device, " ".join(f"{name} {v}" for name, v in found.items()))
+        installed = versions(self.distributions)
+        return Probe("usable", device, " ".join(f"{name} {v}" for name, v in installed.items()))
 
     def load(self, setting: Setting) -> None:
         import jax

@@ -31,19 +31,19 @@ class TorchCompileCpu(TorchCpu):
     }
 
     def probe(self) -> Probe:
-        found = super().probe()
-        if found.status != "usable":
-            return found
+        probe = super().probe()
+        if probe.status != "usable":
+            return probe
         reason = ""
         if cxx() is None:
             named = os.environ.get("CXX")
-            what = f"no {named!r}, which $CXX names: unset it, or name one command" if named else "no g++ or clang++"
-            reason = f"{what}: torch.compile needs a C++ compiler; install g++"
+            missing = f"no {named!r}, which $CXX names: unset it, or name one command" if named else "no g++ or clang++"
+            reason = f"{missing}: torch.compile needs a C++ compiler; install g++"
         elif not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
             reason = f"no Python.h in {sysconfig.get_path('include')}, which torch.compile needs: install python3-dev"
         if reason:
-            return Probe("absent", found.device, found.version, reason, "not_installed")
-        return found
+            return Probe("absent", probe.device, probe.version, reason, "not_installed")
+        return probe
 
     def load(self, setting: Setting) -> None:
         os.environ["CXX"] = cxx() or "g++"  # Inductor itself looks no further than $CXX and g++ (2.13)

@@ -18,11 +18,11 @@ class TorchCompileCuda(TorchCuda):
     environment = ("CC", "CXX", "CPATH", "LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 
     def probe(self) -> Probe:
-        found = probe_torch_cuda()
-        if found.status == "usable" and find_spec("triton") is None:
+        probe = probe_torch_cuda()
+        if probe.status == "usable" and find_spec("triton") is None:
             reason = "triton is not installed, which torch.compile needs on a GPU: pip install triton"
-            return Probe("absent", found.device, found.version, reason, "not_installed")
-        return found
+            return Probe("absent", probe.device, probe.version, reason, "not_installed")
+        return probe
 
     def prepare(self, request: Request) -> Step:
         from backends._torch_compile import CompiledCudaStep
