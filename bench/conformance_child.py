@@ -43,16 +43,16 @@ def probe(job: dict[str, Any]) -> dict[str, Any]:
 
     before = _world()
     adapter = backends.load_adapter(job["adapter"])
-    said = [adapter.probe(), adapter.probe()]
+    answers = [adapter.probe(), adapter.probe()]
     after = _world()
     # The adapter's own package may be among them, for its version; it must be imported to be asked.
     runtimes = {name.replace("-", "_").lower() for name in adapter.distributions} - {job["adapter"].partition(".")[0]}
-    faults = list(dict.fromkeys(fault for answer in said for fault in probe_faults(answer)))
+    faults = list(dict.fromkeys(fault for answer in answers for fault in probe_faults(answer)))
     return {
         "loaded": sorted(({*HEAVY} | runtimes) & set(sys.modules)),
         "faults": faults,
-        "said": [] if faults else [asdict(answer) for answer in said],
-        "changed": [what for what, value in before.items() if after[what] != value],
+        "said": [] if faults else [asdict(answer) for answer in answers],
+        "changed": [name for name, value in before.items() if after[name] != value],
     }
 
 
@@ -90,16 +90,16 @@ def rotation_faults(step: Step) -> list[str]:
     first = {i: outputs(i) for i in range(N_BATCHES)}
     faults = []
     for i in (3 * N_BATCHES + 1, N_BATCHES, 5 * N_BATCHES - 1):
-        found = outputs(i)
-        near = [b for b, a in first.items() if np.linalg.norm(found - a) <= SAME_BATCH * np.linalg.norm(a)]
+        later = outputs(i)
+        near = [b for b, a in first.items() if np.linalg.norm(later - a) <= SAME_BATCH * np.linalg.norm(a)]
         if near != [i % N_BATCHES]:
             faults.append(f"step({i}) must run batch {i % N_BATCHES} of {N_BATCHES}; its outputs are those of {near}")
     return faults
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    sys.path += [path for path in given["paths"] if path not in sys.path]
-    answer = {"probe": probe, "lifetime": lifetime}[given["ask"]](given)
+    request = json.loads(sys.argv[1])
+    sys.path += [path for path in request["paths"] if path not in sys.path]
+    answer = {"probe": probe, "lifetime": lifetime}[request["ask"]](request)
     print("\n" + json.dumps(answer), flush=True)
     os._exit(0)  # runtimes are known to crash in their exit handlers

@@ -41,6 +41,6 @@ def cpu_folders(root: Path = Path("/")) -> dict[int, Path]:
 
 def highest_hz(root: Path = Path("/")) -> float | None:
     """Returns the highest clock that the kernel names for any CPU (cpufreq says kHz), None where it names none."""
-    named = (read_number(path / "cpufreq/cpuinfo_max_freq") for path in cpu_folders(root).values())
-    found = [khz for khz in named if khz]
-    return 1e3 * max(found) if found else None
+    readings = (read_number(path / "cpufreq/cpuinfo_max_freq") for path in cpu_folders(root).values())
+    clocks_khz = [khz for khz in readings if khz]
+    return 1e3 * max(clocks_khz) if clocks_khz else None

@@ -20,8 +20,8 @@ def expanded(text: str) -> Path:
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
     """Returns the user's cache folder: `XDG_CACHE_HOME`, else `.cache` in the home folder. Raises NoHomeError."""
-    if given := environ.get("XDG_CACHE_HOME"):
-        return Path(given)
+    if folder := environ.get("XDG_CACHE_HOME"):
+        return Path(folder)
     try:
         return Path.home() / ".cache"
     except RuntimeError as error:

@@ -82,8 +82,8 @@ def core_kinds(root: Path = Path("/")) -> list[tuple[str, tuple[int, ...]]]:
 
 def _kinds(root: Path, file: str, name: Callable[[int], str]) -> list[tuple[str, tuple[int, ...]]]:
     """Returns the kinds of core by what `file` says of each CPU, the highest first; its highest value names a kind."""
-    said = {cpu: read_number(folder / file) for cpu, folder in cpu_folders(root).items()}
-    values = {cpu: value for cpu, value in said.items() if value}
+    readings = {cpu: read_number(folder / file) for cpu, folder in cpu_folders(root).items()}
+    values = {cpu: value for cpu, value in readings.items() if value}
     kinds: dict[int, list[int]] = {}
     for cpu, value in sorted(values.items(), key=lambda item: (-item[1], item[0])):
         highest = min(kinds, default=value)

@@ -41,15 +41,15 @@ def _command(words: Sequence[str]) -> int:
     if command == "backends":
         return list_backends(words[1:], "samestep backends")
     results = import_ours("results.__main__")
-    parser, known = _parser(results)
+    parser, commands = _parser(results)
     if command in ("-h", "--help", "--version"):
         parser.parse_args([command])  # which ends the process with 0
     if command is None:
         parser.print_help(sys.stderr)
         return 2
-    if command not in known:
-        near = "".join(f"; did you mean {name}?" for name in get_close_matches(command, known, 1))
-        print(f"samestep: unknown command {command!r}; known: {', '.join(known)}{near}", file=sys.stderr)
+    if command not in commands:
+        near = "".join(f"; did you mean {name}?" for name in get_close_matches(command, commands, 1))
+        print(f"samestep: unknown command {command!r}; known: {', '.join(commands)}{near}", file=sys.stderr)
         return 2
     status: int = results.main(words, "samestep")
     return status

@@ -44,8 +44,9 @@ def put_ours_first() -> None:
     For a process that is ours, such as that of the command `samestep`: it imports rooms from within rooms, at any time.
     """
     try:
-        here = os.path.realpath(Path.cwd())
+        current = os.path.realpath(Path.cwd())
     except FileNotFoundError:  # a folder that was deleted holds nothing to import
-        here = None
-    others = [entry for entry in sys.path if os.path.realpath(entry) != here]  # the empty entry is the current folder
-    sys.path[:] = [str(ROOT), *others, *([] if here is None else [here])]
+        current = None
+    # The empty entry is the current folder.
+    others = [entry for entry in sys.path if os.path.realpath(entry) != current]
+    sys.path[:] = [str(ROOT), *others, *([] if current is None else [current])]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.cell import Cell
 from bench.parent.cache import Cache
-from bench.parent.suite import Suite, given
+from bench.parent.suite import Suite, non_defaults
 from results.nights.nights import read_nights, rows_of_runs
 from results.nights.store import pack, series_of, series_sql
 from results.record.csvfile import read_csv, write_csv
@@ -75,8 +75,8 @@ def a_cell_takes_it(folder: Path) -> None:
     assert str(VALUE) in cell.title
     assert cell != usual
     assert cell.pair != usual.pair
-    assert Cell(**json.loads(json.dumps(given(cell)))) == cell
-    assert NAME not in given(usual)
+    assert Cell(**json.loads(json.dumps(non_defaults(cell)))) == cell
+    assert NAME not in non_defaults(usual)
     assert cell.columns()[NAME] == VALUE
     columns = Suite(Cache(folder / "cache", lambda text: None), folder, EFFORT).outcome(cell)
     assert (columns["status"], columns[NAME]) == ("ok", VALUE), columns["reason"]

@@ -27,7 +27,7 @@ def _kind(model: ModuleType) -> str:
     return str(kind)
 
 
-def _found() -> dict[str, ModuleType]:
+def _models() -> dict[str, ModuleType]:
     names = sorted(path.stem for path in Path(models.__path__[0]).glob("*.py") if path.stem[0] != "_")
     modules = {name: import_module(f"{models.__name__}.{name}") for name in names}
     return dict(sorted(modules.items(), key=lambda item: (KINDS.index(_kind(item[1])), item[0])))
@@ -37,7 +37,7 @@ def _of_kind(kind: str) -> tuple[str, ...]:
     return tuple(name for name, model in CATALOG.items() if _kind(model) == kind)
 
 
-CATALOG: Mapping[str, ModuleType] = _found()
+CATALOG: Mapping[str, ModuleType] = _models()
 """The file of each workload: models first, then limits, then controls, each in alphabetical order."""
 MODELS = _of_kind("model")
 LIMITS = _of_kind("limit")
@@ -73,9 +73,9 @@ def load(name: str, size: str | None = None, batch: int | None = None, sequence:
     size = size or model.PUBLISHED
     if size not in model.SIZES:
         raise ValueError(f"unknown size {size!r} of {name}; known: {', '.join(model.SIZES)}")
-    for what, value in (("batch", batch), ("sequence", sequence)):
+    for dimension, value in (("batch", batch), ("sequence", sequence)):
         if value is not None and value < 1:
-            raise ValueError(f"{what} must be at least 1, got {value}")
+            raise ValueError(f"{dimension} must be at least 1, got {value}")
     if model.SEQUENCES is None:
         sequence = None
     elif sequence is None:
@@ -85,20 +85,20 @@ def load(name: str, size: str | None = None, batch: int | None = None, sequence:
 
 
 def tolerances(workload: str, size: str, precision: str) -> Mapping[str, Tolerance]:
-    """Returns how far correct code may lie off, by quantity. Raises MissingTolerance where nobody has said so.
+    """Returns how far correct code may lie off, by quantity. Raises MissingTolerance where the file has none.
 
-    So does what is returned, for a quantity that has none.
+    A quantity that has none raises it when it is looked up in what is returned.
     """
     bounds: Tolerances = getattr(CATALOG[workload], "TOLERANCES", {})
-    what = f"{workload} {size} at {precision}"
+    title = f"{workload} {size} at {precision}"
     how = f"measure correct code with `python -m bench.correct_errors {workload} {size} BACKEND…`"
     for key in ((size, precision), ("", precision)):
         if key in bounds:
-            return _Known(bounds[key], f"of {what}; {how}")
-    raise MissingTolerance(f"no tolerances for {what}; {how}, and add them to its file")
+            return _ByQuantity(bounds[key], f"of {title}; {how}")
+    raise MissingTolerance(f"no tolerances for {title}; {how}, and add them to its file")
 
 
-class _Known(dict[str, Tolerance]):
+class _ByQuantity(dict[str, Tolerance]):
     """Tolerances by quantity; asked for another quantity it raises MissingTolerance."""
 
     def __init__(self, tolerances: Mapping[str, Tolerance], of_what: str) -> None:

@@ -27,7 +27,7 @@ class Counts:
 
 @dataclass
 class _Tally:
-    """What is added up while a model runs on shapes. `rows` holds, by parameter, the elements that are read."""
+    """What is added up while a model runs on shapes. `elements_read` is by parameter."""
 
     forward_flops: int = 0
     backward_flops: int = 0
@@ -140,8 +140,8 @@ class CountOps(Ops):
         return _result([logits], ())
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
-        known = prod(n for n in shape if n != -1)
-        return _view(x, tuple(prod(x.shape) // known if n == -1 else n for n in shape))
+        others = prod(n for n in shape if n != -1)
+        return _view(x, tuple(prod(x.shape) // others if n == -1 else n for n in shape))
 
     def transpose(self, x: Array, axes: Sequence[int]) -> Array:
         return _view(x, tuple(x.shape[axis] for axis in axes))

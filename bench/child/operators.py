@@ -16,7 +16,7 @@ def operator_columns(step: Step, step_s: float) -> dict[str, Any]:
     """Returns where the time of a step goes, by the runtime's own operators, or why that is not known."""
     steps = max(1, min(MOST_OPERATOR_STEPS, int(OPERATORS_S / step_s)))
     try:
-        found = step.operators(steps)
+        operators = step.operators(steps)
     except NoOperators as reason:
         return {"operators_reason": str(reason)}
     except Exception as error:  # noqa: BLE001 - a profiler that fails takes no measured number along; the row says it
@@ -24,9 +24,8 @@ def operator_columns(step: Step, step_s: float) -> dict[str, Any]:
         return {
             "operators_reason": f"its profiler failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         }
-    ordered = sorted(found, key=lambda operator: -operator.seconds)
-    operators = [
+    records = [
         {"name": o.name, "kind": kind_of(o.name), "seconds_per_step": o.seconds, "calls_per_step": o.calls}
-        for o in ordered
+        for o in sorted(operators, key=lambda operator: -operator.seconds)
     ]
-    return {"operators": operators} if operators else {"operators_reason": "its profiler named no operator"}
+    return {"operators": records} if records else {"operators_reason": "its profiler named no operator"}

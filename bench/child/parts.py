@@ -1,6 +1,6 @@
-"""A step taken apart, beside the whole step; and of what else should be in a row, why it is not.
+"""The times of a step's parts beside that of the whole step, and the reasons for columns that a row lacks.
 
-Parts are measured last: their state moves on as the step's, but what they compile and hold is theirs.
+Parts are measured last: they move the step's state on, and hold executables and memory of their own.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def measure_parts(step: Step, clock: Clock, effort: Effort) -> tuple[dict[str, f
     except Exception as error:  # noqa: BLE001 - the whole step was verified and measured: its row stands, and says it
         traceback.print_exc()
         return {}, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    found = {name: median(values) for name, values in seconds.items()}
+    medians = {name: median(values) for name, values in seconds.items()}
     sums = [sum(of_round) for of_round in zip(*(seconds[name] for name in work), strict=True)]
     wholes = seconds.get("whole", sums)
-    return {f"{name}_s": found[name] for name in parts} | {
+    return {f"{name}_s": medians[name] for name in parts} | {
         "parts_sum_s": median(sums),
         "parts_whole_s": median(wholes),
         "parts_ratio": median(total / one for total, one in zip(sums, wholes, strict=True)),

@@ -32,18 +32,15 @@ from workloads.tolerance import Tolerance
 
 __all__ = ["Refused", "WrongResult", "measure_cell", "verify_step"]
 
-
 TRIAL_S = 0.5
 """How long each way to overlap requests is tried, at least, before the fastest is measured."""
-
-
 ON_HOST = ("cpu", "none")
 """Kinds of device whose memory is the host's."""
 DEVICE_STEPS, LEAST_DEVICE_STEPS, DEVICE_TIME_S = 10, 3, 1.0
 
 
 class WrongResult(Exception):
-    """The step computes something else. `columns` are what verification found, for the row."""
+    """The step computes something else. `columns` are those of the verification, for the row."""
 
     def __init__(self, code: str, reason: str, columns: dict[str, Any]) -> None:
         super().__init__(reason)
@@ -165,9 +162,9 @@ def verify_step(
     allowed: Mapping[str, Tolerance],
 ) -> tuple[dict[str, Any], Clock]:
     """Returns verification's columns and a clock that goes on behind it. Raises `Refused` or `WrongResult`."""
-    found, took_s = verify.observe(step, request.program, request.parameters)
+    observed, took_s = verify.observe(step, request.program, request.parameters)
     verify.check_effective(step.effective(), requested(adapter, request))
-    verification = verify.compare(found, expected, allowed)
+    verification = verify.compare(observed, expected, allowed)
     error, scale = verification.worst("error"), verification.worst("scale")
     columns: dict[str, Any] = {
         "first_step_s": took_s[0],
@@ -227,13 +224,13 @@ def _measure(
 
 def _device_time(step: Step, clock: Clock) -> float | None:
     """Returns the median of a few steps by the device's own clock, None where it has none."""
-    found = []
-    while (seconds := step.device_step(clock.i)) is not None:
+    seconds = []
+    while (step_s := step.device_step(clock.i)) is not None:
         clock.i += 1
-        found.append(seconds)
-        if len(found) >= DEVICE_STEPS or (len(found) >= LEAST_DEVICE_STEPS and sum(found) > DEVICE_TIME_S):
+        seconds.append(step_s)
+        if len(seconds) >= DEVICE_STEPS or (len(seconds) >= LEAST_DEVICE_STEPS and sum(seconds) > DEVICE_TIME_S):
             break
-    return estimate.median(found).value if found else None
+    return estimate.median(seconds).value if seconds else None
 
 
 def _check_quiet_interpreter() -> None:
@@ -281,17 +278,17 @@ def _throughput(
 
 def _verified_flow(flow: Flow, proof: Proof, effort: Effort) -> Throughput:
     """Tries the flow until every request was used, and raises unless it computes what its step computes."""
-    found = flow_throughput(flow, 2 * flow.in_flight, min(TRIAL_S, effort.budget_s))
+    throughput = flow_throughput(flow, 2 * flow.in_flight, min(TRIAL_S, effort.budget_s))
     verify.check_effective(flow.effective(), requested(proof.adapter, proof.request))
     _must_pass(verify.compare_flow(flow, proof.expected, proof.allowed), {})
-    return found
+    return throughput
 
 
-def _throughput_columns(mode: str, found: Throughput, setting: Mapping[str, Any]) -> dict[str, Any]:
+def _throughput_columns(mode: str, throughput: Throughput, setting: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "throughput_mode": mode,
-        "throughput_samples_s": found.seconds,
+        "throughput_samples_s": throughput.seconds,
         "throughput_setting": dict(setting),
-        "in_flight": found.in_flight,
-        "little_ratio": found.little_ratio,
+        "in_flight": throughput.in_flight,
+        "little_ratio": throughput.little_ratio,
     }

@@ -100,8 +100,8 @@ def observe(
     return summaries, took_s
 
 
-def compare(found: Expected, expected: Expected, allowed: Mapping[str, Tolerance]) -> Verification:
-    """Returns the deviations of `found` from `expected`, tensor by tensor.
+def compare(observed: Expected, expected: Expected, allowed: Mapping[str, Tolerance]) -> Verification:
+    """Returns the deviations of what was `observed` from what was `expected`, tensor by tensor.
 
     The error of a tensor is the norm of the difference relative to its reference's norm or, where that is
     larger, to the `FLOOR`: some true gradients are zero. A parameter's change is left out where its gradient
@@ -111,17 +111,17 @@ def compare(found: Expected, expected: Expected, allowed: Mapping[str, Tolerance
     floors = {quantity: _floor_rms(expected, quantity) for quantity in map(quantity_of, expected)}
     for key, reference in expected.items():
         quantity, _, tensor = key.partition(".")
-        mine, kept = found.get(key), None
+        summary, kept = observed.get(key), None
         if quantity == "parameter_change":
             gradient, floor_of_gradients = expected[f"first_moment.{tensor}"], floors["first_moment"]
             kept = np.abs(gradient.values) > floor_of_gradients
             if gradient.norm <= floor_of_gradients * sqrt(gradient.n) or not kept.any():
                 continue
         bounds = allowed[quantity]
-        error = _error(mine, reference, floors[quantity], kept)
+        error = _error(summary, reference, floors[quantity], kept)
         deviations.append(Deviation(quantity, tensor, "error", error, bounds.error))
         if reference.n > 1 and reference.norm > floors[quantity] * sqrt(reference.n):
-            deviations.append(Deviation(quantity, tensor, "scale", _scale(mine, reference, kept), bounds.scale))
+            deviations.append(Deviation(quantity, tensor, "scale", _scale(summary, reference, kept), bounds.scale))
     return Verification(tuple(deviations))
 
 
@@ -132,47 +132,47 @@ def _floor_rms(expected: Expected, quantity: str) -> float:
     return FLOOR * sqrt(sum(summary.norm**2 for summary in ours) / n) if n else 0.0
 
 
-def _error(found: Summary | None, reference: Summary, floor: float, kept: Any) -> float:
+def _error(observed: Summary | None, reference: Summary, floor: float, kept: Any) -> float:
     """Returns the largest of `ERRORS`: infinite where the tensor is missing or of another size, NaN where it is NaN.
 
     `floor` is the least root mean square that an error is taken relative to.
     """
-    if found is None or found.n != reference.n:
+    if observed is None or observed.n != reference.n:
         return float("inf")
-    errors = [error(found, reference, floor, kept) for error in ERRORS]
+    errors = [error(observed, reference, floor, kept) for error in ERRORS]
     # max() would drop a NaN that does not come first.
     return max(errors) if all(map(isfinite, errors)) else float("nan")
 
 
-def elements_error(found: Summary, reference: Summary, floor: float, kept: Any) -> float:
+def elements_error(observed: Summary, reference: Summary, floor: float, kept: Any) -> float:
     """Returns the norm of the difference over the elements that are kept, relative to their norm."""
-    a, b = _elements(found, reference, kept)
+    a, b = _elements(observed, reference, kept)
     return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), floor * sqrt(b.size))
 
 
-def norm_error(found: Summary, reference: Summary, floor: float, kept: Any) -> float:
+def norm_error(observed: Summary, reference: Summary, floor: float, kept: Any) -> float:
     """Returns the difference of the norms over all elements: it sees those that are not kept."""
-    return abs(found.norm - reference.norm) / max(reference.norm, floor * sqrt(reference.n))
+    return abs(observed.norm - reference.norm) / max(reference.norm, floor * sqrt(reference.n))
 
 
-def sum_error(found: Summary, reference: Summary, floor: float, kept: Any) -> float:
+def sum_error(observed: Summary, reference: Summary, floor: float, kept: Any) -> float:
     """Returns the difference of the sums, at most sqrt(n) times that of the norms (Cauchy-Schwarz): it sees signs."""
     whole = max(reference.norm, floor * sqrt(reference.n)) * sqrt(reference.n)
-    return abs(found.total - reference.total) / whole
+    return abs(observed.total - reference.total) / whole
 
 
 ERRORS = (elements_error, norm_error, sum_error)
 
 
-def _elements(found: Summary, reference: Summary, kept: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (found.values, reference.values) if kept is None else (found.values[kept], reference.values[kept])
+def _elements(observed: Summary, reference: Summary, kept: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (observed.values, reference.values) if kept is None else (observed.values[kept], reference.values[kept])
 
 
-def _scale(found: Summary | None, reference: Summary, kept: Any) -> float:
-    """Returns how much too long `found` is along the reference: random noise hardly moves it, a mistake does."""
-    if found is None or found.n != reference.n:
+def _scale(observed: Summary | None, reference: Summary, kept: Any) -> float:
+    """Returns how much too long `observed` is along the reference: random noise hardly moves it, a mistake does."""
+    if observed is None or observed.n != reference.n:
         return float("inf")
-    a, b = _elements(found, reference, kept)
+    a, b = _elements(observed, reference, kept)
     return abs(float(np.dot(a, b)) / float(np.dot(b, b)) - 1)
 
 
@@ -181,8 +181,8 @@ def compare_flow(flow: Flow, expected: Expected, allowed: Mapping[str, Tolerance
     deviations: list[Deviation] = []
     for batch, outputs in flow.outputs():
         wanted = {key: s for key, s in expected.items() if key.startswith(f"output.{batch}.")}
-        found = {key: summarize(outputs[key.split(".", 2)[2]]) for key in wanted}
-        deviations += compare(found, wanted, allowed).deviations
+        observed = {key: summarize(outputs[key.split(".", 2)[2]]) for key in wanted}
+        deviations += compare(observed, wanted, allowed).deviations
     return Verification(tuple(deviations))
 
 
@@ -192,23 +192,17 @@ def check_effective(effective: Effective, requested: Mapping[str, Any]) -> None:
     `requested` holds device (its kind), precision and threads. What a runtime does not tell is not held against it;
     nodes that it placed elsewhere are.
     """
-    for what, told in (
+    for name, value in (
         ("precision", effective.precision),
         ("device", effective.device),
         ("threads", effective.threads),
     ):
-        if told is not None and told != requested[what]:
-            where = "on " if what == "device" else ""
-            raise Refused(f"effective_{what}", f"asked for {requested[what]}, the runtime runs {where}{told}")
+        if value is not None and value != requested[name]:
+            where = "on " if name == "device" else ""
+            raise Refused(f"effective_{name}", f"asked for {requested[name]}, the runtime runs {where}{value}")
     if (share := float(effective.more.get("nodes_share", 1))) < 1:
-        raise Refused(
-            "effective_device", f"{1 - share:.0%} of the graph's nodes run elsewhere than on {told_by(effective)}"
-        )
-
-
-def told_by(effective: Effective) -> str:
-    """Returns the provider, or else the device, that the runtime says it runs on."""
-    return str(effective.more.get("provider", effective.device))
+        provider = effective.more.get("provider", effective.device)
+        raise Refused("effective_device", f"{1 - share:.0%} of the graph's nodes run elsewhere than on {provider}")
 
 
 def failing_reason(failures: Sequence[Deviation]) -> tuple[str, str]:

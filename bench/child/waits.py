@@ -56,8 +56,8 @@ def check_waits(step: Step, first: int, step_s: float) -> tuple[int, float]:
         k *= LONGER if once < WAIT_WORK_S * LONGER else 2  # what disturbs a short time may not disturb a longer one
         once = _queued_s(step, i, k)
         i += k
-    said = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    raise Refused("does_not_wait", f"twice as many steps took {said} times as long: sync() does not wait for all")
+    times = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    raise Refused("does_not_wait", f"twice as many steps took {times} times as long: sync() does not wait for all")
 
 
 def _queued_s(step: Step, first: int, n: int) -> float:
@@ -94,8 +94,8 @@ def _check_reading(step: Step, first: int, k: int) -> tuple[int, float]:
         passed += 1
         if passed >= PASSES_OF_SHORT or took / k >= WAIT_WORK_S:
             return i, took
-    said, waited = min(late, key=lambda pair: pair[1])
-    raise Refused("does_not_wait", f"sync() returned after {said:.3g} s; reading the result took {waited:.3g} s more")
+    took, waited = min(late, key=lambda pair: pair[1])
+    raise Refused("does_not_wait", f"sync() returned after {took:.3g} s; reading the result took {waited:.3g} s more")
 
 
 def _touch_s(step: Step) -> float:

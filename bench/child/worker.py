@@ -77,7 +77,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:400]}"
 
 
-def told(adapter: Adapter | None, question: str, error: BaseException) -> bool:
+def answer_to(question: str, adapter: Adapter | None, error: BaseException) -> bool:
     """Returns the adapter's answer to `question(error)`; one that cannot answer does not hide the error."""
     try:
         return adapter is not None and bool(getattr(adapter, question)(error))
@@ -132,12 +132,12 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
         report.end("wrong", wrong.code, str(wrong))
     except Exception as error:  # noqa: BLE001 - native runtimes raise whatever they like; the row says it
         traceback.print_exc()
-        said = f"{report.stage}: {one_line(error)}"
-        if told(adapter, "is_out_of_memory", error) or isinstance(error, MemoryError):
-            report.end("out_of_memory", "memory", said)
-        if told(adapter, "is_lost", error):
-            report.end("broken", "device_lost", said)
-        report.end("broken", FAILURES.get(report.stage, "step_failed"), said)
+        reason = f"{report.stage}: {one_line(error)}"
+        if answer_to("is_out_of_memory", adapter, error) or isinstance(error, MemoryError):
+            report.end("out_of_memory", "memory", reason)
+        if answer_to("is_lost", adapter, error):
+            report.end("broken", "device_lost", reason)
+        report.end("broken", FAILURES.get(report.stage, "step_failed"), reason)
     report.end("ok")
 
 

@@ -26,8 +26,8 @@ SCRATCH_LIFE_S = 24 * 3600.0
 
 def default_root(environ: Mapping[str, str]) -> Path:
     """Returns `SAMESTEP_CACHE`, else `samestep` in the user's cache folder. Raises NoHomeError."""
-    if given := environ.get("SAMESTEP_CACHE"):
-        return expanded(given).resolve()
+    if folder := environ.get("SAMESTEP_CACHE"):
+        return expanded(folder).resolve()
     return cache_folder(environ) / "samestep"
 
 
@@ -95,14 +95,14 @@ class UnsafeCache(Exception):
 def check_owner(root: Path) -> None:
     """Raises `UnsafeCache` unless only this user can write to `root`. One that is not there yet is safe."""
     try:
-        found = root.stat()
+        status = root.stat()
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise UnsafeCache(f"the cache cannot be looked at: {error}; set SAMESTEP_CACHE to a folder of yours") from error
-    if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
-        raise UnsafeCache(f"the cache {root} belongs to user {found.st_uid}; set SAMESTEP_CACHE to a folder of yours")
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if hasattr(os, "geteuid") and status.st_uid not in (os.geteuid(), 0):
+        raise UnsafeCache(f"the cache {root} belongs to user {status.st_uid}; set SAMESTEP_CACHE to a folder of yours")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UnsafeCache(f"others can write to the cache {root}: chmod go-w {root}, or set SAMESTEP_CACHE")
 
 
@@ -114,15 +114,15 @@ class Cache:
         check_owner(root)
         self.root = root
         self.say = say
-        self._known: dict[str, Entry] = {}
+        self._checked: dict[str, Entry] = {}
 
     def ensure(self, name: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
         """Returns the entry called `name`, made by `make(empty folder)` where it is not there or not whole.
 
         What `make` raises is passed on, and nothing is left in the cache.
         """
-        if name in self._known:
-            return self._known[name]
+        if name in self._checked:
+            return self._checked[name]
         try:
             entry = read_entry(self.root / name)
         except CorruptEntry as error:
@@ -131,9 +131,9 @@ class Cache:
             entry = None
         if entry is None:
             made = self._make(name, make)
-            self._known[name] = Entry(made.path, made.made, 0.0)  # the time is reported once
+            self._checked[name] = Entry(made.path, made.made, 0.0)  # the time is reported once
             return made
-        self._known[name] = entry
+        self._checked[name] = entry
         return entry
 
     def _sweep(self) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WHOSE = ("HOME", "USER", "LOGNAME", "TMPDIR", "TEMP", "TMP", "XDG_*", "SAMESTEP_*")
 """Whose process it is, and where files of theirs lie."""
-FOUND = (
+SEARCHED = (
     "PATH",
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
@@ -46,7 +46,7 @@ DEVICES = (
     "NEURON_RT_NUM_CORES",
 )
 """Which devices may be seen, and by which number: never what they compute, or how fast."""
-ALLOWED = (*WHOSE, *FOUND, *LANGUAGE, *DEVICES)
+ALLOWED = (*WHOSE, *SEARCHED, *LANGUAGE, *DEVICES)
 """What a child gets of the parent's variables, beside what its adapter asks for. A list of what may not pass would be
 out of date with each release of each library: ATEN_CPU_CAPABILITY=default in an image made fused AdamW 16 times slower,
 and no row said so. What deviates on purpose (`--ab env.NAME=VALUE`) stands in the row."""

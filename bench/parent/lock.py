@@ -21,7 +21,7 @@ class Busy(Exception):
 
 
 class NoLockError(OSError):
-    """The lock's file cannot be made or opened; the message says what to do, and nothing that would defeat the lock."""
+    """The lock's file cannot be made or opened; the message says what to do, and never to use another lock."""
 
 
 class MachineLock:
@@ -60,14 +60,14 @@ def _open(path: Path) -> int:
     """Returns a descriptor of the lock's file, made where it is missing; a link in its place is not followed."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        # without O_CREAT first: in /tmp the kernel keeps even root from opening so what another user made
+        # First without O_CREAT: with it, in /tmp, the kernel keeps even root from opening a file of another user.
         try:
             descriptor = os.open(path, flags)
         except FileNotFoundError:
             descriptor = os.open(path, flags | os.O_CREAT, 0o644)
-        found = os.fstat(descriptor)
-        if found.st_uid == os.geteuid() and found.st_mode & READABLE != READABLE:
-            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | READABLE)  # its maker's umask took that from it
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and status.st_mode & READABLE != READABLE:
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) | READABLE)  # the umask of its maker took that away
     except PermissionError as error:
         raise NoLockError(f"{error}; {_cure(path)}") from error
     except OSError as error:
@@ -91,8 +91,8 @@ def holder(path: Path, proc: Path = Path("/proc")) -> str:
     """Returns ` (process 123: pytest bench/)` of who holds the lock, empty where the system does not tell."""
     inode = path.stat().st_ino
     for line in (read_text(proc / "locks") or "").splitlines():
-        found = re.search(rf"FLOCK\s+\S+\s+\S+\s+(\d+)\s+\S+:{inode}\s", line)
-        if found and found[1] != "0":  # 0: of a process that this name space does not see
-            command = (read_text(proc / found[1] / "cmdline") or "").replace("\0", " ").strip()
-            return f" (process {found[1]}: {command[:200]})"
+        held = re.search(rf"FLOCK\s+\S+\s+\S+\s+(\d+)\s+\S+:{inode}\s", line)
+        if held and held[1] != "0":  # 0: of a process that this name space does not see
+            command = (read_text(proc / held[1] / "cmdline") or "").replace("\0", " ").strip()
+            return f" (process {held[1]}: {command[:200]})"
     return ""

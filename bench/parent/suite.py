@@ -74,32 +74,32 @@ class Suite:
     def attempt(self, cell: Cell) -> Launch:
         """Launches `cell` once, unless it cannot be started, and returns what came of it."""
         workload = cell.load_workload()
-        known = cell.columns() | workload_columns(workload, cell.phase)
+        columns = cell.columns() | workload_columns(workload, cell.phase)
         adapter = self.find_adapter(cell.backend)
         probe = probed(adapter)
-        known |= adapter_columns(adapter, probe)
+        columns |= adapter_columns(adapter, probe)
         if cell.overrides.python is not None:  # whose versions its child alone can tell
-            known |= {"library_versions": None, "python_version": None}
+            columns |= {"library_versions": None, "python_version": None}
         device = (adapter.device_kind, cell.device_index)
         if refusal := self._why_not(adapter, probe, cell):
-            return Launch(known | refusal)
+            return Launch(columns | refusal)
         if device in self._lost:
             reason = f"its device was lost in an earlier cell: {self._lost[device]}"
-            return Launch(known | _not_started("broken", "device_lost", reason))
+            return Launch(columns | _not_started("broken", "device_lost", reason))
         try:
             entries = self.entries(cell, workload, adapter)
         except ArtifactError as error:
-            return to_launch(cell, known, error.outcome, self.effort.is_timed)
-        known |= {name: entries["batches"].made[name] for name in ("workload_digest", "model_digest")}
-        known["artifacts_s"] = sum(entry.seconds for entry in entries.values())
-        found = to_launch(cell, known, self._launch(cell, adapter, entries), self.effort.is_timed)
-        if found.columns["reason_code"] == "device_lost":
-            self._lost[device] = str(found.columns["reason"])
+            return to_launch(cell, columns, error.outcome, self.effort.is_timed)
+        columns |= {name: entries["batches"].made[name] for name in ("workload_digest", "model_digest")}
+        columns["artifacts_s"] = sum(entry.seconds for entry in entries.values())
+        launched = to_launch(cell, columns, self._launch(cell, adapter, entries), self.effort.is_timed)
+        if launched.columns["reason_code"] == "device_lost":
+            self._lost[device] = str(launched.columns["reason"])
         failure = self._known_failure(adapter, cell)
-        if failure and found.status not in ("ok", "not_run"):
+        if failure and launched.status not in ("ok", "not_run"):
             declared = {"status": "known_failure", "reason_code": "declared", "reason": failure}
-            found = replace(found, columns=found.columns | declared)
-        return found
+            launched = replace(launched, columns=launched.columns | declared)
+        return launched
 
     def _why_not(self, adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
         """Returns the columns of a cell that need not be started, or None."""
@@ -153,10 +153,10 @@ class Suite:
                 kinds[artifact.name] = artifact
                 wanted[_entry_name(artifact, cell, workload)] = (artifact, cell, workload)
         # What takes longest comes first, so that it does not come last, alone.
-        ordered = sorted(wanted.values(), key=lambda what: _cost(what[1], what[2]), reverse=True)
+        ordered = sorted(wanted.values(), key=lambda one: _cost(one[1], one[2]), reverse=True)
         with Crew(makers()) as crew:
             for wave in waves(kinds.values()):
-                crew.run(partial(self._try_entry, *what, crew) for what in ordered if what[0] in wave)
+                crew.run(partial(self._try_entry, *one, crew) for one in ordered if one[0] in wave)
 
     def _try_entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> None:
         with suppress(ArtifactError):  # `entries` raises it again, for each cell that needs it
@@ -178,13 +178,13 @@ class Suite:
 
         def make(folder: Path) -> dict[str, Any]:
             phase = "" if artifact.is_shared else f" ({cell.phase})"
-            what = f"the {artifact.name} of {workload.name} {workload.size}{phase}"
-            self.cache.say(f"making {what} …")
+            title = f"the {artifact.name} of {workload.name} {workload.size}{phase}"
+            self.cache.say(f"making {title} …")
             job = {
                 "job": "artifact",
                 "name": artifact.name,
                 "maker": artifact.maker,
-                "cell": given(replace(cell, variant=None)),
+                "cell": non_defaults(replace(cell, variant=None)),
                 "folder": str(folder),
                 "inputs": {name: str(entry.path) for name, entry in needed.items()},
                 "cpus": None,
@@ -198,7 +198,7 @@ class Suite:
                 outcome.stage = "artifacts"
                 self._failed[name] = outcome
                 raise ArtifactError(outcome)
-            self.cache.say(f"… made {what} in {outcome.result['seconds']:.1f} s")
+            self.cache.say(f"… made {title} in {outcome.result['seconds']:.1f} s")
             return outcome.result
 
         try:
@@ -211,12 +211,12 @@ class Suite:
         side = cell.overrides
         job = {
             "job": "cell",
-            "cell": given(replace(cell, variant=None)),
+            "cell": non_defaults(replace(cell, variant=None)),
             "options": dict(side.options),
             "adapter": type(adapter).__module__,
             "paths": [*self.adapter_paths, *job_paths()],
             "entries": {name: str(entry.path) for name, entry in entries.items()} | _named_before(entries, side),
-            "effort": given(self.effort),
+            "effort": non_defaults(self.effort),
             "cpus": usable_cpus()[: cell.threads],
         }
         log = self.logs / f"{cell.phase}-{cell.id}.log"
@@ -228,8 +228,8 @@ class Suite:
         return outcome
 
 
-def given(record: Cell | Effort) -> dict[str, Any]:
-    """Returns the fields that are not their defaults: another checkout, older than a field, is asked as it can be."""
+def non_defaults(record: Cell | Effort) -> dict[str, Any]:
+    """Returns the fields that are not their defaults: another checkout (`--ab tree=…`) may be older than a field."""
     return {field.name: value for field in fields(record) if (value := getattr(record, field.name)) != field.default}
 
 

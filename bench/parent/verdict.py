@@ -200,9 +200,10 @@ def _held_against(bounds: Bounds, verdict: Verdict, columns: dict[str, Any]) -> 
 def _contradiction(columns: Mapping[str, Any]) -> str:
     """Returns how throughput and latency contradict each other; nothing where they do not."""
     overlap = columns["throughput_samples_per_s"] / columns["samples_per_step"] * columns["latency_p50_s"]
-    # A disturbance may do as much to a mean beside a median, or over a moment: that is not for this rule to judge.
-    is_told = columns.get("throughput_mode") != "serial" and (columns.get("watched_s") or 0.0) >= 1
-    least = 1 / IMPOSSIBLE if is_told else 0.0
+    # Too little throughput says nothing where a disturbance does as much: to the mean of serial steps, which stands
+    # beside their median, and to what was measured for a moment only.
+    is_meaningful = columns.get("throughput_mode") != "serial" and (columns.get("watched_s") or 0.0) >= 1
+    least = 1 / IMPOSSIBLE if is_meaningful else 0.0
     in_flight = columns.get("in_flight", 1)
     if least <= overlap <= IMPOSSIBLE * in_flight:
         return ""

@@ -51,8 +51,8 @@ def locate(path: Path) -> Source:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        what = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
-        raise ValueError(f"{path} {what}; give the path of a safetensors file") from None
+        fault = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+        raise ValueError(f"{path} {fault}; give the path of a safetensors file") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}; give the path of a safetensors file") from error
     if stat.S_ISDIR(mode):

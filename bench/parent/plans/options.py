@@ -93,7 +93,7 @@ def choose(option: Getter, arguments: Sequence[str] = ()) -> tuple[plan.Selectio
     baseline = option("--baseline")
     if baseline is not None and words(baseline, "--baseline", backends.names()) not in [(name,) for name in planned]:
         raise PlanError(f"--baseline takes one backend of the run, got {baseline!r}; it has {', '.join(planned)}")
-    published("", "")  # a table of peaks that cannot be used is said now
+    published("", "")  # raises now where the table of peaks cannot be used
     deadline = number(option("--stage-deadline"), "--stage-deadline")
     minutes = number(option("--time-budget"), "--time-budget")
     results_dir = option("--results-dir")
@@ -136,14 +136,14 @@ def interrupted_run(option: Getter) -> Run | None:
     run = read_run(Path(path).absolute())
     if run.header["journal_format"] < 2:
         raise PlanError(f"{path} was written by a samestep whose runs cannot go on; start a new one")
-    here, there = new_header(), run.header
+    now, before = new_header(), run.header
     of_machine = [("machine", f"{kind}_id") for kind in ("machine", "installation", "software")]
     same = (*of_machine, ("versions", "samestep"), ("versions", "method"))
     changes = [
-        f"{name} was {there[part].get(name)} and is {here[part].get(name)}"
+        f"{name} was {before[part].get(name)} and is {now[part].get(name)}"
         for part, name in same
-        # Runs of before there was an id of the installation have none.
-        if there[part].get(name, here[part].get(name)) != here[part].get(name)
+        # Older runs have no id of the installation.
+        if before[part].get(name, now[part].get(name)) != now[part].get(name)
     ]
     if changes:
         changed = "; ".join(changes)

@@ -12,18 +12,18 @@ class PlanError(ValueError):
     """An option that cannot be planned; the message says what was got, what is possible."""
 
 
-def words(text: str | None, option: str, known: Sequence[str]) -> tuple[str, ...] | None:
-    """Returns the comma-separated names in `text`, each known, none twice. Raises PlanError."""
+def words(text: str | None, option: str, choices: Sequence[str]) -> tuple[str, ...] | None:
+    """Returns the comma-separated names in `text`, each of `choices`, none twice. Raises PlanError."""
     if text is None:
         return None
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not names:
-        raise PlanError(f"{option} is empty; known: {', '.join(known)}")
+        raise PlanError(f"{option} is empty; known: {', '.join(choices)}")
     for name in names:
-        if name not in known:
+        if name not in choices:
             kind = option.removeprefix("--").removesuffix("s")
             refused = backends.why_refused(name) if kind == "backend" else ""
-            raise PlanError(f"unknown {kind} {name!r}; known: {', '.join(known)}{refused}")
+            raise PlanError(f"unknown {kind} {name!r}; known: {', '.join(choices)}{refused}")
     return names
 
 

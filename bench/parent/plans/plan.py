@@ -173,8 +173,8 @@ def chosen_backends(selection: Selection, known_backends: Sequence[str]) -> tupl
     """Returns the backends asked for by name, else those of `known_backends` that the preset takes; `ALWAYS` too."""
     if selection.backends is not None:
         return (*selection.backends, *(name for name in ALWAYS if name not in selection.backends))
-    here = (name for name in known_backends if _is_of_preset(name, selection))
-    return tuple(name for name in here if selection.device == 0 or not is_on_cpu(name))
+    of_preset = (name for name in known_backends if _is_of_preset(name, selection))
+    return tuple(name for name in of_preset if selection.device == 0 or not is_on_cpu(name))
 
 
 def _is_of_preset(backend: str, selection: Selection) -> bool:

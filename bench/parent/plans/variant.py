@@ -26,25 +26,27 @@ def parse(text: str) -> Variant:
     body = text.strip()
     if body == BASE:
         return Variant()
-    given: dict[str, str] = {}
+    options: dict[str, str] = {}
     for part in body.split(","):
         key, equals, value = (word.strip() for word in part.partition("="))
         if not (key and equals and value):
             raise ValueError(f"expected `{BASE}` or KEY=VALUE, comma-separated; got {part.strip()!r}")
-        if key in given:
+        if key in options:
             raise ValueError(f"{key} is given twice")
-        given[key] = value
-    threads, python, tree = given.pop("threads", None), given.pop("python", None), given.pop("tree", None)
+        options[key] = value
+    threads, python, tree = options.pop("threads", None), options.pop("python", None), options.pop("tree", None)
     if threads is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", threads):
         raise ValueError(f"threads takes a whole number, at least 1; got {threads!r}")
-    variables = {key[4:]: given.pop(key) for key in list(given) if key.startswith("env.")}
-    if wrong := [name for name in (*variables, *given) if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII)]:
+    variables = {key[4:]: options.pop(key) for key in list(options) if key.startswith("env.")}
+    if wrong := [
+        name for name in (*variables, *options) if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII)
+    ]:
         raise ValueError(f"{wrong[0]!r} is no name of an option or a variable")
     if fixed := [name for name in variables if name in FIXED or name.startswith("SAMESTEP_")]:
         raise ValueError(f"{', '.join(fixed)} is set by the harness, the same for all; use threads=N for threads")
     return Variant(
         threads=None if threads is None else int(threads),
-        options=given,
+        options=options,
         environment=variables,
         python=None if python is None else interpreter(python),
         tree=None if tree is None else checkout(tree),
@@ -56,11 +58,11 @@ def side_of(letter: str, text: str) -> Side:
     return Side(letter, text.strip(), parse(text))
 
 
-def interpreter(given: str) -> str:
+def interpreter(text: str) -> str:
     """Returns the interpreter's path. Raises ValueError where it is none that can be run."""
-    path = expanded(given).absolute()  # not resolved: the link is what makes it a virtual environment's
+    path = expanded(text).absolute()  # not resolved: the link is what makes it a virtual environment's
     if not (path.is_file() and os.access(path, os.X_OK)):
-        raise ValueError(f"python={given}: expected an interpreter, such as other-venv/bin/python")
+        raise ValueError(f"python={text}: expected an interpreter, such as other-venv/bin/python")
     return str(path)
 
 
@@ -70,16 +72,16 @@ def worker_of(tree: Path) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def checkout(given: str) -> Path:
+def checkout(text: str) -> Path:
     """Returns the folder of another checkout. Raises ValueError where it is none, or measures in another way."""
-    path = expanded(given).resolve()
+    path = expanded(text).resolve()
     effort = path / "bench" / "effort.py"
     if not worker_of(path).is_file() or not effort.is_file():
-        raise ValueError(f"tree={given}: expected a checkout of samestep, such as `git worktree add` makes")
-    found = re.search(r"^METHOD_VERSION = (\d+)", effort.read_text(), re.MULTILINE)
-    if found is None or int(found[1]) != METHOD_VERSION:
-        there = found[1] if found else "unknown"
+        raise ValueError(f"tree={text}: expected a checkout of samestep, such as `git worktree add` makes")
+    assignment = re.search(r"^METHOD_VERSION = (\d+)", effort.read_text(), re.MULTILINE)
+    if assignment is None or int(assignment[1]) != METHOD_VERSION:
+        version = assignment[1] if assignment else "unknown"
         raise ValueError(
-            f"tree={given}: its method_version is {there}, ours {METHOD_VERSION}: not the same measurement"
+            f"tree={text}: its method_version is {version}, ours {METHOD_VERSION}: not the same measurement"
         )
     return path
