@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,75 @@ def test_nothing_heavy_is_loaded_by(code):
 
 def test_the_check_for_heavy_libraries_sees_one():
     assert loaded_by("import numpy") == {"numpy"}
+
+
+def names_a_phase(node):
+    """Returns whether the comparison holds a phase against a name: `cell.phase == "train"`, `phase in ("infer",)`."""
+    sides = [node.left, *node.comparators]
+    about_phase = any(
+        getattr(side, "attr", getattr(side, "id", "")) == "phase"
+        or (isinstance(side, ast.Subscript) and isinstance(side.slice, ast.Constant) and side.slice.value == "phase")
+        for side in sides
+    )
+    is_text = any(
+        isinstance(part, ast.Constant) and isinstance(part.value, str)
+        for s in sides
+        for part in ast.walk(s)
+        if not isinstance(s, ast.Subscript)
+    )
+    return about_phase and is_text
+
+
+OUTSIDE = [path for path in FILES if path.relative_to(ROOT).parts[0] != "workloads"] + [ROOT / "conftest.py"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_outside_workloads_asks_for_a_phase_or_a_precision_by_name(path):
+    tree = ast.parse(path.read_text())
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Compare) and names_a_phase(node)] == []
+    precisions = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value == "fp32"]
+    # What goes without saying where a person reads (`PLAIN_PRECISION`): results/ knows no other room.
+    assert len(precisions) == (path.name == "dimensions.py")
+
+
+@pytest.mark.parametrize("code", ['cell.phase == "train"', 'phase in ("infer", "train")', 'row["phase"] != "infer"'])
+def test_the_check_for_phases_sees_one(code):
+    (comparison,) = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Compare))
+    assert names_a_phase(comparison)
+
+
+def test_the_vocabulary_grows_by_defaults_alone():
+    """These are all that a binding must have, for good: what a later model needs has a default of others."""
+    from workloads.ops import Ops
+
+    assert {
+        "embedding", "linear", "conv2d", "batch_norm", "max_pool2d", "mean", "relu", "tanh", "gelu", "attention",
+        "cross_entropy", "reshape", "transpose", "split", "arange", "sqrt",
+    } == Ops.__abstractmethods__  # fmt: skip
+
+
+def test_no_file_holds_more_than_one_idea():
+    """Files stay under about 300 lines, folders under about 15 files: `backends/` is the registry."""
+    long = {str(path.relative_to(ROOT)): n for path in FILES if (n := len(path.read_text().splitlines())) > 300}
+    assert long == {}
+    folders = Counter(path.parent.relative_to(ROOT) for path in FILES if path.name != "__init__.py")
+    assert {str(folder): n for folder, n in folders.items() if n > 16 and str(folder) != "backends"} == {}
+
+
+def at_once(path):
+    """Returns the modules of ours that a file imports as it is loaded: not in functions, nor for type checkers."""
+    body, names = list(ast.parse(path.read_text()).body), set()
+    for node in body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_no_import_goes_round_in_a_circle():
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    graph = {name: (at_once(path) & modules.keys()) - {name} for name, path in modules.items()}
+    for name, needs in graph.items():  # importing a folder's file loads the folder's own first, which is another arrow
+        graph[name] = {need for need in needs if not name.startswith(f"{need}.")}
+    assert list(TopologicalSorter(graph).static_order())
