@@ -110,12 +110,15 @@ def test_a_cell_runs_with_its_threads_on_as_many_cpus(tmp_path, monkeypatch, thr
 
 SPEAKING = """
 import os
+from dataclasses import replace
 from tests.fakes.faulty import Faulty, FaultyStep
 import helper_found_through_the_path
 
 class SpeakingStep(FaultyStep):
     def effective(self):
-        return {**super().effective(), **{name: os.environ.get(name, "") for name in ("ASKED", "ATEN_CPU_CAPABILITY")}}
+        effective = super().effective()
+        variables = {name: os.environ.get(name, "") for name in ("ASKED", "ATEN_CPU_CAPABILITY")}
+        return replace(effective, more={**effective.more, **variables})
 
 class Speaking(Faulty):
     environment = ("ASKED",)
