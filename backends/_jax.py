@@ -50,7 +50,7 @@ class JaxStep(Step):
         self.program = request.program
         self.device = device
         self.compiled = 0
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
         self.ops: Ops = ops_of(request.options)
         tensors = {name: jax.device_put(np.array(p), device) for name, p in request.parameters.items()}
         self.on_host = [
@@ -68,7 +68,7 @@ class JaxStep(Step):
     def _step(self, constants: Any, held: Any, batch: Any) -> tuple[Any, Any]:
         return self.program.step(self.ops, constants, held, batch)
 
-    def _heard(self, event: str, duration: float, **more: Any) -> None:
+    def _count_compilation(self, event: str, duration: float, **more: Any) -> None:
         self.compiled += event == COMPILED
 
     def compilations(self) -> int:

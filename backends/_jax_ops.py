@@ -15,7 +15,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def scoped(method: Method) -> Method:
-    """Returns the method with its name in the metadata of what it traces, by which a profile knows that again."""
+    """Returns the method with its name in the metadata of what it traces, so that a profile names it."""
     named: Method = jax.named_scope(method.__name__)(method)
     return named
 

@@ -90,7 +90,8 @@ class Effective:
     precision: str | None
     threads: int | None = None
     more: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    """What else is worth a look, by name; `device_peak_memory_bytes` and `nodes_share` are used."""
+    """What else is worth a look, by name. The harness itself reads `device_name`, `device_peak_memory_bytes`,
+    `nodes_share` and `provider`."""
 
     def told(self) -> dict[str, str | int | float | bool]:
         """Returns all that was told, by name."""

@@ -59,8 +59,8 @@ def cpu_quotas(root: Path = Path("/")) -> list[float]:
     """Returns the CPU quotas, in cores, of this process's group and of those above it; none where unlimited."""
     quotas = []
     for group in _groups(root, "cpu"):
-        in_two = read_words(group / "cpu.cfs_quota_us") + read_words(group / "cpu.cfs_period_us")
-        for words in (read_words(group / "cpu.max"), in_two):
+        version_1 = read_words(group / "cpu.cfs_quota_us") + read_words(group / "cpu.cfs_period_us")
+        for words in (read_words(group / "cpu.max"), version_1):
             # `max 100000` or `200000 100000`, microseconds in a period; version 1 says -1 for no limit
             quota, period = map(to_number, words) if len(words) == 2 else (None, None)
             if quota is not None and period:

@@ -68,9 +68,9 @@ def rank_below(n: int, level: float = LEVEL) -> int:
 def effective_size(x: Series) -> float:
     """Returns how many independent samples know the median as well as these correlated ones, at most their number.
 
-    What a median's variance is made of is on which side of it each sample lies, and how that is correlated; heavy tails
-    and interruptions do not enter. Geyer's initial positive sequence (Practical Markov Chain Monte Carlo, 1992) of
-    these signs, over at most n/5 and 200 lags.
+    The variance of a median depends on nothing but which side of it each sample lies on, and how these sides are
+    correlated; heavy tails and interruptions do not enter. Geyer's initial positive sequence (Practical Markov Chain
+    Monte Carlo, 1992) of these signs, over at most n/5 and 200 lags.
     """
     n = len(x)
     signs = np.sign(x - np.median(x))
@@ -131,7 +131,7 @@ class StoppingRule:
 def is_steady(before: Sequence[float], after: Sequence[float], tolerance: float = 0.01) -> bool:
     """Returns whether two successive windows differ by no more than `tolerance`, or than their own noise explains.
 
-    What it explains is two standard errors of the difference of their medians, from the spread within them.
+    Noise explains two standard errors of the difference of their medians, by the spread within them.
     """
     a, b = np.asarray(before, np.float64), np.asarray(after, np.float64)
     middle = float(np.median(b))
@@ -170,7 +170,7 @@ def drift(seconds: Sequence[float]) -> Drift | None:
     """
     x = np.asarray(seconds, np.float64)
     slope = _slope(x)
-    # What drifts is correlated by its drift: how many samples are independent is asked of the rest.
+    # A drift correlates samples by itself: it is taken out before the independent ones are counted.
     apart = ceil(len(x) / effective_size(x - slope * np.arange(len(x))))
     thin = x[::apart]
     third = len(thin) // 3

@@ -94,7 +94,6 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
         from bench.cell import Cell
         from bench.child.settings import setting_of
 
-        sys.path += [path for path in job["paths"] if path not in sys.path]  # last: they may hold anything
         module, _, function = job["maker"].partition(":")
         inputs = {name: Path(path) for name, path in job["inputs"].items()}
         make = getattr(import_module(module), function)
