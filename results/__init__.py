@@ -1,6 +1,6 @@
-"""WHAT CAME OUT: rows and tables. Knows none of the other rooms.
+"""WHAT CAME OUT: rows and tables. Imports none of the other rooms.
 
-`row.py` says what a row is; `journal.py` keeps the primary record of a run; `csvfile.py` is the form that
-travels; `read.py` finds and reads any of them; `machine.py` says which machine this is. These need nothing but
-the standard library. `table.py` and `render.py` make tables of what was read, and need pandas.
+`record` says what a row is, keeps the journal of a run, writes the CSV that travels, and reads any of them: standard
+library only. `tables` makes pandas frames of rows, `nights` compares them over many nights, `show` makes text, pages
+and plots of both, and `cli` has the commands. Each may import those before it in this list, and none after.
 """

@@ -1,4 +1,4 @@
-"""What comes of runs that are on disk: `samestep COMMAND`, and `python -m results COMMAND`, which is the same.
+"""The commands that read runs on disk: `samestep COMMAND`; in a checkout `python -m results COMMAND` is the same.
 
 Each command is added by the module of its name.
 """
@@ -18,7 +18,7 @@ from results.cli import nightly as cli_nightly
 from results.cli import plot as cli_plot
 from results.cli import report as cli_report
 from results.cli import run as cli_run
-from results.cli.common import Found, raise_unwritten
+from results.cli.common import FailOnMet, raise_unwritten
 from results.record.files import ResultsError
 from results.record.text import DEGRADE
 
@@ -29,7 +29,7 @@ COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, c
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m results") -> int:
-    """Runs the command; returns 0, or 1 where `--fail-on` found what it names, and where nothing else did.
+    """Runs the command; returns 0, or 1 where the results hold what `--fail-on` names, and nowhere else.
 
     2 after saying what is wrong, with a traceback where that is a bug of ours; 141 where the reader of its output left.
     """
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m results"
     except (ResultsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except Exception:  # noqa: BLE001 - it is said in full, and Python would end with 1, which means a regression
+    except Exception:  # noqa: BLE001 - printed in full; Python would end with 1, which means a regression
         traceback.print_exc()
         return 2
     return status
@@ -67,12 +67,12 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     """Returns what the command says, and the exit status. Raises ResultsError where a library is not installed."""
     try:
         return options.made_by(options), 0
-    except Found as found:
-        return str(found), 1
+    except FailOnMet as met:
+        return str(met), 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "results":  # a fault of ours
             raise
-        cure = "" if CURE in str(error) else f"; what reads runs takes it: {CURE}"
+        cure = "" if CURE in str(error) else f"; the commands that read runs need it: {CURE}"
         raise ResultsError(f"{error}{cure}") from error
 
 

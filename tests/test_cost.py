@@ -292,8 +292,6 @@ def test_a_table_of_the_user_s_own_prices_the_machine(run, capsys, monkeypatch):
             (*ASKED, *PRICED[:3], "2936-11-01", *PRICED[4:]),
             "--price-date is '2936-11-01'; expected a day that has come",
         ),
-        ((*ASKED, "--plot", "costs.svg"), "nothing to draw"),
-        ((*ASKED, *PRICED, "--plot", "costs.pdf"), "expected a name that ends in .svg or .png"),
     ],
 )
 def test_what_is_wrong_is_said(run, capsys, monkeypatch, arguments, complaint):
@@ -301,6 +299,24 @@ def test_what_is_wrong_is_said(run, capsys, monkeypatch, arguments, complaint):
     status, output, complaints = output_of(capsys, "cost", run / "results.csv", *arguments)
     assert (status, output) == (2, "")
     assert complaint in complaints
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plot", "complaint"),
+    [
+        (ASKED, "costs.svg", "no backend has the cost of both training and serving: nothing to draw; the table says"),
+        ((*ASKED, *PRICED), "costs.pdf", "expected a name that ends in .svg or .png"),
+        ((*ASKED, *PRICED), "absent/costs.svg", "No such file or directory"),
+    ],
+)
+def test_a_plot_that_cannot_be_made_is_missing_and_the_table_is_printed(run, capsys, arguments, plot, complaint):
+    without = output_of(capsys, "cost", run / "results.csv", *arguments)
+    assert without[0] == 0
+    status, output, complaints = output_of(capsys, "cost", run / "results.csv", *arguments, "--plot", run / plot)
+    assert (status, output) == (2, without[1])
+    assert complaints.startswith(f"error: no plot in {run / plot}: ")
+    assert complaint in complaints
+    assert not (run / plot).exists()
 
 
 def test_several_steps_are_not_drawn_into_one(tmp_path):

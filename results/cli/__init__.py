@@ -1,1 +1,1 @@
-"""The commands of `python -m results`."""
+"""The commands that read runs, each in the module of its name."""

@@ -1,4 +1,4 @@
-"""What the commands of `python -m results` share: runs in, tables out, and the exit status."""
+"""What the commands that read runs share: runs in, tables out, and the exit status."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from results.nights.history import History
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
-"""Where `pytest bench/` keeps its runs."""
+"""Where `samestep run` keeps its runs."""
 FORMS = ("csv", "json", "markdown")
 RUN_HELP = f"a run's folder, a journal, a CSV of results, or a folder of runs (default: the newest in {RUNS.name}/)"
 
 
-class Found(Exception):
-    """What `--fail-on` names was found: its text is printed as any other, and the exit status is 1."""
+class FailOnMet(Exception):
+    """`--fail-on` names something that is in the results: the text is printed as any other, the exit status is 1."""
 
 
 def add_runs(parser: argparse.ArgumentParser, text: str = RUN_HELP) -> None:
@@ -46,7 +46,7 @@ def rows_of(paths: Sequence[Path], on_run: OnRun | None = None) -> tuple[Row, ..
 
 
 def add_nights(parser: argparse.ArgumentParser) -> None:
-    """Adds which nights of a store to look at, and what is known of them, which `nights_of` reads."""
+    """Adds which nights of a store to look at, and the lists kept by hand beside it, which `nights_of` reads."""
     parser.add_argument("--window", metavar="N", type=int, default=90, help="how many nights to look at (default: 90)")
     parser.add_argument(
         "--until", metavar="DAY", type=date.fromisoformat, help="the last of them (default: the newest)"
@@ -98,13 +98,18 @@ def save(path: Path, content: str, options: argparse.Namespace) -> None:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        options.unwritten = [*getattr(options, "unwritten", ()), f"cannot write {path}: {error.strerror}"]
+        note_unwritten(f"cannot write {path}: {error.strerror}", options)
+
+
+def note_unwritten(reason: str, options: argparse.Namespace) -> None:
+    """Keeps why a file of the command is missing until its text is printed: `raise_unwritten` says it then."""
+    options.unwritten = [*getattr(options, "unwritten", ()), reason]
 
 
 def raise_unwritten(options: argparse.Namespace) -> None:
-    """Raises ResultsError where there was no room for a file of the command."""
-    if unwritten := getattr(options, "unwritten", ()):
-        raise ResultsError("; ".join(unwritten))
+    """Raises ResultsError where a file of the command could not be made: a full disk, or nothing to draw."""
+    if reasons := getattr(options, "unwritten", ()):
+        raise ResultsError("; ".join(reasons))
 
 
 def width() -> int:

@@ -1,4 +1,4 @@
-"""python -m results compare: two runs, two machines, many of each; exit status for CI."""
+"""samestep compare: two runs, two machines, many of each; exit status for CI."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli.common import Found, add_outputs, rows_of, width, write_outputs
+from results.cli.common import FailOnMet, add_outputs, rows_of, width, write_outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> str:
-    """Returns the text of `compare`, after writing its files; raises Found where --fail-on says so."""
+    """Returns the text of `compare`, after writing its files; raises FailOnMet where --fail-on says so."""
     fail_on = [word.strip() for word in options.fail_on.split(",") if word.strip()]
     if unknown := [word for word in fail_on if word not in FAIL_ON]:
         raise ValueError(f"--fail-on {', '.join(unknown)}: expected some of: {', '.join(FAIL_ON)}")
@@ -63,15 +63,15 @@ def _compare(options: argparse.Namespace) -> str:
         compared = compare(before, after, metrics=metrics or METRICS, across=across, spread=options.spread)
         frames.append(compared.assign(baseline=baseline, compared=name))
         blocks.append(render_comparison(compared, f"{name} against {baseline}", width()))
-    whole = pd.concat(frames, ignore_index=True)
-    write_outputs(whole, options)
+    comparisons = pd.concat(frames, ignore_index=True)
+    write_outputs(comparisons, options)
     text = "\n\n".join([*blocks, LEGEND])
-    answers = whole[~is_control(whole)]
+    answers = comparisons[~is_control(comparisons)]
     if fail_on and answers["ratio"].isna().all() and "not comparable" not in fail_on:
         print(text)
         raise ValueError(f"--fail-on {', '.join(fail_on)} has no answer: no cell could be compared")
     if set(fail_on) & set(answers["verdict"]):
-        raise Found(text)
+        raise FailOnMet(text)
     return text
 
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli.common import add_outputs, add_runs, rows_of, width, write_outputs
+from results.cli.common import add_outputs, add_runs, note_unwritten, rows_of, width, write_outputs
+from results.record.files import ResultsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,12 @@ def _cost(options: argparse.Namespace) -> str:
 
     from results.show.plot.cost import plot_costs
 
-    return f"{text}\n\n{plot_costs(costed, demand, options.plot)}"
+    # The table says why there is nothing to draw, and is worth its print whatever becomes of the plot.
+    try:
+        return f"{text}\n\n{plot_costs(costed, demand, options.plot)}"
+    except (ResultsError, OSError) as error:
+        note_unwritten(f"no plot in {options.plot}: {error}", options)
+        return text
 
 
 def _frame(options: argparse.Namespace) -> pd.DataFrame:
@@ -108,7 +114,7 @@ def _frame(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def _prices(options: argparse.Namespace, frame: pd.DataFrame) -> tuple[Price, ...]:
-    """Returns the prices that were given and those of the table. Raises ValueError for one that nothing here has."""
+    """Returns the prices of `--price` and those of the table. Raises ValueError for one of a machine with no row."""
     from results.tables.prices import given_price, known_prices
 
     own = [given_price(text, options.price_date, options.price_source) for text in options.price]
@@ -120,6 +126,6 @@ def _prices(options: argparse.Namespace, frame: pd.DataFrame) -> tuple[Price, ..
             raise ValueError(f"--price is of machine {price.machine!r}; known here: {', '.join(machines)}")
         if price.machine in [other.machine for other in own[:number]]:
             raise ValueError(f"--price gives {price.machine!r} twice")
-    # A given price of a machine is in place of the table's, not one more offer.
+    # The user's price of a machine replaces the table's: it is not one more offer.
     others = (price for price in known_prices() if price.machine not in [one.machine for one in own])
     return (*own, *others)

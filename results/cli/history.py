@@ -1,4 +1,4 @@
-"""python -m results history and pack: what changed over the nights, and the store in columns."""
+"""samestep history and samestep pack: what changed over the nights, and the store in columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli.common import RUNS, Found, add_nights, add_outputs, nights_of, note, width, write_outputs
+from results.cli.common import RUNS, FailOnMet, add_nights, add_outputs, nights_of, note, width, write_outputs
 from results.record.files import ResultsError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _pack(options: argparse.Namespace) -> str:
 
 
 def _history(options: argparse.Namespace) -> str:
-    """Returns the text of `history`, after writing its files; raises Found where --fail-on says so."""
+    """Returns the text of `history`, after writing its files; raises FailOnMet where --fail-on says so."""
     if options.series is not None:
         return _series(options)
     history = nights_of(options.store, options)
@@ -55,7 +55,7 @@ def _history(options: argparse.Namespace) -> str:
     if options.fail_on is not None and history.unjudged:
         raise ResultsError(f"--fail-on {options.fail_on}: regressions cannot be looked for: {history.unjudged}")
     if options.fail_on is not None and bad.any():
-        raise Found(text)
+        raise FailOnMet(text)
     return text
 
 
@@ -117,7 +117,7 @@ def render_history(history: History, store: str, columns: int) -> str:
 
 
 def _able(nights: Nights) -> str:
-    """Returns how many series can have an alarm: who has too few valid nights can have none."""
+    """Returns how many series can have an alarm: one with too few valid nights cannot."""
     from results.nights.changepoints import KNOWN_NIGHTS
     from results.nights.nights import all_series
 
@@ -137,9 +137,9 @@ def _alarms(title: str, listed: pd.DataFrame, columns: int) -> str:
     lines = []
     for group, alarms in listed.groupby("group", sort=True):
         for number, row in enumerate(alarms.sort_values("ratio", ascending=False).to_dict("records")):
-            what = f"{row['workload']} {row['phase']} {row['backend']} {row['metric']}"
+            series = f"{row['workload']} {row['phase']} {row['backend']} {row['metric']}"
             first = [group, row["cause"]] if number == 0 else ["", ""]
-            lines.append([*first, what, share(row["ratio"]), str(row["began"]), row["alarm_id"]])
+            lines.append([*first, series, share(row["ratio"]), str(row["began"]), row["alarm_id"]])
     header = ["since", "cause", "what", "time", "began", "alarm"]
     counts = f"{len(listed)} in {listed['group'].nunique()} groups that share a cause"
     return columns_text(header, lines, [name != "time" for name in header], columns, f"{title}: {counts}")

@@ -1,4 +1,4 @@
-"""python -m results nightly: runs gathered into a store, the report of a night, and its regressions in an issue.
+"""samestep nightly: runs gathered into a store, the report of a night, and its regressions in an issue.
 
 `scripts/nightly` calls it, measures, and keeps the store; its head says what comes from the environment.
 """

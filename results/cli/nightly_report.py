@@ -1,4 +1,4 @@
-"""The report of a night: what the other commands say of it, in one folder."""
+"""The report of a night: the output of the other commands about it, in one folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from results.cli.common import Found
+from results.cli.common import FailOnMet
 from results.nights.issue import ISSUE, OPEN_ALARMS, REGRESSIONS, regressions
 from results.record.files import ResultsError
 from results.record.read import run_folders
 
 Call = Callable[..., str]
-"""Another command of `python -m results`, by its name and its arguments: returns what it prints, or raises."""
+"""Another command of `samestep`, by its name and its arguments: returns what it prints, or raises."""
 MARK = "night.txt"
 """Says that a folder is a report's, and of which night."""
 MADE = (
@@ -44,8 +44,8 @@ class Report:
 def make_report(wanted: Report, call: Call, say: Callable[[str], None]) -> str:
     """Writes the page, CSVs, history and exports of the night, and returns the history's text.
 
-    Raises Found, with that text, where a regression was confirmed, also when something else failed after it; any other
-    error where there is no report, of which the folder then holds nothing.
+    Raises FailOnMet, with that text, where a regression was confirmed, also when something else failed after it; any
+    other error where there is no report: the folder is then empty again.
     """
     if not wanted.store.is_dir():
         raise ResultsError(f"{wanted.store} is no folder; expected a store")
@@ -58,7 +58,7 @@ def make_report(wanted: Report, call: Call, say: Callable[[str], None]) -> str:
     made = _page(wanted, call, say)
     _tables(wanted, call, say)
     if is_bad:
-        raise Found(text)
+        raise FailOnMet(text)
     if not made:
         raise ResultsError(f"the page could not be made; the rest of the report is in {wanted.out}")
     return text
@@ -105,8 +105,8 @@ def _history(wanted: Report, call: Call, say: Callable[[str], None]) -> tuple[st
     options = ("--until", str(wanted.night), "--fail-on", wanted.fail_on, *files)
     try:
         text, is_bad = call("history", str(wanted.store), *options), False
-    except Found as found:
-        text, is_bad = str(found), True
+    except FailOnMet as met:
+        text, is_bad = str(met), True
     (out / "history.txt").write_text(f"{text}\n", "utf-8")
     alarms = [alarm for alarm in json.loads((out / "history.json").read_text("utf-8")) if alarm["is_open"]]
     new = [alarm["alarm_id"] for alarm in alarms if alarm["is_new"]]
@@ -183,9 +183,9 @@ def _blocks(
 
 
 def _attempt(call: Call, say: Callable[[str], None], command: str, *arguments: str) -> str | None:
-    """Returns what a command prints; one that fails is said, costs nothing else, and None is returned."""
+    """Returns what a command prints; None, after saying why, where it fails: the report is made without it."""
     try:
         return call(command, *arguments)
     except Exception as error:  # noqa: BLE001 - a report of which a part fails is still one
-        say(f"left out: results {command}: {type(error).__name__}: {error}")
+        say(f"left out: samestep {command}: {type(error).__name__}: {error}")
         return None

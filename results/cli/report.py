@@ -1,4 +1,4 @@
-"""python -m results report: all of it as one page, and as CSV files beside it."""
+"""samestep report: all of it as one page, and as CSV files beside it."""
 
 from __future__ import annotations
 

@@ -87,13 +87,13 @@ import sys
 from pathlib import Path
 from results.__main__ import main
 from results.cli import history, report
-from results.cli.common import Found
+from results.cli.common import FailOnMet
 
 def made_up_history(options):
     if {alarms!r} is not None:
         options.json.write_text({alarms!r})
     if {history!r} == 1:
-        raise Found({text!r})
+        raise FailOnMet({text!r})
     if {history!r} == 2:
         raise RuntimeError("a bug")
     return {text!r}
