@@ -5,7 +5,7 @@ import re
 import pytest
 
 from results.nights.alarms import NEAR
-from results.nights.issue import is_said
+from results.nights.issue import is_named
 from tests.fakes.nightly import command, nightly, report_of
 
 
@@ -34,9 +34,9 @@ def test_a_regression_is_said_once(tmp_path, said, number, expected):
 
 def test_how_far_a_date_may_move_is_what_the_history_says():
     text = "about 0f-latency-20261115 and 0f-latency-20269999"
-    assert [is_said("0f-latency-20261123", text, near) for near in (7, 8)] == [False, True]
-    assert [is_said(f"0f-latency-202611{15 + NEAR + more}", text) for more in (0, 1)] == [True, False]
-    assert not is_said("0f-throughput-20261115", text)
+    assert [is_named("0f-latency-20261123", text, near) for near in (7, 8)] == [False, True]
+    assert [is_named(f"0f-latency-202611{15 + NEAR + more}", text) for more in (0, 1)] == [True, False]
+    assert not is_named("0f-throughput-20261115", text)
 
 
 def test_a_gh_that_fails_is_said(tmp_path):

@@ -314,7 +314,7 @@ def test_a_run_that_was_not_asked_says_how_to_ask(tmp_path):
         journal.plan([cell()])
         journal.row(row_of())
     text = render_operators(read_run(tmp_path / RUN_ID))
-    assert text == f"Run {RUN_ID} has no time by operator: ask for it with `pytest bench --operators`."
+    assert text == f"Run {RUN_ID} has no time by operator: ask for it with `samestep run --operators`."
 
 
 def test_the_door_shows_the_table_and_writes_each_operator(run, tmp_path, capsys):

@@ -139,7 +139,7 @@ def test_a_run_that_was_interrupted_has_the_pairs_that_it_made():
 
 def test_a_run_without_sides_has_no_ab():
     assert pairs_of(Run(None, {}, (row_of(),), (), None, ())) == []
-    assert "pytest bench/ --ab" in render_pairs([])
+    assert "samestep run --ab" in render_pairs([])
 
 
 def test_the_table_and_its_csv():

@@ -1,4 +1,4 @@
-"""`python -m results table`, as a person calls it: on runs, on nothing, on what is no run."""
+"""`samestep table`, as a person calls it: on runs, on nothing, on what is no run."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_no_run_yet_is_said(tmp_path, capsys, monkeypatch):
     assert output_of(capsys) == (
         2,
         "",
-        f"error: no run in {tmp_path / 'runs'}; run `pytest bench/` first, or name a run\n",
+        f"error: no run in {tmp_path / 'runs'}; run `samestep run` first, or name a run\n",
     )
 
 

@@ -208,7 +208,7 @@ def test_a_run_of_the_future_is_the_newest_only_where_there_is_no_other(tmp_path
 @pytest.mark.parametrize("folder", ["empty", "absent"])
 def test_no_run_is_an_error_that_says_what_to_do(tmp_path, folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ResultsError, match=r"no run in .*; run `pytest bench/` first"):
+    with pytest.raises(ResultsError, match=r"no run in .*; run `samestep run` first"):
         latest_run(tmp_path / folder)
 
 

@@ -19,7 +19,7 @@ NEAR = 3
 TOGETHER = 1
 """Nights by which the alarms of one cause may lie apart."""
 SHARED = 3
-"""Alarms of a machine in a night, or of its backend, that are said as one."""
+"""From so many alarms on, of several backends of a machine in one night, they are one group."""
 ALARM_COLUMNS = (
     "alarm_id",
     "direction",
@@ -41,7 +41,7 @@ ALARM_COLUMNS = (
     "run_before",
     "run_after",
 )
-KNOWN_OF_CAUSE = ["same_software", "same_installation"]
+CAUSE_COLUMNS = ["same_software", "same_installation"]
 
 
 def alarms_of(nights: Nights, acknowledged: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def alarms_of(nights: Nights, acknowledged: Mapping[str, str] | None = None) -> 
 
 def no_alarms() -> pd.DataFrame:
     """Returns what `alarms_of` does where there is none."""
-    return _grouped(_acknowledged(pd.DataFrame([], columns=[*ALARM_COLUMNS, *KNOWN_OF_CAUSE]), {}))
+    return _grouped(_acknowledged(pd.DataFrame([], columns=[*ALARM_COLUMNS, *CAUSE_COLUMNS]), {}))
 
 
 def _alarms(nights: Nights) -> pd.DataFrame:
@@ -86,12 +86,12 @@ def _alarms(nights: Nights) -> pd.DataFrame:
                 "same_installation": before is None or _is_same(runs[name][before], runs[name][began]),
             }
         )
-    return pd.DataFrame(lines, columns=[*ALARM_COLUMNS, *KNOWN_OF_CAUSE])
+    return pd.DataFrame(lines, columns=[*ALARM_COLUMNS, *CAUSE_COLUMNS])
 
 
 @dataclass(frozen=True)
 class _Ran:
-    """A run of a series: its id, its software, and its installation, None where the run did not say it."""
+    """A run of a series: its id, its software, and its installation, None where the run did not record one."""
 
     run_id: str
     software: str
@@ -99,7 +99,7 @@ class _Ran:
 
 
 def _is_same(before: _Ran, after: _Ran) -> bool:
-    """Returns whether nothing says that the two were other installations."""
+    """Returns whether the two are of one installation, as they are where one of them did not record its own."""
     return None in (before.installation, after.installation) or before.installation == after.installation
 
 
@@ -138,7 +138,7 @@ def _grouped(alarms: pd.DataFrame) -> pd.DataFrame:
     """Returns the alarms with their group and its cause.
 
     Alarms of a machine in a night (and those beside it) are one group where its control moved as well, or several
-    backends did; else those of one backend are. The cause is what is known of it, not what is likely.
+    backends did; else those of one backend are. The cause is what the rows show, not what is likely.
     """
     groups, causes = pd.Series("", index=alarms.index), pd.Series("", index=alarms.index)
     for machine, of_machine in alarms.sort_values("began", kind="stable").groupby("machine", sort=True):
@@ -151,7 +151,7 @@ def _grouped(alarms: pd.DataFrame) -> pd.DataFrame:
                 whole = many or of_backend.index.isin(same.index).any()
                 groups[of_backend.index] = f"{machine} {day}" + ("" if whole else f" {backend}")
                 causes[of_backend.index] = _cause(of_backend, not same.empty)
-    return alarms.assign(group=groups, cause=causes)[~is_control(alarms)].drop(columns=KNOWN_OF_CAUSE)
+    return alarms.assign(group=groups, cause=causes)[~is_control(alarms)].drop(columns=CAUSE_COLUMNS)
 
 
 def _by_night(alarms: pd.DataFrame) -> list[pd.DataFrame]:

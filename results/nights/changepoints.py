@@ -16,7 +16,8 @@ Integers = npt.NDArray[np.int64]
 LEAST_NIGHTS = 4
 """On either side of a change point. Of three nights two can be spikes, and a level is then no longer told from them."""
 KNOWN_NIGHTS = 8
-"""What a level takes to be held against: the median of 8 nights is off by 0.4 standard deviations, of 4 by 0.6."""
+"""Nights that a level needs before later ones are compared with it. The median of 8 nights is off by 0.4 standard
+deviations, of 4 by 0.6."""
 PENALTY = 6.0
 """A change point must explain 6 ln(n) of squared noise: a single split of 90 nights then has z > 5.2. Schwarz's
 criterion, 2 ln(n), is for normal noise and one look; here one looks every night (`python -m tests.qa detect`)."""
@@ -36,9 +37,9 @@ CHUNK = 2_000
 class LastChanges:
     """One entry per series. `start` is the column where the current level begins: the first valid one if none changed.
 
-    `step` is the mean of ln(time) since then less that of the level before, 0 if none changed, or if that was too short
-    to be known; `gain` by how much the change point alone lowers the squared error of the two levels, in units of
-    `noise` squared; `noise` the standard deviation of a night.
+    `step` is the mean of ln(time) since then less that of the level before, 0 if none changed, or if that level
+    has fewer than `KNOWN_NIGHTS` nights; `gain` by how much the change point alone lowers the squared error of the two
+    levels, in units of `noise` squared; `noise` the standard deviation of a night.
     """
 
     start: Integers

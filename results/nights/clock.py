@@ -9,14 +9,14 @@ import pandas as pd
 from results.record.journal import last_night
 
 NAMED = 5
-"""Runs that are named; of more their number is said."""
+"""So many runs are listed by name; of any others the note has the number."""
 
 
 def last_real_night(runs: pd.DataFrame) -> tuple[date, tuple[str, ...]]:
-    """Returns the last night that can have been, and what is said of runs that are dated later.
+    """Returns the last night that can have been, and a note on runs that are dated later, if there are any.
 
     `runs` has run_id, machine and night. Where most machines' runs are later than today, it is the clock here that is
-    wrong: that is said, and nothing is left out.
+    wrong: the note says so, and nothing is left out.
     """
     last = last_night()
     night = pd.to_datetime(runs["night"])

@@ -1,7 +1,7 @@
 """Which nightly series became slower: a step once a second night has it too, a small shift by its change point.
 
-A threshold on one night cries at every spike, and a change point needs four nights; so there are both. What counts is
-said by `python -m tests.qa detect`, which plays histories through it, night after night.
+A threshold on one night cries at every spike, and a change point needs four nights; so there are both. How
+well that works is measured by `python -m tests.qa detect`, which plays histories through it, night after night.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from results.tables.distributions import stats
 WINDOW = 90
 """Nights looked back on: a quarter of a year. What is older says nothing of tonight."""
 REFERENCE = 20
-"""Valid nights of the current level that a night is held against, at most; at least those that make it known."""
+"""Valid nights of the current level that a night is compared with, at most; at least `KNOWN_NIGHTS`."""
 STEP_SIGMAS = 3.0
 """Each of a step's two nights; both by chance, on the same side, is one night in 500,000."""
 AGREE_SIGMAS = 4.0
@@ -43,7 +43,7 @@ absolute deviation of 8 nights is off by 40 %; the series' own noise, of up to 9
 
 
 FALSE_SHARE = 0.1
-"""Of the changes that are believed among many series. At 1 % a shift of 3 % is found too late (`qa detect`)."""
+"""Of the changes that are believed among many series. At 1 % a shift of 3 % shows too late (`qa detect`)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Change:
     """A series' level changed. `ratio` is the new time over the old.
 
     `series` is a row of x; `began` and `raised` are columns: the first night of the new level, and the first on which
-    this could be said. `kind` is `step` (a night and the next valid one) or `shift` (a change point); `p` is two-sided,
+    the change showed. `kind` is `step` (a night and the next valid one) or `shift` (a change point); `p` is two-sided,
     for normal noise without spikes, as of the night on which it was raised.
     """
 
@@ -74,11 +74,11 @@ def alarms(x: Floats, until: int | None = None) -> list[Change]:
 
 
 def changes(x: Floats, until: int | None = None) -> list[Change]:
-    """Returns the changes that can be said on the night `until`, the newest if None, and on no night before.
+    """Returns the changes that show on the night `until` (the newest if None) for the first time.
 
     x is series x nights of ln(time), NaN where a night has no valid value; a second run of a night may be given as a
-    night of its own. Nothing later than `until` is looked at, and no state is kept: whether a change was said before is
-    found by looking at the nights before. A series without a value tonight has no change tonight. Raises ValueError
+    night of its own. Nothing later than `until` is looked at, and no state is kept: whether a change showed before is
+    computed anew from the nights before. A series without a value tonight has no change tonight. Raises ValueError
     for what is no such array, IndexError for a night it does not have, ModuleNotFoundError without `ruptures`.
     """
     _check(x)
@@ -140,7 +140,7 @@ def same_change(one: Change, other: Change) -> bool:
 
 
 def standing(x: Floats, night: int, series: Integers) -> list[Change]:
-    """Returns what the nights up to `night` say of these series, whether or not it was said before."""
+    """Returns the changes of these series that show in the nights up to `night`, new or not."""
     first = max(0, night + 1 - WINDOW)
     series = series[~np.isnan(x[series, night])]
     if not len(series) or night - first < KNOWN_NIGHTS:
@@ -177,13 +177,13 @@ def _steps(values: Floats, levels: LastChanges) -> list[tuple[int, float, float]
     nearer = np.where(one * two > 0, np.minimum(np.abs(one), np.abs(two)), 0.0)
     left = (n >= KNOWN_NIGHTS) & (nearer > np.maximum(LEAST_EFFECT, STEP_SIGMAS * sigma))
     left &= np.abs(one - two) <= AGREE_SIGMAS * sigma
-    told = []
+    steps = []
     for row in map(int, np.flatnonzero(left)):
         step = (one[row] + two[row]) / 2
         # The median of n normal nights varies like the mean of 2 n / pi.
         error = sigma[row] * sqrt(1 / 2 + pi / 2 / n[row])
-        told.append((row, float(step), _two_sided(abs(step) / error, n[row] / 3 + PRIOR_NIGHTS)))
-    return told
+        steps.append((row, float(step), _two_sided(abs(step) / error, n[row] / 3 + PRIOR_NIGHTS)))
+    return steps
 
 
 def _two_sided(t: float, freedom: float) -> float:

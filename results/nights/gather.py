@@ -34,7 +34,7 @@ def gather(store: Path, sources: Iterable[Path], settled_minutes: float, say: Ca
     """Copies the runs below `sources` that the store lacks into STORE/runs/YYYY-MM/, and returns how many those were.
 
     A run without `results.csv` whose journal is younger than `settled_minutes` may be going on, and is left for the
-    next time. What is left out is given to `say`. Raises OSError where the store cannot be written.
+    next time. What is left out is reported through `say`. Raises OSError where the store cannot be written.
     """
     (store / "runs").mkdir(parents=True, exist_ok=True)
     _forget(store)

@@ -1,4 +1,4 @@
-"""Confirmed regressions in an issue on GitHub, each said once: its text, and the calls of `gh` that write it."""
+"""Confirmed regressions in an issue on GitHub, each reported once: its text, and the calls of `gh` that write it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPEN_ALARMS, REGRESSIONS, ISSUE = "open-alarms.txt", "regressions.md", "issue.md
 
 
 def issue(report: Path, say: Callable[[str], None]) -> None:
-    """Says the open alarms of a report in the open issue with our label, or in a new one; those that no issue says yet.
+    """Writes the open alarms of a report that no issue names yet into the open issue with our label, or a new one.
 
     Raises ResultsError where the folder holds no report, or `gh` fails.
     """
@@ -30,11 +30,11 @@ def issue(report: Path, say: Callable[[str], None]) -> None:
         return say("no open regression: no issue")
     texts = gh("issue", "list", "--state", "all", "--label", LABEL, "--limit", "100", "--json", "body,comments",
                "--jq", ".[] | .body, .comments[].body")  # fmt: skip
-    unsaid = [alarm for alarm in alarms if not is_said(alarm, texts)]
-    if not unsaid:
-        return say("every open regression has been said")
-    # Those that are not said yet come first, so that what does not fit today is said tomorrow.
-    body = (report / REGRESSIONS).read_text("utf-8") + hidden([*unsaid, *alarms])
+    new = [alarm for alarm in alarms if not is_named(alarm, texts)]
+    if not new:
+        return say("every open regression is in an issue already")
+    # New ones come first, so that what does not fit today is new tomorrow, and fits then.
+    body = (report / REGRESSIONS).read_text("utf-8") + hidden([*new, *alarms])
     (report / ISSUE).write_text(body, "utf-8")
     gh("label", "create", LABEL, "--force", "--description", "Confirmed by scripts/nightly")
     number = gh("issue", "list", "--state", "open", "--label", LABEL, "--limit", "1", "--json", "number",
@@ -57,7 +57,7 @@ def gh(*arguments: str) -> str:
     return done.stdout
 
 
-def is_said(alarm: str, text: str, near: int = NEAR) -> bool:
+def is_named(alarm: str, text: str, near: int = NEAR) -> bool:
     """Returns whether the text names the alarm, or it as it was dated up to `near` nights apart."""
     series_and_metric, _, day = alarm.rpartition("-")
     return any(
@@ -76,7 +76,7 @@ def _is_day(text: str) -> bool:
 
 
 def regressions(history: str, night: date, link: str | None) -> str:
-    """Returns what a person is told, as Markdown: the history of the night, which nothing in it can end."""
+    """Returns the issue's text as Markdown: the history of the night, in a block that nothing in it can end."""
     source = f", from {link}" if link else ""
     return (
         f"Regressions that are confirmed and open in the night {night}{source}.\n\n"

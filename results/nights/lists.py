@@ -1,4 +1,4 @@
-"""What people say of a store, in files of it: the machines that they expect, and the alarms that they acknowledged."""
+"""What people keep in files of a store: the machines that they expect, and the alarms that they acknowledged."""
 
 from __future__ import annotations
 

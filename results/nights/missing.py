@@ -22,7 +22,7 @@ MISSING_CELL_COLUMNS = ("machine", "run_id", "cell", "status", "reason", "last_o
 def missing_machines(nights: Nights, expected: Sequence[str] | None = None) -> pd.DataFrame:
     """Returns a line per machine: when it ran last, how many nights it missed since its first, and if it is away.
 
-    `expected` is a list of all that are: another one is never away, and misses nothing. Where there is none (None),
+    `expected` lists the machines that are to run: no other is ever away or misses a night. Where it is None,
     each that ever ran is expected, but for names that a machine had before (`former_names`). One that ran before these
     nights is away, and one that is expected and never ran has no last night.
     """
@@ -70,7 +70,7 @@ def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:
     """Returns the cells that had a number in these nights and have none in their machine's newest run, with the reason.
 
     `last_ok` is the last night with a number. A cell that is not in the newest run was renamed, or left out; that
-    is said once, where the run before had its number: `not in the run`.
+    is reported once, where the run before had its number: `not in the run`.
     """
     ran = nights.machines().sort_values("run_id").groupby("machine", observed=True, sort=True)
     newest = {str(machine): str(runs["run_id"].iloc[-1]) for machine, runs in ran}

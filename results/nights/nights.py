@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WINDOW = 90
 WINDOWS = (2, 36_500)
-"""Nights that can be looked at: two, since one has nothing to be held against, to a hundred years."""
+"""Nights that can be looked at: two, since one has no other to compare with, to a hundred years."""
 METRICS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
 _READ = (
     "series",
@@ -80,11 +80,11 @@ class Nights:
         """
         column = METRICS[metric]
         rows = self.rows
-        good = rows["status"].eq("ok") & rows["verification"].ne("not applicable") & rows["quality"].ne("degraded")
-        good &= rows[column].notna() & rows["series"].isin(self.series.index)
+        is_valid = rows["status"].eq("ok") & rows["verification"].ne("not applicable") & rows["quality"].ne("degraded")
+        is_valid &= rows[column].notna() & rows["series"].isin(self.series.index)
         if metric == "throughput":
-            good &= rows["throughput_mode"].ne("serial")
-        kept = rows[good]
+            is_valid &= rows["throughput_mode"].ne("serial")
+        kept = rows[is_valid]
         sign = 1.0 if metric == "latency" else -1.0
         logs = pd.Series(sign * np.log(kept[column].to_numpy(float)), index=kept.index)
         names = sorted(kept["series"].astype(str).unique())
@@ -128,7 +128,7 @@ def read_nights(
     if seen.empty and not may_be_empty:
         why = "; ".join(problems)
         raise ResultsError(
-            f"{store} holds no run that can be read; expected runs of `pytest bench/`{why and ': ' + why}"
+            f"{store} holds no run that can be read; expected runs of `samestep run`{why and ': ' + why}"
         )
     last = until or max(seen["last"], default=datetime.now(UTC).date())
     if last.toordinal() < window:
@@ -254,7 +254,7 @@ def series_rows(store: Path | str, series: str) -> pd.DataFrame:
         sql = f"SELECT {', '.join(columns)} FROM packed WHERE series = ?"
         only = "" if installation is None else " AND installation_id = ?"
         parts.append(ask(connection, sql + only, [base] if installation is None else [base, installation]))
-    whole: pd.DataFrame = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
-    if whole.empty:
+    rows: pd.DataFrame = pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
+    if rows.empty:
         raise ResultsError(f"{store} has no series {series!r}; `samestep history {store} --series all` lists them")
-    return whole.sort_values(["night", "run_id"], kind="stable").reset_index(drop=True)
+    return rows.sort_values(["night", "run_id"], kind="stable").reset_index(drop=True)

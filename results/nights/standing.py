@@ -1,4 +1,4 @@
-"""Which changes stand tonight, since when it could be said, and which to believe when many series are looked at.
+"""Which changes stand tonight, since when they showed, and which to believe when many series are looked at.
 
 Each series is judged on its own last valid night, so that the alarm of a machine that is away tonight does not vanish
 with it.
@@ -36,7 +36,10 @@ def standing_changes(x: Floats, rate: float = FALSE_SHARE) -> list[Standing]:
         changes += standing(x, int(night), with_any[last[with_any] == night])
     believed = benjamini_hochberg([one.p for one in changes], len(with_any), rate)
     most = sum(believed) / max(1, len(with_any)) * rate  # where the procedure drew its line
-    return [Standing(one, _raised(x, one, most) if good else None) for one, good in zip(changes, believed, strict=True)]
+    return [
+        Standing(one, _raised(x, one, most) if is_believed else None)
+        for one, is_believed in zip(changes, believed, strict=True)
+    ]
 
 
 def _raised(x: Floats, change: Change, most: float) -> int:

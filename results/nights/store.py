@@ -3,8 +3,8 @@
     STORE/…/RUN/journal.jsonl, results.csv     what was measured, never changed; at any depth
     STORE/packed/*.parquet                     the same rows in columns: made by `pack`, can be thrown away
 
-`pack` reads each new run's `results.csv` as any command does; a run that is wrong is left out, and said with file and
-line. A run whose CSV is missing is read from its journal.
+`pack` reads each new run's `results.csv` as any command does; a run that is wrong is left out, with a note of the
+file and the line. A run whose CSV is missing is read from its journal.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ def open_packed(store: Path | str) -> tuple[DuckDBPyConnection | None, tuple[str
         return None, ()
     connection = connect()
     problems = {file: problem for file in files if (problem := _why_not(connection, file))}
-    good = [str(file) for file in files if file not in problems]
-    if good:
-        _show(connection, good)
-    return connection if good else None, tuple(problems.values())
+    readable = [str(file) for file in files if file not in problems]
+    if readable:
+        _show(connection, readable)
+    return connection if readable else None, tuple(problems.values())
 
 
 def ask(connection: DuckDBPyConnection, sql: str, values: object = None) -> pd.DataFrame:
-    """Returns what the SQL finds; raises ResultsError where a packed file cannot be read."""
+    """Returns the result of the SQL; raises ResultsError where a packed file cannot be read."""
     import duckdb
 
     try:
@@ -104,10 +104,10 @@ def packed_runs(connection: DuckDBPyConnection | None) -> set[str]:
 def _show(connection: DuckDBPyConnection, files: Sequence[str]) -> None:
     listed = ", ".join(f"'{_quoted(file)}'" for file in files)
     read = f"read_parquet([{listed}], union_by_name = true)"
-    there = set(ask(connection, f"DESCRIBE SELECT * FROM {read}")["column_name"])
+    columns = set(ask(connection, f"DESCRIBE SELECT * FROM {read}")["column_name"])
     # A file of before some column was in the schema has it empty, a dimension of before the list had it at its default.
-    filled = ", ".join(f"coalesce({_name(n)}, {_literal(FILLED[n])}) AS {_name(n)}" for n in FILLED if n in there)
-    added = "".join(f", {_typed(column)} AS {_name(column.name)}" for column in COLUMNS if column.name not in there)
+    filled = ", ".join(f"coalesce({_name(n)}, {_literal(FILLED[n])}) AS {_name(n)}" for n in FILLED if n in columns)
+    added = "".join(f", {_typed(column)} AS {_name(column.name)}" for column in COLUMNS if column.name not in columns)
     ask(connection, f"CREATE VIEW packed AS SELECT *{f' REPLACE ({filled})' if filled else ''}{added} FROM {read}")
 
 
@@ -132,8 +132,8 @@ def pack(store: Path) -> Packed:
     """
     packed, wrong = open_packed(store)
     connection = packed or connect()
-    there = packed_runs(packed)
-    new = [folder for folder in run_folders(store) if folder.name not in there]
+    packed_before = packed_runs(packed)
+    new = [folder for folder in run_folders(store) if folder.name not in packed_before]
     columns = ", ".join(f"{_name(column.name)} {TYPES[column.kind]}" for column in COLUMNS)
     connection.execute(f"CREATE TABLE packing ({columns})")
     problems = [*wrong]

@@ -23,8 +23,8 @@ def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
     writer = csv.writer(text, lineterminator=LINE_END, quoting=csv.QUOTE_MINIMAL)
     writer.writerow(COLUMN)
     for row in rows:
-        whole = make_row(**row)
-        writer.writerow(_cell(whole[name]) for name in COLUMN)
+        complete = make_row(**row)
+        writer.writerow(_cell(complete[name]) for name in COLUMN)
     write_atomic(path, text.getvalue())
 
 
@@ -60,7 +60,7 @@ def parse_csv(content: bytes, path: Path) -> tuple[Row, ...]:
         for line, cells in records:
             row = _row(columns, cells, values, repeated)
             key = (row["run_id"], *cell_of(row))
-            # Rows of no run are of nobody knows how many.
+            # Rows without a run's id may be of several runs, so a cell may be there more than once.
             if row["run_id"] is not None and line_of.setdefault(key, line) != line:
                 raise ValueError(f"the cell is there already, in line {line_of[key]}: {describe_cell(row)}")
             rows.append(row)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 TIME_UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 DEGRADED = "~"
-"""Stands behind a number that was disturbed, or is not known well."""
+"""Stands behind a number that was disturbed while it was measured."""
 
 
 def significant(value: float) -> str:
@@ -65,7 +65,7 @@ def mark(quality: object) -> str:
 
 
 def in_words(row: Mapping[str, object]) -> str:
-    """Return what came out of a cell in one line, for whoever follows a run."""
+    """Returns what came out of a cell in one line, for whoever follows a run."""
     latency, throughput, error = (
         row.get(name) for name in ("latency_p50_s", "throughput_samples_per_s", "error_worst")
     )

@@ -40,23 +40,23 @@ def device_of(row: Mapping[str, object]) -> tuple[object, ...]:
 
 def limits_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[object, ...], Limits]:
     """Returns the limits of each device in the rows of one run, by `device_of`."""
-    found: dict[tuple[object, ...], Limits] = {}
+    limits: dict[tuple[object, ...], Limits] = {}
     for row in rows:
         if row["status"] != "ok" or row.get("verification") != "passed":
             continue
-        known = found.get(device_of(row), Limits())
+        highest = limits.get(device_of(row), Limits())
         if row["workload"] in FLOP_LIMITS and _number(row, "flops_per_step") >= LEAST_FLOPS:
             reached = max(_number(row, "flops_per_s"), _number(row, "throughput_flops_per_s"))
-            known = Limits(_higher(known.flops, reached, f"{row['backend']} {row['workload']}"), known.bytes)
+            highest = Limits(_higher(highest.flops, reached, f"{row['backend']} {row['workload']}"), highest.bytes)
         if row["workload"] in BYTE_LIMITS and _number(row, "minimum_bytes_per_step") >= LEAST_BYTES:
             reached = _number(row, "throughput_bytes_per_s")
-            known = Limits(known.flops, _higher(known.bytes, reached, str(row["backend"])))
-        found[device_of(row)] = known
-    return found
+            highest = Limits(highest.flops, _higher(highest.bytes, reached, str(row["backend"])))
+        limits[device_of(row)] = highest
+    return limits
 
 
-def _higher(known: Peak | None, per_s: float, of: str) -> Peak:
-    return Peak(per_s, of) if known is None or per_s > known.per_s else known
+def _higher(peak: Peak | None, per_s: float, of: str) -> Peak:
+    return Peak(per_s, of) if peak is None or per_s > peak.per_s else peak
 
 
 def _number(row: Mapping[str, object], name: str) -> float:
@@ -79,21 +79,21 @@ def with_limits(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def _beside(row: Row, limits: Limits) -> Row:
-    found: Row = {}
+    columns: Row = {}
     flops, moved = row["throughput_flops_per_s"], row["throughput_bytes_per_s"]
     if limits.flops is not None:
-        found |= {"peak_flops_per_s": limits.flops.per_s, "peak_flops_of": limits.flops.of}
-        found["mfu"] = _share(flops, limits.flops.per_s)
+        columns |= {"peak_flops_per_s": limits.flops.per_s, "peak_flops_of": limits.flops.of}
+        columns["mfu"] = _share(flops, limits.flops.per_s)
     if limits.bytes is not None:
-        found |= {"peak_bytes_per_s": limits.bytes.per_s, "peak_bytes_of": limits.bytes.of}
-        found["bandwidth_utilisation"] = _share(moved, limits.bytes.per_s)
-    known = published(str(row["device"] or ""), str(row["precision"] or ""))
-    if known is not None:
-        found |= {"published_flops_per_s": known.flops_per_s, "published_bytes_per_s": known.bytes_per_s}
-        found["published_source"] = known.source
-        found["published_mfu"] = _share(flops, known.flops_per_s)
-        found["published_bandwidth_utilisation"] = _share(moved, known.bytes_per_s)
-    return found
+        columns |= {"peak_bytes_per_s": limits.bytes.per_s, "peak_bytes_of": limits.bytes.of}
+        columns["bandwidth_utilisation"] = _share(moved, limits.bytes.per_s)
+    peak = published(str(row["device"] or ""), str(row["precision"] or ""))
+    if peak is not None:
+        columns |= {"published_flops_per_s": peak.flops_per_s, "published_bytes_per_s": peak.bytes_per_s}
+        columns["published_source"] = peak.source
+        columns["published_mfu"] = _share(flops, peak.flops_per_s)
+        columns["published_bandwidth_utilisation"] = _share(moved, peak.bytes_per_s)
+    return columns
 
 
 def _share(value: object, of: float | None) -> float | None:
@@ -105,17 +105,17 @@ def bounds_of(
     others: Iterable[Mapping[str, object]],
     ceiling_flops_per_s: float | None = None,
 ) -> tuple[float | None, float | None]:
-    """Returns the most FLOP/s and byte/s that a row of this device may reach: the highest peaks known of it.
+    """Returns the most FLOP/s and byte/s that a row of this device may reach: the highest peaks of it.
 
     `others` are rows of the same run. What measures a limit itself is held against what is published, or
-    a ceiling that no such chip exceeds: one backend may well find more than another.
+    a ceiling that no such chip exceeds: one backend may well reach more than another.
     """
     measured = limits_of(others).get(device_of(row), Limits())
     if row["workload"] in (*FLOP_LIMITS, *BYTE_LIMITS):
         measured = Limits() if ceiling_flops_per_s is None else Limits(Peak(ceiling_flops_per_s, "ceiling"))
-    known = published(str(row.get("device") or ""), str(row.get("precision") or ""))
-    flops = [peak.per_s for peak in (measured.flops,) if peak] + [peak.flops_per_s for peak in (known,) if peak]
-    moved = [peak.per_s for peak in (measured.bytes,) if peak] + [peak.bytes_per_s for peak in (known,) if peak]
+    chip = published(str(row.get("device") or ""), str(row.get("precision") or ""))
+    flops = [peak.per_s for peak in (measured.flops,) if peak] + [peak.flops_per_s for peak in (chip,) if peak]
+    moved = [peak.per_s for peak in (measured.bytes,) if peak] + [peak.bytes_per_s for peak in (chip,) if peak]
     if _number(row, "minimum_bytes_per_step") < LEAST_BYTES:
         moved = []  # a cache may hold all that such a step moves
     return max(flops, default=None), max(moved, default=None)

@@ -35,21 +35,20 @@ class Peak:
 
 
 def published(device: str, precision: str) -> Peak | None:
-    """Returns the published peak of the device of this name at this precision, None where none is known.
+    """Returns the published peak of the device of this name at this precision, None where the table has none.
 
     Raises ResultsError where `$SAMESTEP_PEAKS`, a table in place of ours, cannot be used.
     """
-    given = os.environ.get("SAMESTEP_PEAKS")
-    path = Path(given) if given else FILE
+    path = Path(os.environ.get("SAMESTEP_PEAKS") or FILE)
     name = bare_name(device)
-    found = [
+    matches = [
         peak
         for peak in read_peaks(path)
         if peak.precision == precision and re.fullmatch(peak.match, name, re.IGNORECASE)
     ]
-    if len(found) > 1:
-        raise ResultsError(f"{path}: {name!r} is {' and '.join(peak.chip for peak in found)}; expected one match")
-    return found[0] if found else None
+    if len(matches) > 1:
+        raise ResultsError(f"{path}: {name!r} is {' and '.join(peak.chip for peak in matches)}; expected one match")
+    return matches[0] if matches else None
 
 
 def bare_name(device: str) -> str:
@@ -65,19 +64,20 @@ def read_peaks(path: Path) -> tuple[Peak, ...]:
     """Returns the rows of a table of peaks. Raises ResultsError with the file and the line for one that is wrong."""
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""), strict=True)
-        found: list[Peak] = []
+        peaks: list[Peak] = []
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ResultsError(f"{path}: its columns are {reader.fieldnames}; expected {', '.join(COLUMNS)}")
         for row in reader:
             try:
-                found.append(_peak(row))
-                if any((p.chip, p.precision) == (found[-1].chip, found[-1].precision) for p in found[:-1]):
-                    raise ValueError(f"{found[-1].chip} at {found[-1].precision} is there twice")
+                peak = _peak(row)
+                if any((p.chip, p.precision) == (peak.chip, peak.precision) for p in peaks):
+                    raise ValueError(f"{peak.chip} at {peak.precision} is there twice")
+                peaks.append(peak)
             except (ValueError, re.error) as error:
                 raise ResultsError(f"{path}, line {reader.line_num}: {error}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ResultsError(f"cannot read the peaks in {path}: {error}") from error
-    return tuple(found)
+    return tuple(peaks)
 
 
 def _peak(row: dict[str, str]) -> Peak:

@@ -26,9 +26,9 @@ def read_rows(*paths: Path, on_run: OnRun | None = None) -> tuple[tuple[Row, ...
     """Returns the rows that the paths hold, and what was forgiven or left out on the way.
 
     A path is a run folder, a journal, a CSV of results or a folder with runs in it at any depth, whatever it is called;
-    in a folder that holds no run by its name they are copies of runs, and CSVs alone. The same row given twice (a run
-    and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows
-    of one cell of one run differ. In a results folder a run that cannot be read is left out.
+    in a folder that holds no run by its name they are copies of runs, and CSVs alone. A row that is there twice (in
+    a run and its CSV) is one row. Raises ResultsError for a path that holds no results, and where two rows of one cell
+    of one run differ. In a results folder a run that cannot be read is left out.
     """
     rows: list[Row] = []
     of_cell: dict[tuple[object, ...], tuple[Row, Path]] = {}
@@ -73,10 +73,10 @@ def every_run(folder: Path) -> Iterator[Path]:
     """Yields the folders of all runs below the folder, by path; a run that was copied is there more than once."""
     for place, folders, files in os.walk(folder):
         folders.sort()
-        here = Path(place)
-        if RUN_ID.fullmatch(here.name) and not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
+        path = Path(place)
+        if RUN_ID.fullmatch(path.name) and not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
             folders.clear()
-            yield here
+            yield path
 
 
 def unnamed_results(folder: Path) -> tuple[Path, ...]:
@@ -87,13 +87,13 @@ def unnamed_results(folder: Path) -> tuple[Path, ...]:
     results: list[Path] = []
     for place, folders, files in os.walk(folder):
         folders.sort()
-        here = Path(place)
+        path = Path(place)
         if not {JOURNAL_NAME, CSV_NAME}.isdisjoint(files):
-            results.append(here)
+            results.append(path)
             folders.clear()
             continue
-        named_csv = (here / name for name in sorted(files) if not {*Path(name.lower()).suffixes}.isdisjoint(SUFFIXES))
-        results += [path for path in named_csv if _is_ours(path)]
+        named_csv = (path / name for name in sorted(files) if not {*Path(name.lower()).suffixes}.isdisjoint(SUFFIXES))
+        results += [file for file in named_csv if _is_ours(file)]
     return tuple(results)
 
 
@@ -134,7 +134,7 @@ def _contents(folder: Path, csv_first: bool = False) -> tuple[tuple[Row, ...], t
 def read_folders(
     folders: Iterable[Path], on_run: OnRun | None = None, csv_first: bool = False
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Returns the rows of runs' folders, and what was forgiven; a run that cannot be read is left out, and said."""
+    """Returns the rows of runs' folders, and what was forgiven; a run that cannot be read is left out, with a note."""
     rows: list[Row] = []
     problems: list[str] = []
     for folder in folders:

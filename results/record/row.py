@@ -22,11 +22,11 @@ Row = dict[str, object]
 
 
 def make_row(**values: object) -> Row:
-    """Returns a row: every column of `COLUMNS` in order, None where not given.
+    """Returns a row: every column of `COLUMNS` in order, None where `values` has none.
 
-    Text becomes one printable line, and no text becomes None; a dimension that came after the first ten and is not
-    given is at its default. Raises TypeError for an unknown column or a value of
-    another kind, ValueError for a value or a combination that a row cannot have.
+    Text becomes one printable line, and no text becomes None; a dimension that came after the first ten and has
+    no value is at its default. Raises TypeError for an unknown column or a value of another kind, ValueError for a
+    value or a combination that a row cannot have.
     """
     unknown = [name for name in values if name not in COLUMN]
     if unknown:
@@ -81,13 +81,13 @@ def _checked_text(column: Column, value: object) -> str | None:
     if column.name == "reason":
         text = shortened(text, REASON_LIMIT)
     if text and column.name in NAMED and not NAME.fullmatch(text):
-        given = shortened(text, 120)
-        raise ValueError(f"{column.name} is {given!r}; expected a name: 100 at most of A-Z a-z 0-9 . _ : -")
+        name = shortened(text, 120)
+        raise ValueError(f"{column.name} is {name!r}; expected a name: 100 at most of A-Z a-z 0-9 . _ : -")
     if len(text) > TEXT_LIMIT:
         raise ValueError(f"{column.name} has {len(text)} characters; expected {TEXT_LIMIT} at most")
-    known = VOCABULARIES.get(column.name)
-    if text and known and text not in known:
-        raise ValueError(f"unknown {column.name} {text!r}; known: {', '.join(known)}")
+    words = VOCABULARIES.get(column.name)
+    if text and words and text not in words:
+        raise ValueError(f"unknown {column.name} {text!r}; known: {', '.join(words)}")
     return text or None
 
 
@@ -114,8 +114,7 @@ def _number_in(column: Column, value: object) -> float:
 
 def _check_together(row: Row) -> None:
     if row["row_format"] != ROW_FORMAT:
-        found = row["row_format"]
-        raise ValueError(f"row_format is {found}, expected {ROW_FORMAT}: use the samestep that wrote it")
+        raise ValueError(f"row_format is {row['row_format']}, expected {ROW_FORMAT}: use the samestep that wrote it")
     for name in (*IN_EVERY_ROW, "status"):
         if row[name] is None:
             raise ValueError(f"{name} is missing; every row names its cell and what came of it")
@@ -129,9 +128,9 @@ def _check_not_ok(row: Row) -> None:
     status = row["status"]
     if row["reason"] is None:
         raise ValueError(f"status is {status!r} and reason is missing; say why the cell has no number")
-    given = [name for name in MEASURED if row[name] is not None]
-    if given:
-        raise ValueError(f"status is {status!r} and {given} are given; only an ok row has numbers")
+    measured = [name for name in MEASURED if row[name] is not None]
+    if measured:
+        raise ValueError(f"status is {status!r} and {measured} are given; only an ok row has numbers")
 
 
 def _check_ok(row: Row) -> None:

@@ -124,7 +124,7 @@ def latest_run(results_dir: Path) -> Path:
     """
     runs = find_runs(results_dir) if results_dir.exists() else ()
     if not runs:
-        raise ResultsError(f"no run in {results_dir}; run `pytest bench/` first, or name a run")
+        raise ResultsError(f"no run in {results_dir}; run `samestep run` first, or name a run")
     return next((run for run in reversed(runs) if not is_ahead(run.name)), runs[-1])
 
 

@@ -36,7 +36,7 @@ class Collected:
             self.problems.append(f"no samples: {error}")
 
     def add_folder(self, folder: Path) -> None:
-        """Takes the samples of a run whose rows came from elsewhere, where its journal was kept and it is not known."""
+        """Takes the samples of a run whose rows came from elsewhere, if its journal was kept and was not read yet."""
         if folder.name not in self.run_ids and (folder / JOURNAL_NAME).is_file():
             try:
                 self.add(read_run(folder))

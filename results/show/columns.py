@@ -127,7 +127,7 @@ def page() -> str:
             lines.append(f"| `{name}` | {unit} | {_cell(column.description)}{note} | {_cell(FORMULAS.get(name, ''))} |")
         blocks.append("\n".join(lines))
     words = {"status": STATUSES, "reason_code": REASON_CODES, "stop_reason": STOP_REASONS}
-    listed = [f"* `{name}`: {', '.join(f'`{word}`' for word in known)}" for name, known in words.items()]
+    listed = [f"* `{name}`: {', '.join(f'`{word}`' for word in vocabulary)}" for name, vocabulary in words.items()]
     return "\n\n".join([*blocks, "\n".join(["## Words", "", *listed])]) + "\n"
 
 

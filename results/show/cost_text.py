@@ -20,7 +20,7 @@ NEVER = f"never within {HORIZON_YEARS} years"
 def costs_text(
     costed: pd.DataFrame, mix: pd.DataFrame, demand: Demand, width: int = 120, *, whole_machines: bool = False
 ) -> str:
-    """Returns what `results.tables.cost.costs` and `cheapest_mix` found, with the sources and what is assumed."""
+    """Returns, for a terminal, the frames of `costs` and `cheapest_mix`, with the sources and what is assumed."""
     rows = to_rows(costed)
     if not rows:
         return NOTHING

@@ -7,7 +7,7 @@ from results.record.human import significant
 from results.tables.prices import UNCERTAIN
 
 SIZES = {" tn": 1e12, " bn": 1e9, " M": 1e6}
-"""How large sums are said: trillion, billion, million."""
+"""The words of large sums: trillion, billion, million."""
 
 
 class Sources:

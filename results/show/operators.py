@@ -28,7 +28,7 @@ def render_operators(run: Run, names: int = 0, width: int = 120) -> str:
     blocks = [block for group in groups.values() for block in (_table(group, width), _names(group, names, width))]
     if not groups:
         blocks.append(
-            f"Run {run.header['run_id']} has no time by operator: ask for it with `pytest bench --operators`."
+            f"Run {run.header['run_id']} has no time by operator: ask for it with `samestep run --operators`."
         )
     else:
         blocks.append(hanging([[]], [NOTE], width))

@@ -11,7 +11,7 @@ from results.tables.pairs import LEAST_PAIRS, Comparison
 def render_pairs(comparisons: Sequence[Comparison], width: int = 120) -> str:
     """Returns the A/B as a table: both sides, B's time over A's with its interval, the verdict, and the pairs."""
     if not comparisons:
-        return "No A/B in this run: `pytest bench/ --ab SIDE SIDE` makes one."
+        return "No A/B in this run: `samestep run --ab SIDE SIDE` makes one."
     first = comparisons[0]
     lines, cells = [], []
     for one in comparisons:

@@ -22,7 +22,7 @@ LEGEND = (
 
 
 def phases_text(compared: pd.DataFrame, width: int = 120) -> str:
-    """Returns what `phases` found: a table per step, who is best at which phase, and the sources."""
+    """Returns the frame of `phases` for a terminal: a table per step, who is best at which phase, the sources."""
     rows = to_rows(compared)
     if not rows:
         return NOTHING
@@ -86,7 +86,7 @@ def shown(row: Mapping[str, Any], column: str, in_words: Callable[[float], str],
 
 
 def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
-    """Returns the table of one step; the columns of energy only where some is known."""
+    """Returns the table of one step; the columns of energy only where a row has one."""
     has_energy = any(row[f"{phase}_j_per_sample"] is not None for row in rows for phase in PHASES)
     header = ["backend", "train,\ntime", "infer,\ntime", "ratio,\ntime"]
     header += ["train,\nJ", "infer,\nJ", "ratio,\nJ"] if has_energy else []
@@ -124,7 +124,7 @@ def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
 
 
 def _as_good(row: Mapping[str, Any], of: str) -> str:
-    """Returns who is within 5 % of the `fastest` or the `cheapest`, to be said after it."""
+    """Returns the words after the `fastest` or the `cheapest` that name who is within 5 % of it."""
     others = row[f"{of}_within_5_percent"]
     return f"; {others} within 5 %" if others else ""
 

@@ -1,7 +1,7 @@
 """Two sides held against each other, cell by cell: how many times as fast, with an interval and a verdict in words.
 
-A side is the rows of one run or of many, of one machine or of another. What is known of a side's number, and of the
-ratio of two, is in `results.tables.spread`.
+A side is the rows of one run or of many, of one machine or of another. The interval of a side's number, and of the
+ratio of two, is made in `results.tables.spread`.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def compare(
     lines: list[dict[str, object]] = []
     for key in sorted({*sides[0], *sides[1]}, key=_order):
         rows = [side.get(key) for side in sides]
-        known = dict(zip(keys, key, strict=True))
-        absent = [_why_absent(known, name, of_side) for name, of_side in zip(("before", "after"), hints, strict=True)]
-        lines += _lines(known, rows, absent, metrics, across, spread)
+        cell = dict(zip(keys, key, strict=True))
+        absent = [_why_absent(cell, name, of_side) for name, of_side in zip(("before", "after"), hints, strict=True)]
+        lines += _lines(cell, rows, absent, metrics, across, spread)
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
     for name in ("before", "after", "ratio", "ratio_low", "ratio_high"):
         frame[name] = frame[name].astype("Float64")
@@ -131,23 +131,23 @@ class _Machine(NamedTuple):
     name: str
 
 
-def _hint(known: Mapping[str, Hashable]) -> tuple[Hashable, ...]:
-    return tuple(value for name, value in known.items() if name not in HINTS)
+def _hint(cell: Mapping[str, Hashable]) -> tuple[Hashable, ...]:
+    return tuple(value for name, value in cell.items() if name not in HINTS)
 
 
 def _by_hint(side: Iterable[tuple[Hashable, ...]], keys: Sequence[str]) -> dict[tuple[Hashable, ...], list[Any]]:
     """Returns the cells of a side, as mappings, by what they are without `HINTS`."""
-    found: dict[tuple[Hashable, ...], list[Any]] = {}
+    cells: dict[tuple[Hashable, ...], list[Any]] = {}
     for key in side:
-        known = dict(zip(keys, key, strict=True))
-        found.setdefault(_hint(known), []).append(known)
-    return found
+        cell = dict(zip(keys, key, strict=True))
+        cells.setdefault(_hint(cell), []).append(cell)
+    return cells
 
 
-def _why_absent(known: Mapping[str, Any], name: str, of_side: Mapping[tuple[Hashable, ...], list[Any]]) -> str:
+def _why_absent(cell: Mapping[str, Any], name: str, of_side: Mapping[tuple[Hashable, ...], list[Any]]) -> str:
     """Returns why a side has no such cell: it has one that differs in `HINTS`, or none."""
-    for other in of_side.get(_hint(known), ()):
-        differs = [column for column in HINTS if column in known and known[column] != other[column]]
+    for other in of_side.get(_hint(cell), ()):
+        differs = [column for column in HINTS if column in cell and cell[column] != other[column]]
         if differs:
             values = ", ".join(f"{column} {other[column]}" for column in differs)
             return f"{name}: there with {values}; `--across {','.join(differs)}` compares them"
@@ -172,7 +172,7 @@ def _by_cell(side: pd.DataFrame, keys: list[str]) -> dict[tuple[Hashable, ...], 
 
 
 def _lines(
-    known: dict[str, Any],
+    cell: dict[str, Any],
     rows: Sequence[pd.DataFrame | None],
     absent: Sequence[str],
     metrics: Sequence[str],
@@ -180,14 +180,14 @@ def _lines(
     spread: float | None,
 ) -> list[dict[str, object]]:
     """Returns the lines of one cell, one per metric; a single one where the sides are not comparable."""
-    shown = {name: value for name, value in known.items() if name != "machine_id"}
-    shown |= {name: _both([_said(side, name) for side in rows]) for name in across}
-    shown["machine"] = _both([_said(side, "machine") for side in rows])
+    shown = {name: value for name, value in cell.items() if name != "machine_id"}
+    shown |= {name: _both([_listed(side, name) for side in rows]) for name in across}
+    shown["machine"] = _both([_listed(side, "machine") for side in rows])
     runs = {f"run_{name}": _runs(side) for name, side in zip(("before", "after"), rows, strict=True)}
-    good = [None if side is None else side[(side["status"] == "ok").fillna(False)] for side in rows]
-    if reason := _why_not(rows, good, absent, across):
+    ok_rows = [None if side is None else side[(side["status"] == "ok").fillna(False)] for side in rows]
+    if reason := _why_not(rows, ok_rows, absent, across):
         return [{**shown, **runs, "metric": metrics[0], "verdict": "not comparable", "reason": reason}]
-    first, second = (side for side in good if side is not None)
+    first, second = (side for side in ok_rows if side is not None)
     serial = all((side["throughput_mode"] == "serial").fillna(False).all() for side in (first, second))
     lines: list[dict[str, object]] = []
     for metric in metrics:
@@ -198,9 +198,9 @@ def _lines(
             lines.append({**line, "verdict": "not comparable", "reason": f"a side has no {metric}"})
             continue
         a, b = (value_of(side, metric, spread) for side in (first, second))
-        found: dict[str, object] = {"before": exp(a.x), "after": exp(b.x), "n_before": a.n, "n_after": b.n}
-        found |= {"quality_before": _worst(first), "quality_after": _worst(second)}
-        lines.append({**line, **found, **ratio_of(a, b, is_rate(metric))})
+        line |= {"before": exp(a.x), "after": exp(b.x), "n_before": a.n, "n_after": b.n}
+        line |= {"quality_before": _worst(first), "quality_after": _worst(second)}
+        lines.append({**line, **ratio_of(a, b, is_rate(metric))})
     return lines
 
 
@@ -209,7 +209,7 @@ def _worst(side: pd.DataFrame) -> str | None:
     return max(side["quality"].dropna(), key=QUALITIES.index, default=None)
 
 
-def _said(side: pd.DataFrame | None, name: str) -> str:
+def _listed(side: pd.DataFrame | None, name: str) -> str:
     return "-" if side is None else ", ".join(sorted({str(value) for value in side[name].dropna()})) or "-"
 
 
@@ -227,12 +227,12 @@ def _runs(side: pd.DataFrame | None) -> str | None:
 
 def _why_not(
     rows: Sequence[pd.DataFrame | None],
-    good: Sequence[pd.DataFrame | None],
+    ok_rows: Sequence[pd.DataFrame | None],
     absent: Sequence[str],
     across: Sequence[str],
 ) -> str:
     """Returns why the sides have no ratio, or nothing."""
-    for name, side, verified, why in zip(("before", "after"), rows, good, absent, strict=True):
+    for name, side, verified, why in zip(("before", "after"), rows, ok_rows, absent, strict=True):
         if side is None:
             return why
         if verified is None or verified.empty:
@@ -242,8 +242,10 @@ def _why_not(
             return f"{name}: not verified"
         several = [column for column in across if verified[column].nunique(dropna=False) > 1]
         if several:
-            return f"{name}: several {' and '.join(several)} ({_said(verified, several[0])}); expected one on each side"
-    both = pd.concat([side for side in good if side is not None])
+            return (
+                f"{name}: several {' and '.join(several)} ({_listed(verified, several[0])}); expected one on each side"
+            )
+    both = pd.concat([side for side in ok_rows if side is not None])
     digest = "workload_digest" if set(WORK).isdisjoint(across) else "model_digest"
     for name, words in ((digest, "other work"), ("method_version", "measured by another method")):
         if both[name].nunique(dropna=False) > 1 or (name == "model_digest" and both[name].isna().any()):

@@ -96,17 +96,17 @@ def costs(
     train_quality               of what the training's numbers rest on, `degraded` where it was disturbed;
                                 `infer_quality` alike for serving, and the break-even rests on both
 
-    NA where it is not known; `reason` says why.
+    NA where a number is missing; `reason` says why.
     """
     compared = phases(frame, prices)
-    found = [_cost(row, demand, whole_machines) for row in to_rows(compared)]
+    rows = [_cost(row, demand, whole_machines) for row in to_rows(compared)]
     columns = {
         **{name: compared[name].dtype for name in (*_KEPT, *_PRICED)},
         **dict.fromkeys(_NUMBERS, "Float64"),
         "breakeven_day": "Int64",
         **dict.fromkeys(("train_quality", "infer_quality", "reason"), "string"),
     }
-    return frame_of(found, columns)
+    return frame_of(rows, columns)
 
 
 def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +125,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in to_rows(costed):
         groups.setdefault(tuple(row[name] for name in _MIXED), []).append(row)
-    found = []
+    mixes = []
     for key, rows in groups.items():
         train = least(rows, "train_usd", "train_hours")
         # Whole machines cost the same however little of them is used: the one that is used least has the most room.
@@ -143,7 +143,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
         numbers |= {name: serve[name] for name in ("usd_per_million_queries", "devices_needed", "devices_paid")}
         numbers["serving_usd_per_day"] = serve["serving_usd_per_day"]
         days = train["train_usd"] / serve["serving_usd_per_day"]
-        found.append({**dict(zip(_MIXED, key, strict=True)), **of_each, **numbers, **_breakeven(days)})
+        mixes.append({**dict(zip(_MIXED, key, strict=True)), **of_each, **numbers, **_breakeven(days)})
     columns = {
         **{name: costed[name].dtype for name in _MIXED},
         **{f"{of}_{name}": costed[column].dtype for of in ("train", "serve") for name, column in _OF_EACH.items()},
@@ -151,7 +151,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
         **dict.fromkeys(_NUMBERS, "Float64"),
         "breakeven_day": "Int64",
     }
-    return frame_of(found, columns)
+    return frame_of(mixes, columns)
 
 
 _OF_EACH = {
@@ -167,33 +167,33 @@ _OF_EACH = {
 
 def _cost(row: Mapping[Any, Any], demand: Demand, whole_machines: bool) -> dict[str, Any]:
     """Returns the row of one backend. Its numbers are None where a rate or the price is unknown."""
-    found: dict[str, Any] = {name: row[name] for name in (*_KEPT, *_PRICED, "train_quality", "infer_quality")}
-    found |= dict.fromkeys((*_NUMBERS, "breakeven_day"))
+    cost: dict[str, Any] = {name: row[name] for name in (*_KEPT, *_PRICED, "train_quality", "infer_quality")}
+    cost |= dict.fromkeys((*_NUMBERS, "breakeven_day"))
     train_s, query_s = _seconds(row, "train", demand.train_unit), _seconds(row, "infer", demand.query_unit)
     reasons = [
         _why_no_rate(row, phase, unit)
         for phase, unit, seconds in (("train", demand.train_unit, train_s), ("infer", demand.query_unit, query_s))
         if seconds is None
     ]
-    found["reason"] = "; ".join([*reasons, *([row["no_price"]] if row["no_price"] else [])]) or None
+    cost["reason"] = "; ".join([*reasons, *([row["no_price"]] if row["no_price"] else [])]) or None
     usd_per_hour = row["usd_per_hour"]
     if train_s is not None:
-        found["train_hours"] = demand.train * train_s / SECONDS_PER_HOUR
+        cost["train_hours"] = demand.train * train_s / SECONDS_PER_HOUR
         if usd_per_hour is not None:
-            found["train_usd"] = found["train_hours"] * usd_per_hour
+            cost["train_usd"] = cost["train_hours"] * usd_per_hour
     if query_s is not None:
         needed = demand.queries_per_day * demand.per_query * query_s / SECONDS_PER_DAY
-        found["devices_needed"] = needed
+        cost["devices_needed"] = needed
         if usd_per_hour is not None:
             of_machine = row["devices_per_price"]
             paid = math.ceil(needed / of_machine) * of_machine if whole_machines else needed
             hourly = row["held_usd_per_hour"] if whole_machines else usd_per_hour
-            found["devices_paid"], per_day = paid, paid * HOURS_PER_DAY * hourly
-            found["serving_usd_per_day"] = per_day
-            found["usd_per_million_queries"] = 1e6 * per_day / demand.queries_per_day
-            if found["train_usd"] is not None:
-                found |= _breakeven(found["train_usd"] / per_day)
-    return found
+            cost["devices_paid"], per_day = paid, paid * HOURS_PER_DAY * hourly
+            cost["serving_usd_per_day"] = per_day
+            cost["usd_per_million_queries"] = 1e6 * per_day / demand.queries_per_day
+            if cost["train_usd"] is not None:
+                cost |= _breakeven(cost["train_usd"] / per_day)
+    return cost
 
 
 def _seconds(row: Mapping[Any, Any], phase: str, unit: str) -> float | None:
@@ -216,9 +216,9 @@ def _breakeven(days: float) -> dict[str, Any]:
 def _others(rows: Sequence[dict[str, Any]], chosen: Mapping[str, Any], of: str) -> dict[str, str | None]:
     """Returns who else is as cheap to `train` or to `serve` on as the chosen row, and who is nearly."""
     column, phase = {"train": ("train_usd", "train"), "serve": ("serving_usd_per_day", "infer")}[of]
-    found = as_good(rows, chosen, column)
-    equal = [row for row in found if is_equal(row[column], chosen[column])]
-    dearer = [row for row in found if row not in equal]
+    near = as_good(rows, chosen, column)
+    equal = [row for row in near if is_equal(row[column], chosen[column])]
+    dearer = [row for row in near if row not in equal]
     return {
         f"{of}_equal": names(equal, chosen, phase, HINTS),
         f"{of}_within_5_percent": names(dearer, chosen, phase, HINTS),

@@ -26,7 +26,7 @@ NS_PER_S = 1e9
 
 @dataclass(frozen=True)
 class Exported:
-    """The text of a file, how many benchmarks have a value in it, and in words what has none or is not said in it."""
+    """The text of a file, how many benchmarks have a value in it, and notes on what has none or does not fit in."""
 
     text: str
     benchmarks: int
@@ -96,18 +96,18 @@ def by_name(
     Raises ValueError where two rows would have one name: those of a cell in two runs, or of sides that differ in
     nothing that a name can hold.
     """
-    found: dict[str, Row] = {}
+    row_of_label: dict[str, Row] = {}
     left_out = []
     for row in rows:
         label, reason = name(row), _why_left_out(row, metric)
         if reason is not None:
             left_out.append(f"{label} is left out: {reason}")
-        elif label in found:
-            other, this = (f"{describe_cell(one)} of run {one['run_id']}" for one in (found[label], row))
+        elif label in row_of_label:
+            other, this = (f"{describe_cell(one)} of run {one['run_id']}" for one in (row_of_label[label], row))
             raise ValueError(f"two rows would be {label}: {other}, and {this}; export one run of a machine at a time")
         else:
-            found[label] = row
-    return dict(sorted(found.items())), left_out
+            row_of_label[label] = row
+    return dict(sorted(row_of_label.items())), left_out
 
 
 def one_machine(rows: Iterable[Row], whose: str) -> None:
@@ -134,7 +134,7 @@ def _github(label: str, row: Mapping[str, Any], metric: str) -> dict[str, object
         # Its reader takes `±` and one number, so the wider half of the interval: src/extractRangeInfo.ts.
         entry["range"] = f"± {max(row[metric] - low, high - row[metric], 0.0)!r}"
     quality = row["quality"] or "unknown"
-    said = {
+    details = {
         "quality": f"{quality} ({row['flags']})" if row["flags"] else quality,
         "95 % interval": f"{low!r} to {high!r} s" if metric == "latency_p50_s" and None not in (low, high) else None,
         "samples": row["latency_n"] if metric == "latency_p50_s" else row["throughput_n"],
@@ -143,7 +143,7 @@ def _github(label: str, row: Mapping[str, Any], metric: str) -> dict[str, object
         "software": row["software_id"],
         "method": row["method_version"],
     }
-    return entry | {"extra": "\n".join(f"{key}: {value}" for key, value in said.items() if value is not None)}
+    return entry | {"extra": "\n".join(f"{key}: {value}" for key, value in details.items() if value is not None)}
 
 
 def _measures(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -52,17 +52,17 @@ def phases(frame: pd.DataFrame, prices: Sequence[Price] | None = None) -> pd.Dat
 
     Times are 1 / throughput, with the device kept full (s per sample, and per token where samples have them); joules
     are those of a step with one in flight, of the whole counted device, by its samples; USD are the price per hour of
-    one device by that time. `*_ratio` is training / inference. NA where it is not known, and `no_price` says why there
+    one device by that time. `*_ratio` is training / inference. NA where a number is missing; `no_price` says why there
     is no USD. `train_quality` and `infer_quality` are those of the rows that the numbers are of; a ratio rests on both.
     Only verified rows enter, the newest of each cell; the control, limits and `null` do not.
 
-    `prices` are those of `known_prices` unless given. `backend` is a label of `placed`.
+    `prices` are those of `known_prices` by default. `backend` is a label of `placed`.
     """
-    known = known_prices() if prices is None else prices
+    all_prices = known_prices() if prices is None else prices
     of_step: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for row in _verified(frame):
         of_step.setdefault(tuple(row[name] for name in (*STEP, *PLACE)), {})[row["phase"]] = row
-    records = [_record(of_phase, known) for of_phase in of_step.values()]
+    records = [_record(of_phase, all_prices) for of_phase in of_step.values()]
     return frame_of(sorted(records, key=_order), _COLUMNS)
 
 
@@ -120,20 +120,20 @@ def _best_order(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
 def _record(of_phase: Mapping[str, Mapping[str, Any]], prices: Sequence[Price]) -> dict[str, Any]:
     """Returns the row of one step on one backend, from its row of each phase."""
     first = next(iter(of_phase.values()))
-    found: dict[str, Any] = {name: first[name] for name in (*STEP, *PLACE, "device")}
+    record: dict[str, Any] = {name: first[name] for name in (*STEP, *PLACE, "device")}
     for phase in PHASES:
         row = of_phase.get(phase, {})
-        found[f"{phase}_s_per_sample"] = _inverse(row.get("throughput_samples_per_s"))
-        found[f"{phase}_s_per_token"] = _inverse(row.get("throughput_tokens_per_s"))
-        found[f"{phase}_j_per_sample"] = _quotient(row.get("energy_per_step_j"), row.get("samples_per_step"))
-        found[f"{phase}_quality"] = row.get("quality")
+        record[f"{phase}_s_per_sample"] = _inverse(row.get("throughput_samples_per_s"))
+        record[f"{phase}_s_per_token"] = _inverse(row.get("throughput_tokens_per_s"))
+        record[f"{phase}_j_per_sample"] = _quotient(row.get("energy_per_step_j"), row.get("samples_per_step"))
+        record[f"{phase}_quality"] = row.get("quality")
     device, machine = str(first["device"] or ""), str(first["machine"] or "")
     price = price_of(device, machine, prices)
     for phase in PHASES:
-        found[f"{phase}_usd_per_million_samples"] = _usd_per_million(found[f"{phase}_s_per_sample"], price)
+        record[f"{phase}_usd_per_million_samples"] = _usd_per_million(record[f"{phase}_s_per_sample"], price)
     for name, column in (("time", "s_per_sample"), ("energy", "j_per_sample"), ("money", "usd_per_million_samples")):
-        found[f"{name}_ratio"] = _quotient(found[f"train_{column}"], found[f"infer_{column}"])
-    return found | {
+        record[f"{name}_ratio"] = _quotient(record[f"train_{column}"], record[f"infer_{column}"])
+    return record | {
         "usd_per_hour": price and price.usd_per_hour,
         "held_usd_per_hour": price and price.held_usd_per_hour,
         "devices_per_price": price and price.devices,

@@ -97,9 +97,9 @@ def _missing(row: Mapping[str, object], name: str) -> bool:
 
 
 def _machine_info(rows: Sequence[Row], runs: Iterable[Run]) -> dict[str, object]:
-    """Returns what is known of the machine that was measured, which need not be this one, by pytest-benchmark's names.
+    """Returns the machine that was measured, which need not be this one, by pytest-benchmark's names.
 
-    All of it is under `samestep`; None where nobody says.
+    All that the run's header has of it is under `samestep`; None where it has nothing.
     """
     machine: dict[str, Any] = {"name": rows[0]["machine"], "machine_id": rows[0]["machine_id"]} if rows else {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""What the runs of a side know of a number, and of the ratio of two sides: an interval, and a verdict in words.
+"""An interval for a number from the runs of a side, and for the ratio of two sides, with a verdict in words.
 
 Each run is one number (what repeats is the run, not the step: Kalibera & Jones 2013, "Rigorous Benchmarking in
 Reasonable Time"); x is their median as a logarithm. How they vary from run to run is seen in the side, and shrunk
@@ -39,7 +39,7 @@ PRIOR_RUNS = 8
 
 @dataclass(frozen=True)
 class Value:
-    """What a side knows of one number: x = ln of the median, the standard error of x, and how many runs."""
+    """One number of a side: x = ln of the median, the standard error of x, and how many runs."""
 
     x: float
     error: float
@@ -47,7 +47,7 @@ class Value:
 
 
 def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Value:
-    """Returns what the runs in `rows`, each with a number, know together of the metric."""
+    """Returns the metric of a side from its runs in `rows`, each with a number."""
     rows = rows[rows[metric].notna()]
     logs = [log(value) for value in rows[metric]]
     x = median(logs)

@@ -59,12 +59,12 @@ def placed(frame: pd.DataFrame) -> pd.DataFrame:
     A label is the backend's name, with `:1` for the second device of its kind, the side of an A/B in brackets, and
     `@machine` where the frame holds several machines. `precision` becomes the requested one where none was read back.
     """
-    found = newest(frame)
-    side = ("[" + found["variant"] + "]").fillna("")
-    requested, effective = found["precision_requested"], found["precision"]
+    rows = newest(frame)
+    side = ("[" + rows["variant"] + "]").fillna("")
+    requested, effective = rows["precision_requested"], rows["precision"]
     differs = (requested != effective).fillna(False)
     precision = effective.fillna(requested).mask(differs, requested + " as " + effective)
-    return found.assign(label=_of_backend(found) + side + _at_machine(found), precision=precision)
+    return rows.assign(label=_of_backend(rows) + side + _at_machine(rows), precision=precision)
 
 
 def _of_backend(rows: pd.DataFrame) -> "pd.Series[str]":
@@ -161,9 +161,9 @@ def is_rate(metric: str) -> bool:
 
 
 def _check_metric(metric: str) -> None:
-    known = [column.name for column in COLUMNS if column.kind in ("number", "integer")]
-    if metric not in known:
-        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(known)}")
+    numeric = [column.name for column in COLUMNS if column.kind in ("number", "integer")]
+    if metric not in numeric:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(numeric)}")
 
 
 def label_of(rows: pd.DataFrame, baseline: str) -> str:

@@ -84,9 +84,9 @@ def _roofs(axes: Any, row: Any, intensities: Any) -> None:
 
 def _points(axes: Any, steps: pd.DataFrame) -> None:
     """Draws a point per step: colour by backend, filled in training; each column of points has its name once."""
-    there = set(steps["phase"])
-    markers = {phase: MARKERS[phase] for phase in MARKERS if phase in there}
-    markers |= {phase: (*OTHER, str(phase)) for phase in sorted(there - {*MARKERS})}
+    phases = set(steps["phase"])
+    markers = {phase: MARKERS[phase] for phase in MARKERS if phase in phases}
+    markers |= {phase: (*OTHER, str(phase)) for phase in sorted(phases - {*MARKERS})}
     for number, label in enumerate(sorted(steps["label"].unique())):
         colour = COLOURS[number % len(COLOURS)]
         for phase, (marker, is_filled, _) in markers.items():

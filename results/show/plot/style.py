@@ -12,7 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Told apart by the colour-blind (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
 GRID = "#DDDDDD"
 INK = "#333333"
-"""Of what is said beside the points."""
+"""The colour of text."""
 PAGE_INCH = 7.0
 """The width of a page of text, or of two columns."""
 SUFFIXES = (".svg", ".png")

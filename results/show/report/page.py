@@ -49,7 +49,7 @@ def page(
     baseline.
     """
     if frame.empty and history is None:
-        raise ValueError("no row to report; expected runs of `pytest bench/`")
+        raise ValueError("no row to report; expected runs of `samestep run`")
     rows = numbered(placed(frame))
     chosen = None if frame.empty else chosen_baseline(frame, sorted({row["label"] for row in rows}), baseline)
     failed, absent = failures(rows)

@@ -87,21 +87,21 @@ def _levels(values: np.ndarray, began: int | None) -> tuple[tuple[int, int, floa
     if began is None:
         return ()
     parts = ((0, began - 1), (began, len(values) - 1))
-    by_series = []
+    levels = []
     for first, last in parts:
-        known = values[first : last + 1]
-        if not np.isnan(known).all():
-            start = first + int(np.argmax(~np.isnan(known)))
-            by_series.append((start, last, float(np.nanmedian(known))))
-    return tuple(by_series)
+        part = values[first : last + 1]
+        if not np.isnan(part).all():
+            start = first + int(np.argmax(~np.isnan(part)))
+            levels.append((start, last, float(np.nanmedian(part))))
+    return tuple(levels)
 
 
 def _disturbed(nights: Nights, names: list[str]) -> dict[str, dict[int, float]]:
     """Returns the nights, by index, on which a series has a disturbed number only, and that number."""
     rows = nights.rows
     bad = rows[rows["status"].eq("ok") & rows["quality"].eq("degraded") & rows["series"].isin(names)]
-    good = rows[rows["status"].eq("ok") & rows["quality"].ne("degraded")]
-    valid = set(zip(good["series"].astype(str), good["night"], strict=True))
+    undisturbed = rows[rows["status"].eq("ok") & rows["quality"].ne("degraded")]
+    valid = set(zip(undisturbed["series"].astype(str), undisturbed["night"], strict=True))
     by_series: dict[str, dict[int, float]] = {}
     for series, night, seconds in zip(bad["series"].astype(str), bad["night"], bad["latency_p50_s"], strict=True):
         if (series, night) not in valid and pd.notna(seconds):
@@ -130,13 +130,13 @@ def alarm_lines(history: History, shown: set[str]) -> list[Line]:
     """Returns the open regressions; each links to its series where that is on the page."""
     lines = []
     for alarm in records(history.alarms[history.alarms["is_open"].astype(bool)]):
-        what = f"{in_words({**alarm, 'precision': alarm['precision_requested']})}, {alarm['backend']}"
+        series = f"{in_words({**alarm, 'precision': alarm['precision_requested']})}, {alarm['backend']}"
         on_page = alarm["series"] in shown
         lines.append(
             {
                 "began": f"{alarm['began']}",
                 "is_new": alarm["is_new"],
-                "what": f"{what}, {alarm['machine']} ({alarm['metric']})",
+                "what": f"{series}, {alarm['machine']} ({alarm['metric']})",
                 "change": share(alarm["ratio"]),
                 "cause": alarm["cause"],
                 "id": alarm["alarm_id"],
@@ -161,8 +161,8 @@ def missing_lines(history: History) -> list[Line]:
     if history.unjudged:
         lines.append({"what": "Regressions", "text": f"not looked for: {history.unjudged}"})
     for line in history.names:
-        what, _, text = line.partition(": ")
-        lines.append({"what": what, "text": text})
+        title, _, text = line.partition(": ")
+        lines.append({"what": title, "text": text})
     for row in history.missing_cells.to_dict("records"):
         text = f"had its last number on {row['last_ok']}, now {row['status']}: {row['reason']}"
         lines.append({"what": f"{row['cell']} on {row['machine']}", "text": text})

@@ -43,7 +43,7 @@ class Series:
 
 
 def bar(share: float, low: float | None = None, high: float | None = None, kind: str = "") -> str:
-    """Returns a bar of this share of the width (0 to 1), with a whisker from `low` to `high` where they are given."""
+    """Returns a bar of this share of the width (0 to 1), with a whisker from `low` to `high` where there are any."""
     whisker = ""
     if low is not None and high is not None:
         a, b = (f"{100 * min(max(x, 0.0), 1.0):.1f}" for x in (low, high))
@@ -103,7 +103,7 @@ def histogram(samples: Sequence[float], least: float, most: float, middle: float
 
 
 def history(series: Series) -> str:
-    """Returns the series as a line, with what is known of it."""
+    """Returns the series as a line, with its levels, its disturbed nights and marks where the software changed."""
     values = [value for value in series.values if value is not None]
     if not values:
         return ""

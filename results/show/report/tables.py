@@ -75,15 +75,15 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
 
     Ratios refer to the baseline of the same machine; the control, and what measures limits, enter no mean.
     """
-    whole = pd.concat([means_by_machine(frame, metric, baseline) for metric in ("latency_p50_s", SAMPLES)])
-    whole = whole[whole["cells"] > 1]
-    if whole.empty:
+    of_machines = pd.concat([means_by_machine(frame, metric, baseline) for metric in ("latency_p50_s", SAMPLES)])
+    of_machines = of_machines[of_machines["cells"] > 1]
+    if of_machines.empty:
         return [], ""
-    ends = [value for name in ("ratio", "ratio_low", "ratio_high") for value in whole[name].dropna().tolist()]
+    ends = [value for name in ("ratio", "ratio_low", "ratio_high") for value in of_machines[name].dropna().tolist()]
     least, most = svg.axis(ends)
-    several = whole["machine"].nunique() > 1
+    several = of_machines["machine"].nunique() > 1
     lines = []
-    for line in records(whole):
+    for line in records(of_machines):
         kind = "faster" if line["ratio_low"] > 1 else "slower" if line["ratio_high"] < 1 else ""
         lines.append(
             {
@@ -144,8 +144,8 @@ def _bar(row: Line, longest: float, unit: str, shortest: float, base: Line | Non
 
 @dataclass(frozen=True)
 class Phases:
-    """Training against inference: a line per workload and backend, what the axis is, whether any energy or price is
-    known, where the prices are from, and why others are not.
+    """Training against inference: a line per workload and backend, what the axis is, whether any row has energy or a
+    price, where the prices are from, and why others are not.
     """
 
     lines: list[Line] = field(default_factory=list)
@@ -157,7 +157,7 @@ class Phases:
 
 
 def training_against_inference(frame: pd.DataFrame) -> Phases:
-    """Returns what the page says of it, at the prices of `results.tables.prices.known_prices`."""
+    """Returns that part of the page, at the prices of `results.tables.prices.known_prices`."""
     compared = phases(frame)
     compared = compared[compared["time_ratio"].notna()]
     if compared.empty:
@@ -204,7 +204,7 @@ def axis_text(least: float, most: float) -> str:
 
 
 def chosen_baseline(frame: pd.DataFrame, labels: Sequence[str], wanted: str | None) -> str | None:
-    """Returns the label that ratios refer to; raises ValueError for a given one that is not there."""
+    """Returns the label that ratios refer to; raises ValueError for one that the rows do not have."""
     if wanted is None:
         return default_baseline(frame)
     if wanted not in labels:
