@@ -8,6 +8,7 @@ from statistics import mean, stdev
 import pytest
 
 import bench.parent.suite
+from backends.base import Effective
 from bench.parent.launch import Outcome
 from bench.parent.record import Launch, to_launch, to_row, workload_columns
 from results.record.row import make_row
@@ -227,3 +228,9 @@ def test_a_second_device_is_named_as_the_runtime_names_it():
         "Model A (driver 1)",
         "Model B",
     ]
+
+
+def test_a_precision_that_the_runtime_does_not_tell_is_an_empty_cell():
+    effective = Effective(device=None, precision=None).told()
+    row = row_of(to_launch(CELL, KNOWN, Outcome("ok", "close", result=RESULT | {"effective": effective})))
+    assert (row["status"], row["precision"], row["precision_requested"]) == ("ok", None, "fp32")

@@ -150,7 +150,7 @@ def to_launch(cell: Cell, before: Mapping[str, Any], outcome: Outcome, is_timed:
     if outcome.stage not in BEFORE_LAUNCH:
         columns["launch_s"] = outcome.launch_s
     if "effective" in result:
-        columns["precision"] = result["effective"]["precision"]
+        columns["precision"] = result["effective"].get("precision")
         name = str(result["effective"].get("device_name") or "")
         if cell.device_index and name not in str(before.get("device")):
             columns["device"] = name  # a probe names the first device, and this one may be another model
