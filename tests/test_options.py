@@ -44,8 +44,8 @@ def selected(**given):
         ("batch", "1,,2", "--batch", "at most 999999999, comma-separated; got ''"),
         ("sequence", "0", "--sequence", "at most 999999999, comma-separated; got '0'"),
         ("batch", "9999999999", "--batch", "at most 999999999, comma-separated; got '9999999999'"),
-        ("sequence", "33", "sequence 33", "gpt2-tiny's 32 positions"),
-        ("sequence", "8,33", "sequence 33", "gpt2-tiny's 32 positions"),
+        ("sequence", "33", "sequence 33", "bert_base-tiny's 32 positions"),
+        ("sequence", "8,33", "sequence 33", "bert_base-tiny's 32 positions"),
         ("threads", "5", "--threads 5", "at most 4"),
         ("threads", "0", "--threads", "at least 1"),
         ("threads", "all", "--threads", "got 'all'"),
@@ -125,8 +125,8 @@ def test_names_are_planned_once_in_the_order_given():
 def test_the_control_and_the_harness_are_in_every_run(given):
     planned = cells(selected(**given), "infer", BACKENDS)
     assert [(c.workload, c.batch, c.backend) for c in planned if c.workload in CONTROLS] == [
-        ("control_matmul", 4, "numpy_cpu"),
         ("control_copy", 4, "numpy_cpu"),
+        ("control_matmul", 4, "numpy_cpu"),
     ]
     phase = given.get("phases", "infer")
     assert "null" in [shape[4] for shape in shapes(phase, **given)]
@@ -159,15 +159,15 @@ def test_a_phase_that_was_not_asked_for_has_no_cells():
 
 def test_the_quick_preset_plans_the_published_sizes():
     assert [shape[:4] for shape in shapes(preset="quick", backends="torch_cpu") if shape[4] == "torch_cpu"][-3:] == [
-        ("matmul", "2048", 2048, None),
         ("conv", "256x28", 8, None),
+        ("matmul", "2048", 2048, None),
         ("stream", "192mib", 16, None),
     ]
     assert shapes(preset="quick", backends="null") == [
+        ("bert_base", "110m", 2, 128, "null"),
+        ("gpt2", "124m", 2, 128, "null"),
         ("mlp", "base", 64, None, "null"),
         ("resnet50", "224", 4, None, "null"),
-        ("gpt2", "124m", 2, 128, "null"),
-        ("bert_base", "110m", 2, 128, "null"),
     ]
 
 
@@ -244,8 +244,8 @@ def test_collecting_lists_the_cells_and_creates_nothing(tmp_path):
     assert [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line] == [
         "test_step[infer-mlp-b1-fp32-null]",
         "test_step[infer-mlp-b2-fp32-null]",
-        "test_step[infer-control_matmul-b4-fp32-numpy_cpu]",
         "test_step[infer-control_copy-b4-fp32-numpy_cpu]",
+        "test_step[infer-control_matmul-b4-fp32-numpy_cpu]",
     ]
     assert left_in(tmp_path) == []
 
