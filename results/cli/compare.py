@@ -21,12 +21,12 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("compare", help="two sides cell by cell: ratio, interval, verdict")
     parser.set_defaults(made_by=_compare)
     parser.add_argument("before", metavar="BEFORE", type=Path, nargs="?", help="a run, a CSV, or a folder of runs")
-    parser.add_argument("after", metavar="AFTER", type=Path, nargs="?", help="what is held against it")
+    parser.add_argument("after", metavar="AFTER", type=Path, nargs="?", help="the run or runs to compare with BEFORE")
     parser.add_argument("--runs", metavar="RUN", type=Path, nargs="+", help="with --by: the runs of all sides")
     parser.add_argument(
         "--by", metavar="COLUMN", help="the sides are what differs in it, such as machine, threads or software_id"
     )
-    parser.add_argument("--baseline", metavar="VALUE", help="with --by: the side that the others are held against")
+    parser.add_argument("--baseline", metavar="VALUE", help="with --by: the side that the others are compared with")
     parser.add_argument(
         "--across", metavar="LIST", default="", help="compare although they differ in precision, threads, backend …"
     )

@@ -26,7 +26,7 @@ def add_commands(commands: Any) -> None:
     parts = commands.add_parser("parts", help="what a step consists of, what its start takes, and what it holds")
     parts.set_defaults(made_by=_parts)
     add_runs(parts)
-    ab = commands.add_parser("ab", help="two settings of one run held against each other, in pairs of launches")
+    ab = commands.add_parser("ab", help="two settings of one run compared, in pairs of launches")
     ab.set_defaults(made_by=_ab)
     _add_run(ab)
     add_outputs(ab)

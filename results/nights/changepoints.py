@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 LEAST_NIGHTS = 4
-"""On either side of a change point. Of three nights two can be spikes, and a level is then no longer told from them."""
+"""On either side of a change point. Of three nights two can be spikes, which then look like a level."""
 KNOWN_NIGHTS = 8
 """Nights that a level needs before later ones are compared with it. The median of 8 nights is off by 0.4 standard
 deviations, of 4 by 0.6."""
@@ -26,7 +26,7 @@ NORMAL = 1.4826
 LEAST_NOISE = 0.003
 """Of ln(time). A series quieter than 0.3 % is one whose few nights happened to agree."""
 NOISE_LAG = 2
-"""Noise is told by nights two apart: where neighbours correlate by 0.3, they show 16 % too little of it, these 5 %."""
+"""Noise is measured on nights two apart: where neighbours correlate by 0.3, they show 16 % too little, these 5 %."""
 SPIKE_REACH, SPIKE_SIGMAS = 3, 3.5
 """A night further than this from the median of the 3 before and the 3 after it is a spike."""
 CHUNK = 2_000

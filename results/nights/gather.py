@@ -18,7 +18,7 @@ from results.record.read import CSV_NAME, every_run
 INCOMING = ".incoming."
 """What a run's folder is called while it is copied: no reader takes the half of a run for a run."""
 FORGOTTEN_S = 86_400
-"""After a day nobody is copying any more into a folder of that name."""
+"""A folder of that name that is a day old is left over from a copy that was killed."""
 SETTLED_MINUTES = 60.0
 
 

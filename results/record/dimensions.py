@@ -217,21 +217,21 @@ SHARED = tuple(d.name for d in DIMENSIONS if not d.is_setting)
 POSITION = tuple(d.column for d in IN_ORDER if not d.in_label)
 """The levels of a table's rows; its columns are the labels."""
 STEP = tuple(d.column for d in DIMENSIONS if not d.in_label and d.name != "phase")
-"""What training and inference have in common that are held against each other."""
+"""What training and inference have in common where they are compared."""
 SETTINGS = tuple(d.column for d in DIMENSIONS if d.is_setting and not d.in_label)
-"""Those of them in which machines differ, and the sides of an A/B."""
+"""Of these, those in which machines differ, and the sides of an A/B."""
 PANEL = tuple(d.column for d in IN_ORDER if not (d.in_label or d.is_setting or d.name == "phase"))
 """What a plot over several machines has in common in one panel, beside the phase."""
 LABEL = tuple(d.column for d in DIMENSIONS if d.in_label and not d.is_setting)
 """What names a column of a table, beside the side of an A/B."""
 MATCHED = tuple(d.column for d in DIMENSIONS if d.name != "variant")
-"""What two rows must have in common to be compared, but for what is crossed; sides of an A/B are not compared so."""
+"""What two rows must have in common to be compared, but for what `--across` names; an A/B is compared by `ab`."""
 ACROSS = tuple(d.column for d in DIMENSIONS if d.may_cross)
-"""What they may differ in where that is asked for."""
+"""Of these, those in which the two may differ if `--across` names them."""
 HINTS = tuple(d.column for d in DIMENSIONS if d.may_cross and not d.in_label)
-"""Of these, in what a cell differs that is not there as such."""
+"""Of these, those looked at to say why a side has no such cell: it may have one that differs in them."""
 WORK = tuple(d.column for d in DIMENSIONS if d.is_work)
-"""What says what is computed."""
+"""What the computed work depends on."""
 BOUNDS = tuple(d.column for d in DIMENSIONS if d.bounds)
 """What the limits of a device depend on, beside the device itself."""
 IN_SERIES_BY_NAME = tuple(sorted((d for d in DIMENSIONS if not d.by_place_in_series), key=lambda d: d.name))

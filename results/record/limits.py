@@ -107,7 +107,7 @@ def bounds_of(
 ) -> tuple[float | None, float | None]:
     """Returns the most FLOP/s and byte/s that a row of this device may reach: the highest peaks of it.
 
-    `others` are rows of the same run. What measures a limit itself is held against what is published, or
+    `others` are rows of the same run. What measures a limit itself is compared with what is published, or
     a ceiling that no such chip exceeds: one backend may well reach more than another.
     """
     measured = limits_of(others).get(device_of(row), Limits())

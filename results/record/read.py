@@ -1,7 +1,7 @@
 """Rows from whatever holds them: run folders, journals, CSV files, results folders.
 
-In a store a run's folder is called as the run, and one that is not is left out: that is how a store stays whole. A path
-that somebody names may be called anything: which run a row is of stands in the row.
+In a store a run's folder has the run's id as its name, and a folder that has not is left out: so a half-copied run does
+not count. A path named on the command line may be called anything: each row has the id of its run.
 """
 
 import os

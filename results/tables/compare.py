@@ -1,4 +1,4 @@
-"""Two sides held against each other, cell by cell: how many times as fast, with an interval and a verdict in words.
+"""Two sides compared cell by cell: how many times as fast, with an interval and a verdict in words.
 
 A side is the rows of one run or of many, of one machine or of another. The interval of a side's number, and of the
 ratio of two, is made in `results.tables.spread`.

@@ -45,7 +45,7 @@ WHOLE_MACHINES = (
 class Demand:
     """What is asked for: `train` units in all, and each day `queries_per_day` of `per_query` units.
 
-    A unit is a sample or a token: `train_unit`, `query_unit`. Raises ValueError for what nobody can mean: less than a
+    A unit is a sample or a token: `train_unit`, `query_unit`. Raises ValueError for what must be a mistake: less than a
     unit to train on, a query in more than three years, over 1e18 units in all or a day.
     """
 

@@ -1,4 +1,4 @@
-"""Two settings held against each other in pairs of launches: ratio, interval, verdict, and how many pairs it takes.
+"""Two settings compared in pairs of launches: ratio, interval, verdict, and how many pairs it takes.
 
 A pair is two launches right after each other, so that a slow minute strikes both; d = ln(B / A) of their medians. The
 ratio is exp of the Hodges-Lehmann estimate of d, its interval the one that belongs to Wilcoxon's signed-rank test

@@ -13,7 +13,7 @@ from results.tables.prices import Price, known_prices, price_of, why_unpriced
 from results.tables.table import DTYPES, is_control, is_limit, is_verified, placed, to_rows
 
 STEP = (*dimensions.STEP, "workload_digest")
-"""What training and inference have in common that are held against each other."""
+"""What training and inference have in common where they are compared."""
 PLACE = ("machine", "machine_id", "backend")
 PHASES = {"train": "training", "infer": "inference"}
 SECONDS_PER_HOUR = 3600.0

@@ -119,5 +119,5 @@ def _machine_info(rows: Sequence[Row], runs: Iterable[Run]) -> dict[str, object]
 def _commit_info(rows: Iterable[Row]) -> dict[str, object]:
     """Returns the versions of samestep; a run does not say of which commit it was, and this folder may be elsewhere."""
     versions = sorted({str(row["samestep_version"]) for row in rows if row["samestep_version"]})
-    nobody_says = {"id": "unknown", "time": None, "author_time": None, "dirty": False, "branch": "(unknown)"}
-    return {**nobody_says, "project": "samestep", "samestep_version": ", ".join(versions) or None}
+    no_commit = {"id": "unknown", "time": None, "author_time": None, "dirty": False, "branch": "(unknown)"}
+    return {**no_commit, "project": "samestep", "samestep_version": ", ".join(versions) or None}
