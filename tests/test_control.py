@@ -1,9 +1,11 @@
 """The control between launches: a machine that was slow beside a launch degrades it, whatever the launch itself saw."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.parent.control import Control, Reading, numpy_reading
-from tests.test_rows_of_launches import failed, launch
+from tests.test_rows_of_launches import failed, launch, row_of
 
 
 def control(*readings):
@@ -33,14 +35,19 @@ def test_what_is_usual_is_what_the_run_shows_most_of_the_time():
     assert control((0.5, 1.0)).read() == 0.0  # faster than usual is no flag
 
 
+def beside(machine_slower, **changes):
+    """Returns the row of one launch that ran while the control was slower by that."""
+    one = launch(**changes)
+    return row_of(replace(one, columns=one.columns | {"machine_slower": machine_slower}))
+
+
 def test_a_launch_beside_a_slow_machine_is_degraded():
-    found = launch().beside(0.08)
-    assert (found.columns["quality"], found.columns["flags"]) == ("degraded", "slow_machine")
-    assert found.columns["machine_slower"] == 0.08
-    assert (launch().beside(0.04).columns["quality"], launch().beside(0.04).columns["flags"]) == ("valid", None)
-    both = launch(watched_s=0.5).beside(0.08)
-    assert both.columns["flags"] == "short_window slow_machine"
-    assert "quality" not in failed("crashed").beside(0.08).columns
+    row = beside(0.08)
+    assert (row["quality"], row["flags"], row["machine_slower"]) == ("degraded", "slow_machine", 0.08)
+    assert (beside(0.04)["quality"], beside(0.04)["flags"]) == ("valid", None)
+    assert beside(0.08, watched_s=0.5)["flags"] == "short_window slow_machine"
+    crashed = failed("crashed")
+    assert row_of(replace(crashed, columns=crashed.columns | {"machine_slower": 0.08}))["quality"] is None
 
 
 def test_a_real_reading_takes_time():
