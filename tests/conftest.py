@@ -2,12 +2,16 @@
 
 import json
 import warnings
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 TESTS = Path(__file__).resolve().parent
+TIMED = ("tests.fakes.door", "tests.fakes.hardware", "tests.fakes.bench", "bench.child.trial", "bench.child.measure")
+"""What a file of tests takes that starts runs or verifies steps: another test beside it would disturb them, and what is
+disturbed is refused. Such tests are marked `alone`."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -18,8 +22,25 @@ def pytest_make_collect_report(collector):
         return (yield)
 
 
+@cache
+def takes_time(path):
+    """Returns whether the tests of a file look at times, as what they import says."""
+    text = path.read_text()
+    return any(name in text for name in TIMED) or '"pytest", "bench"' in text
+
+
+@pytest.fixture(autouse=True)
+def a_terminal_of_no_known_width(monkeypatch):
+    """What is printed has the width that it has without a terminal: tox names that of its own."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("LINES", raising=False)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
+        if item.path.is_relative_to(TESTS) and takes_time(item.path):
+            item.add_marker(pytest.mark.alone)
         if item.path.is_relative_to(TESTS):
             # First, so that a test's own marks, and what pyproject.toml ignores, come after it and win.
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
