@@ -26,7 +26,7 @@ def pytest_make_collect_report(collector):
 def takes_time(path):
     """Returns whether the tests of a file look at times, as what they import says."""
     text = path.read_text()
-    return any(name in text for name in TIMED) or '"pytest", "bench"' in text
+    return any(name in text for name in TIMED) or '"pytest", "bench' in text
 
 
 @pytest.fixture(autouse=True)
