@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-TIMED = ("tests.fakes.door", "tests.fakes.hardware", "tests.fakes.bench", "bench.child.trial", "bench.child.measure")
-"""What a file of tests takes that starts runs or verifies steps: another test beside it would disturb them, and what is
-disturbed is refused. Such tests are marked `alone`."""
+TIMED = ("tests.fakes.hardware", "verify_step", "flow_throughput", '"pytest", "bench')
+"""What a file of tests names that checks whether steps wait, or counts on the numbers of a run: another test beside it
+would disturb them, and what is disturbed is refused. Such tests are marked `alone`."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -26,7 +26,7 @@ def pytest_make_collect_report(collector):
 def takes_time(path):
     """Returns whether the tests of a file look at times, as what they import says."""
     text = path.read_text()
-    return any(name in text for name in TIMED) or '"pytest", "bench' in text
+    return any(name in text for name in TIMED)
 
 
 @pytest.fixture(autouse=True)

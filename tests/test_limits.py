@@ -171,6 +171,13 @@ def test_a_device_that_is_two_chips_is_refused(tmp_path, monkeypatch):
         published("chip 1", "fp32")
 
 
+@pytest.mark.parametrize("told", ["fp32", None])
+def test_a_runtime_that_does_not_tell_its_precision_is_bounded_by_the_one_asked_for(tmp_path, monkeypatch, told):
+    own_table(tmp_path, monkeypatch, "a,the chip,fp32,1e12,1e11,somebody,2026-11-26,published")
+    row = {**model(), "device": "the chip", "precision": told, "precision_requested": "fp32"}
+    assert bounds_of(row, ())[0] == 1e12
+
+
 def test_a_table_that_cannot_be_used_ends_the_run_before_it_begins(tmp_path):
     (tmp_path / "peaks.csv").write_text("chip\n")
     done = bench("--preset", "smoke", "--backends", "null", cwd=tmp_path, SAMESTEP_PEAKS=str(tmp_path / "peaks.csv"))

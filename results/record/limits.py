@@ -87,7 +87,7 @@ def _beside(row: Row, limits: Limits) -> Row:
     if limits.bytes is not None:
         columns |= {"peak_bytes_per_s": limits.bytes.per_s, "peak_bytes_of": limits.bytes.of}
         columns["bandwidth_utilisation"] = _share(moved, limits.bytes.per_s)
-    peak = published(str(row["device"] or ""), str(row["precision"] or ""))
+    peak = published(str(row["device"] or ""), _precision(row))
     if peak is not None:
         columns |= {"published_flops_per_s": peak.flops_per_s, "published_bytes_per_s": peak.bytes_per_s}
         columns["published_source"] = peak.source
@@ -113,9 +113,14 @@ def bounds_of(
     measured = limits_of(others).get(device_of(row), Limits())
     if row["workload"] in (*FLOP_LIMITS, *BYTE_LIMITS):
         measured = Limits() if ceiling_flops_per_s is None else Limits(Peak(ceiling_flops_per_s, "ceiling"))
-    chip = published(str(row.get("device") or ""), str(row.get("precision") or ""))
+    chip = published(str(row.get("device") or ""), _precision(row))
     flops = [peak.per_s for peak in (measured.flops,) if peak] + [peak.flops_per_s for peak in (chip,) if peak]
     moved = [peak.per_s for peak in (measured.bytes,) if peak] + [peak.bytes_per_s for peak in (chip,) if peak]
     if _number(row, "minimum_bytes_per_step") < LEAST_BYTES:
         moved = []  # a cache may hold all that such a step moves
     return max(flops, default=None), max(moved, default=None)
+
+
+def _precision(row: Mapping[str, object]) -> str:
+    """Returns the effective precision, or the one asked for where the runtime did not tell."""
+    return str(row.get("precision") or row.get("precision_requested") or "")
