@@ -105,7 +105,7 @@ class OpenRun:
                 _recall(self.session, settings.past, cells)
             if left_out := plan.left_out(selection, backends.names()):
                 say(left_out)
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave the machine locked; it is raised again
             self._lock.release()
             raise
 

@@ -156,7 +156,7 @@ class BenchSession:
             yield
         except KeyboardInterrupt:
             raise
-        except BaseException as error:
+        except BaseException as error:  # a plugin may end a test by any; it is raised again
             if cell not in self._rows:
                 reason = f"the cell was begun and cut off by {type(error).__name__}: {error}"
                 columns = {"status": "error", "reason_code": "interrupted", "reason": reason}

@@ -52,7 +52,7 @@ def make_report(wanted: Report, call: Call, say: Callable[[str], None]) -> str:
     _take(wanted)
     try:
         text, is_bad = _history(wanted, call, say)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must not leave half a report; it is raised again
         _clean(wanted.out)
         raise
     made = _page(wanted, call, say)
