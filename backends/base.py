@@ -134,7 +134,7 @@ class Step(ABC):
     def flows(self) -> Sequence[Callable[[], Flow]]:
         """Returns ways to run inference steps that overlap, each opened by a call; the fastest is taken.
 
-        None where steps queue behind each other (`mark` and `wait`), or cannot overlap (`Adapter.overlap`).
+        Empty where steps queue behind each other (`mark` and `wait`), or cannot overlap (`Adapter.overlap`).
         """
         return ()
 

@@ -24,7 +24,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _counters(root: Path, controller: str, files: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Returns, by group, the largest of the counters called so in `files` (file: key: unit)."""
+    """Returns, by group, the largest of its counters in `files`, which has by file and key what a count is worth."""
     by_group: dict[str, float] = {}
     for group in _groups(root, controller):
         for name, units in files.items():

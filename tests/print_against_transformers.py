@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 import backends
+from backends._graphs import ONNX, ONNX_FILE
 from backends.base import Request, Step
 from bench.cell import Cell
 from bench.effort import Effort
@@ -153,8 +154,10 @@ def measure(workload_name: str, phase: str, backend: str, pairs: int) -> None:
         if not request.artifacts:
             theirs = TheirTorch(request)
         else:
-            export_theirs(request, Path(folder) / "theirs.onnx")
-            theirs = prepared(replace(request, graph=Path(folder) / "theirs.onnx"), backend)
+            of_theirs = Path(folder) / "theirs"
+            of_theirs.mkdir()
+            export_theirs(request, of_theirs / ONNX_FILE)
+            theirs = prepared(replace(request, artifacts={ONNX.name: of_theirs}), backend)
         must_agree(ours, theirs, request)
 
         def seconds(step: Step | TheirTorch, i: int) -> float:

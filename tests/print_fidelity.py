@@ -48,7 +48,8 @@ def bare_torch(request: Request) -> Callable[[int], None]:
 
     from backends._torch_ops import EagerTorchOps
 
-    last = request.options.get("memory_format") == "channels_last"
+    layout = request.options.get("memory_format")
+    last = layout == "channels_last" or (layout == "mixed" and request.program.update is None)
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         made = torch.from_numpy(array.copy())

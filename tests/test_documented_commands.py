@@ -30,7 +30,7 @@ DOORS = {
     "pytest bench/": ("-m", "samestep", "run"),
     "pytest bench": ("-m", "samestep", "run"),
 }
-"""What a shown command begins with, and what it is; `tests/test_console.py` holds the doors of old to these."""
+"""What a shown command begins with, and what it is; `tests/test_console.py` holds them to each other."""
 MEASURED = ROOT / "docs" / "measured" / "runs"
 RUNS = sorted(path for path in MEASURED.iterdir() if path.is_dir())
 ELSEWHERE = {
@@ -45,7 +45,7 @@ ELSEWHERE = {
 
 def shown(pattern):
     """Returns (page, command) of every command that the pages show, each once."""
-    found = {}
+    page_of = {}
     for page in PAGES:
         text = page.read_text()
         if pattern is FENCE:
@@ -55,8 +55,8 @@ def shown(pattern):
         for line in lines:
             command = SETTINGS.sub("", line.strip())
             if any(f"{command} ".startswith(f"{door} ") for door in DOORS) and not command.endswith(" COMMAND"):
-                found.setdefault(command, page.name)
-    return [pytest.param(command, id=f"{page}: {command}") for command, page in found.items()]
+                page_of.setdefault(command, page.name)
+    return [pytest.param(command, id=f"{page}: {command}") for command, page in page_of.items()]
 
 
 def words_of(command):
@@ -78,8 +78,8 @@ def options_of(*command):
 def test_it_has_a_known_command_and_known_options(command):
     door, words = words_of(command)
     subcommand = [] if len(door) == 3 else words[:1]
-    known = options_of(*door, *subcommand)
-    assert {word.strip("[]").partition("=")[0] for word in words if word.strip("[").startswith("--")} <= known
+    options = {word.strip("[]").partition("=")[0] for word in words if word.strip("[").startswith("--")}
+    assert options <= options_of(*door, *subcommand)
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def stand_ins(tmp_path):
     """What stands for the words that a person replaces."""
     store = tmp_path / "store"
     shutil.copytree(MEASURED, store)
-    one, first, again = map(str, RUNS[:1] + RUNS[:1] + RUNS[2:])
+    first, _, again = map(str, RUNS)
     return {
-        "RUN…": one,
-        "RUN": one,
+        "RUN…": first,
+        "RUN": first,
         "BEFORE": first,
         "AFTER": again,
         "STORE": str(store),
@@ -105,13 +105,13 @@ def test_it_runs_as_it_stands(command, stand_ins, tmp_path):
     if elsewhere := ELSEWHERE.keys() & {part for word in words for part in word.split(",")}:
         pytest.skip(ELSEWHERE[elsewhere.pop()])
     # What is of the checkout, as the walk-through's runs, and what would be written outside of the test's folder.
-    said = [str(ROOT / word) if word.startswith("docs/") else word.removeprefix("/tmp/") for word in words]
-    said = [stand_ins.get(word, word) for word in said]
+    words = [str(ROOT / word) if word.startswith("docs/") else word.removeprefix("/tmp/") for word in words]
+    words = [stand_ins.get(word, word) for word in words]
     if "run" in (*door, *words[:1]):
-        said += ["--collect-only", "-q"]
+        words += ["--collect-only", "-q"]
     (tmp_path / "empty").mkdir()
     done = subprocess.run(
-        [sys.executable, *door, *said],
+        [sys.executable, *door, *words],
         cwd=tmp_path / "empty",
         env=environment(),
         capture_output=True,

@@ -4,22 +4,19 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from results.record.run import find_runs, read_run
+from tests.fakes.door import ROOT, environment
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--backends", "null")
 
 
-def bench(*arguments, **environment):
+def bench(*arguments, **more):
     """Returns what `pytest bench/` did."""
     command = [sys.executable, "-m", "pytest", "bench/", *SMALL, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=ROOT, env=environment(**more), capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(params=["8k", "24k"])

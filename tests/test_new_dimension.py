@@ -20,6 +20,13 @@ ADDED = {
     "replicas": ('Dimension("replicas", "integer", "How many.", default=1, mark="r", may_cross=True)', "4", "r4"),
 }
 """An entry of the list, a value of it as JSON, and how that stands in a name."""
+CHECK = """
+import sys
+from runpy import run_module
+
+sys.path.insert(0, sys.argv.pop(1))
+run_module("tests.dimension_added", run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -37,14 +44,6 @@ def test_one_entry_is_enough(tree, name):
     text = file.read_text()
     assert text.count(END) == 1
     file.write_text(text.replace(END, END.replace(")\nIN", f"    {entry},\n)\nIN")))
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from runpy import run_module; ",
-    ]
-    command[-1] += "sys.argv[0] = 'dimension_added'; run_module('tests.dimension_added', run_name='__main__')"
-    done = subprocess.run(
-        [*command, str(tree), name, value, marked], cwd=tree, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-P", "-c", CHECK, str(tree), name, value, marked]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["all as it should be"], done.stdout + done.stderr

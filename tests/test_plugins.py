@@ -116,6 +116,7 @@ def test_with_x_nothing_is_launched_after_a_failure(tmp_path):
     assert sorted(row["status"] for row in run.rows if row["status"] != "not_run") == ["broken"]
 
 
+@pytest.mark.alone  # its load would disturb what runs beside it
 def test_where_nothing_is_timed_no_load_beside_it_makes_a_cell_disturbed(tmp_path):
     busy = "while True: pass"
     others = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(2 * len(os.sched_getaffinity(0)))]

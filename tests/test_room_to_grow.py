@@ -1,16 +1,14 @@
 """A workload is one file, a backend one file and one dependency group: in a scratch copy nothing else is edited."""
 
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from results.record.run import latest_run, read_run
+from tests.fakes.door import ROOT, environment
 
-ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("backends", "bench", "host", "results", "samestep", "scripts", "tests", "workloads")
 FILES = ("conftest.py", "pyproject.toml", "tox.ini", "toxfile.py", "constraints.txt")
 
@@ -120,11 +118,10 @@ def tree(tmp_path_factory):
     return tree
 
 
-def run(tree, *words, **more):
+def run(tree, *words):
     """Runs Python with the tree's own packages and returns what came of it."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "SAMESTEP_LOCK": str(tree / "lock"), **more}
-    command = [sys.executable, *words]
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    command, kept = [sys.executable, *words], environment(PYTHONPATH=str(tree))
+    return subprocess.run(command, cwd=tree, env=kept, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

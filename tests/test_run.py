@@ -47,13 +47,19 @@ def test_it_goes_on_where_it_ended(settings):
 def test_it_needs_no_pytest(tmp_path):
     code = f"""if True:
         import sys, bench
-        run = bench.run(bench.select({OPTIONS!r}.get), say=lambda text: None) if len(sys.argv) > 1 else bench.run
-        print(sorted({{"pytest", "torch", "pandas"}} & set(sys.modules)))
+        from pathlib import Path
+        from bench.parent.plans.options import Settings
+        from bench.parent.plans.presets import PRESETS
+        runs = Path({str(tmp_path / "runs")!r})
+        settings = Settings(effort=PRESETS["smoke"].effort, order_seed="1", results_dir=runs)
+        run = bench.run(bench.select({OPTIONS!r}.get), settings, say=lambda text: None)
+        print([row["status"] for row in run.rows], sorted({{"pytest", "torch", "pandas"}} & set(sys.modules)))
     """
+    variables = environment() | {"SAMESTEP_LOCK": str(tmp_path / "lock")}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "[]\n"
+    assert done.stdout == "['ok', 'ok', 'ok'] []\n"
 
 
 def test_only_one_at_a_time(settings, tmp_path):

@@ -3,12 +3,11 @@
 import pickle
 import zipfile
 from collections import OrderedDict
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.fakes.weights import TINY, follow, random, refused, saved
+from tests.fakes.weights import TINY, follow, random, read_back, refused, saved
 from workloads.weights import files as weights
 
 torch = pytest.importorskip("torch")
@@ -71,10 +70,6 @@ SAVED = {
 }
 
 
-def taken(path):
-    return weights.read(replace(TINY, weights=weights.check(path, TINY)))
-
-
 @pytest.mark.parametrize("legacy", [False, True], ids=["archive", "before 1.6"])
 @pytest.mark.parametrize("kind", SAVED)
 def test_the_advice_for_a_pickle_makes_a_file_that_is_taken(tmp_path, kind, legacy):
@@ -86,7 +81,7 @@ def test_the_advice_for_a_pickle_makes_a_file_that_is_taken(tmp_path, kind, lega
     expected = random()
     if kind in ("half", "bfloat16"):
         expected = {name: content[name].float().numpy() for name in expected}
-    values = taken(follow(advice))
+    values = read_back(follow(advice))
     for key, array in expected.items():
         np.testing.assert_array_equal(values[key], array)
 
@@ -108,7 +103,7 @@ def test_nothing_of_a_pickle_is_run_to_say_what_it_is(tmp_path):
 def test_the_advice_for_torchscript_makes_a_file_that_is_taken(tmp_path):
     torch.jit.save(torch.jit.trace(Model(), torch.ones(1)), tmp_path / "model.pt")
     made = follow(refused(tmp_path / "model.pt", "it is TorchScript of torch.jit.save"))
-    np.testing.assert_array_equal(taken(made)[WTE], random()[WTE])
+    np.testing.assert_array_equal(read_back(made)[WTE], random()[WTE])
 
 
 @pytest.mark.parametrize("named", ["", "pytorch_model.bin.index.json", "pytorch_model-00002-of-00002.bin"])
@@ -121,7 +116,7 @@ def test_the_advice_for_shards_that_are_pickles_makes_one_file_of_all(tmp_path, 
     (tmp_path / "pytorch_model.bin.index.json").write_text('{"weight_map": {' + shard_of + "}}")
     with pytest.raises(ValueError, match=r"pickle of torch\.save") as refusal:
         weights.check(tmp_path / named, TINY)
-    np.testing.assert_array_equal(taken(follow(str(refusal.value)))[WTE], random()[WTE])
+    np.testing.assert_array_equal(read_back(follow(str(refusal.value)))[WTE], random()[WTE])
 
 
 def test_the_advice_does_not_write_over_a_file(tmp_path):
@@ -134,14 +129,14 @@ def test_the_advice_does_not_write_over_a_file(tmp_path):
 def test_the_advice_for_numpys_archive_makes_a_file_that_is_taken(tmp_path):
     np.savez(tmp_path / "model.npz", **random())
     made = follow(refused(tmp_path / "model.npz", "it is an archive of numpy.savez"))
-    np.testing.assert_array_equal(taken(made)[WTE], random()[WTE])
+    np.testing.assert_array_equal(read_back(made)[WTE], random()[WTE])
 
 
 def test_a_folder_with_a_pickle_alone(tmp_path):
     torch.save(state(), tmp_path / "pytorch_model.bin")
     made = follow(refused(tmp_path, "has no safetensors file, and its pytorch_model.bin is a pickle of torch.save"))
-    np.testing.assert_array_equal(taken(made)[WTE], random()[WTE])
-    np.testing.assert_array_equal(taken(tmp_path)[WTE], random()[WTE])
+    np.testing.assert_array_equal(read_back(made)[WTE], random()[WTE])
+    np.testing.assert_array_equal(read_back(tmp_path)[WTE], random()[WTE])
 
 
 @pytest.mark.parametrize("size", [20, 3000, -100])

@@ -12,7 +12,7 @@ import backends
 from bench.artifacts import PARAMETERS
 from bench.parent.plans.plan import cells, select
 from tests.fakes.steps import make
-from tests.fakes.weights import TINY, follow, random, refused, saved
+from tests.fakes.weights import TINY, follow, random, read_back, refused, saved
 from workloads.weights import files as weights
 
 INDEX = "model.safetensors.index.json"
@@ -47,10 +47,6 @@ def refused_by(path, words):
     with pytest.raises(ValueError, match=words) as refusal:
         weights.check(path, TINY)
     return str(refusal.value)
-
-
-def read_back(path):
-    return weights.read(replace(TINY, weights=weights.check(path, TINY)))
 
 
 @pytest.mark.parametrize("named", ["", INDEX, *SHARDS])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.fakes.weights import changed, follow, random, refused, saved
+from tests.fakes.weights import changed, follow, random, read_back, refused, saved
 from workloads.catalog import load
 from workloads.weights import files as weights
 
@@ -51,10 +51,6 @@ def test_the_names_of_published_files_are_known(tmp_path, workload, published):
 
 EXACT = np.float32([0, -0.0, 1.5, -2.75, np.inf, -np.inf, np.nan, 2.0**-24, 65504])
 """Numbers that float16 and float64 have too."""
-
-
-def read_back(path):
-    return weights.read(replace(GPT2, weights=weights.check(path, GPT2)))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

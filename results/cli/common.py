@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
 """Where `samestep run` keeps its runs."""
+RUNS_NAME = "results/runs/ of the checkout"
 FORMS = ("csv", "json", "markdown")
-RUN_HELP = f"a run's folder, a journal, a CSV of results, or a folder of runs (default: the newest in {RUNS.name}/)"
+RUN_HELP = f"a run's folder, a journal, a CSV of results, or a folder of runs (default: the newest in {RUNS_NAME})"
 
 
 class FailOnMet(Exception):

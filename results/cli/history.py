@@ -7,7 +7,17 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli.common import RUNS, FailOnMet, add_nights, add_outputs, nights_of, note, width, write_outputs
+from results.cli.common import (
+    RUNS,
+    RUNS_NAME,
+    FailOnMet,
+    add_nights,
+    add_outputs,
+    nights_of,
+    note,
+    width,
+    write_outputs,
+)
 from results.record.files import ResultsError
 
 if TYPE_CHECKING:
@@ -17,7 +27,7 @@ if TYPE_CHECKING:
     from results.nights.nights import Nights
 
 FAIL_ON = ("new", "open")
-STORE_HELP = f"a folder with runs in it, at any depth, or the address of packed ones (default: {RUNS.name}/)"
+STORE_HELP = f"a folder with runs in it, at any depth, or the address of packed ones (default: {RUNS_NAME})"
 
 
 def add_commands(commands: Any) -> None:
@@ -77,7 +87,10 @@ def _series(options: argparse.Namespace) -> str:
     lines = []
     for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
         latency, samples = row["latency_p50_s"], row["throughput_samples_per_s"]
-        numbers = ["-", "-"] if latency is None else [in_time_unit(latency, time_unit([latency])), rate(samples) + "/s"]
+        numbers = [
+            "-" if latency is None else in_time_unit(latency, time_unit([latency])),
+            "-" if samples is None else rate(samples) + "/s",
+        ]
         lines.append(
             [
                 f"{row['night']:%Y-%m-%d}",

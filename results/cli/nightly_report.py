@@ -45,7 +45,7 @@ def make_report(wanted: Report, call: Call, say: Callable[[str], None]) -> str:
     """Writes the page, CSVs, history and exports of the night, and returns the history's text.
 
     Raises FailOnMet, with that text, where a regression was confirmed, also when something else failed after it; any
-    other error where there is no report: the folder is then empty again.
+    other error where there is no report: the folder then has its mark alone.
     """
     if not wanted.store.is_dir():
         raise ResultsError(f"{wanted.store} is no folder; expected a store")
@@ -74,7 +74,7 @@ def _take(wanted: Report) -> None:
             f"{wanted.out} holds what no report left (it has no {MARK}); expected a new folder, an empty one, or a"
             " report's"
         )
-    (out / "csv").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     _clean(out)
     (out / MARK).write_text(f"{wanted.night}\n", "utf-8")
 

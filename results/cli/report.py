@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli.common import RUNS, add_nights, nights_of, note, save
+from results.cli.common import RUNS, RUNS_NAME, add_nights, nights_of, note, save
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
         metavar="RUN",
         nargs="*",
         type=Path,
-        help=f"a store, for its newest night and its history; or runs and CSVs (default: {RUNS.name}/)",
+        help=f"a store, for its newest night and its history; or runs and CSVs (default: {RUNS_NAME})",
     )
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="where the page goes")
     parser.add_argument("--baseline", metavar="NAME", help="the backend that ratios refer to (default: torch_cpu)")

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from results.cli.common import RUNS, add_outputs, add_runs, note, rows_of, width, write_outputs
+from results.cli.common import RUNS, RUNS_NAME, add_outputs, add_runs, note, rows_of, width, write_outputs
 from results.record.read import read_rows
 from results.record.run import latest_run, read_run
 
-ONE_RUN = f"a run's folder or journal (default: the newest in {RUNS.name}/)"
+ONE_RUN = f"a run's folder or journal (default: the newest in {RUNS_NAME})"
 
 
 def add_commands(commands: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -116,22 +117,31 @@ def _runs_of(nights: Nights, names: set[str]) -> dict[str, dict[date, _Ran]]:
 
 def _acknowledged(alarms: pd.DataFrame, acknowledged: Mapping[str, str]) -> pd.DataFrame:
     """Returns the alarms with who acknowledged them, and whether they are open."""
-    notes = []
-    for alarm_id in alarms["alarm_id"]:
-        series, metric, day = alarm_id.split("-")
-        matching = [
-            note
-            for other, note in acknowledged.items()
-            if other.split("-")[:2] == [series, metric] and abs(_days(day, other.split("-")[2])) <= NEAR
-        ]
-        notes.append(matching[0] if matching else None)
+    notes = [
+        next((note for other, note in acknowledged.items() if is_named(alarm_id, other)), None)
+        for alarm_id in alarms["alarm_id"]
+    ]
     alarms = alarms.assign(acknowledged=pd.Series(notes, index=alarms.index, dtype=object))
     slower = alarms["direction"].eq("slower") & alarms["is_confirmed"].astype(bool)
     return alarms.assign(is_open=slower & alarms["acknowledged"].isna())
 
 
-def _days(one: str, other: str) -> int:
-    return (date.fromisoformat(one) - date.fromisoformat(other)).days
+def is_named(alarm: str, text: str, near: int = NEAR) -> bool:
+    """Returns whether the text names the alarm by its id, or by that of the alarm dated up to `near` nights apart."""
+    series_and_metric, _, day = alarm.rpartition("-")
+    return any(
+        abs((date.fromisoformat(day) - date.fromisoformat(other)).days) <= near
+        for other in re.findall(rf"{re.escape(series_and_metric)}-(\d{{8}})", text)
+        if _is_day(other)
+    )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _grouped(alarms: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,6 @@ INCOMING = ".incoming."
 """What a run's folder is called while it is copied: no reader takes the half of a run for a run."""
 FORGOTTEN_S = 86_400
 """A folder of that name that is a day old is left over from a copy that was killed."""
-SETTLED_MINUTES = 60.0
 
 
 @dataclass(frozen=True)

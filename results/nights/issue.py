@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-from results.nights.alarms import NEAR
+from results.nights.alarms import is_named
 from results.record.files import ResultsError
 
 LABEL = "samestep-nightly"
@@ -55,24 +54,6 @@ def gh(*arguments: str) -> str:
     if done.returncode:
         raise ResultsError(f"gh {' '.join(arguments[:2])} ended with status {done.returncode}: {done.stderr.strip()}")
     return done.stdout
-
-
-def is_named(alarm: str, text: str, near: int = NEAR) -> bool:
-    """Returns whether the text names the alarm, or it as it was dated up to `near` nights apart."""
-    series_and_metric, _, day = alarm.rpartition("-")
-    return any(
-        abs((date.fromisoformat(day) - date.fromisoformat(other)).days) <= near
-        for other in re.findall(rf"{re.escape(series_and_metric)}-(\d{{8}})", text)
-        if _is_day(other)
-    )
-
-
-def _is_day(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def regressions(history: str, night: date, link: str | None) -> str:

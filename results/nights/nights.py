@@ -158,10 +158,7 @@ def _runs(frame: pd.DataFrame, connection: DuckDBPyConnection | None) -> pd.Data
     columns = ["run_id", "machine", "night"]
     runs = frame[columns].drop_duplicates("run_id")
     if connection is not None:
-        packed = ask(
-            connection,
-            "SELECT DISTINCT run_id, machine, night FROM packed",
-        )
+        packed = ask(connection, "SELECT DISTINCT run_id, machine, night FROM packed")
         runs = pd.concat([runs, packed]) if len(runs) else packed
     return runs
 

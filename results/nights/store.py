@@ -147,7 +147,7 @@ def pack(store: Path) -> Packed:
         connection.execute("INSERT INTO packing BY NAME SELECT * FROM batch")
         connection.unregister("batch")
     if rows:
-        _write(connection, Path(store) / PACKED, [folder.name for folder in new])
+        _write(connection, store / PACKED, [folder.name for folder in new])
     return Packed(runs, rows, tuple(problems))
 
 

@@ -14,7 +14,7 @@ from results.record.dialect import INDEX, Values, decoded, first_bytes, plain_by
 from results.record.files import ResultsError, write_atomic
 from results.record.row import Row, cell_of, checked, describe_cell, make_row, whole_row
 from results.record.schema import COLUMN, Column
-from results.record.text import LINE_END, protect, restore
+from results.record.text import LINE_END, csv_cell, restore
 
 
 def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
@@ -24,7 +24,7 @@ def write_csv(rows: Iterable[Mapping[str, object]], path: Path) -> None:
     writer.writerow(COLUMN)
     for row in rows:
         complete = make_row(**row)
-        writer.writerow(_cell(complete[name]) for name in COLUMN)
+        writer.writerow(csv_cell(complete[name]) for name in COLUMN)
     write_atomic(path, text.getvalue())
 
 
@@ -45,6 +45,9 @@ def parse_csv(content: bytes, path: Path) -> tuple[Row, ...]:
     line = 1
     try:
         reader, header = reader_of(decoded(content))
+    except (ValueError, csv.Error) as error:
+        raise ResultsError(f"{path}, line 1: {error}") from error
+    try:
         columns = _columns(header)
         places = [place for place, name in enumerate(header) if name in COLUMN]
         records: list[tuple[int, list[str]]] = []
@@ -112,13 +115,3 @@ def _row(columns: list[Column], cells: list[str], values: Values, repeated: dict
 
 def _text(cell: str, values: Values) -> str | None:
     return None if cell in values.missing else restore(cell)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return protect(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value)

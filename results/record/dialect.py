@@ -139,7 +139,7 @@ def separator_of(text: str) -> tuple[str, bool]:
 
     Names of columns hold no separator, so only the right one makes the columns that every file of ours has.
     """
-    lines = text.lstrip("\ufeff").splitlines()[:2]
+    lines = text[:HEADER_BYTES].lstrip("\ufeff").splitlines()[:2]
     for separator in SEPARATORS:
         for line in lines[1:] if lines and lines[0].startswith("sep=") else lines[:1]:
             for names in csv.reader([line], delimiter=separator, skipinitialspace=True):

@@ -222,6 +222,13 @@ class _Contents:
         )
 
 
+def is_counted(launch: Mapping[str, Any]) -> bool:
+    """Returns whether a launch's numbers enter its row: it was verified and timed, and not disturbed beyond belief."""
+    columns = launch.get("columns")  # journals of format 1 have none
+    quality = columns.get("quality") if isinstance(columns, dict) else None
+    return launch.get("status") == "ok" and quality != "invalid"
+
+
 def _of_run(header: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the columns that all rows of the run share."""
     machine = header["machine"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from results.record.files import ResultsError
 from results.record.journal import JOURNAL_NAME
 from results.record.row import cell_of, describe_cell
-from results.record.run import Run, read_run
+from results.record.run import Run, is_counted, read_run
 
 Samples = Mapping[tuple[object, ...], Sequence[float]]
 """Seconds per step, of all launches that count, by run and cell: `(run_id, *cell_of(row))`."""
@@ -51,10 +51,8 @@ def samples_of(run: Run, cells: Container[tuple[object, ...]] | None = None) -> 
     """
     by_cell: dict[tuple[object, ...], array[float]] = {}
     for launch in run.launches:
-        columns = launch.get("columns")
-        quality = columns.get("quality") if isinstance(columns, dict) else None
         cell = cell_of(launch)
-        if launch.get("status") != "ok" or quality == "invalid" or (cells is not None and cell not in cells):
+        if not is_counted(launch) or (cells is not None and cell not in cells):
             continue
         samples = launch.get("samples_s", [])
         if not isinstance(samples, list):

@@ -107,6 +107,17 @@ def protect(text: str) -> str:
     return "'" + text if _FORMULA.match(text) else text
 
 
+def csv_cell(value: object) -> str:
+    """Returns the value as a cell of a CSV: empty for None, and a number as the shortest text that reads back as it."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return protect(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
+
+
 def restore(text: str) -> str:
     """Returns the text that `protect` was given."""
     return text[1:] if _PROTECTED.match(text) else text

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.record.human import DEGRADED
+from results.record.human import mark
 
 NEAR = 1.05
 """A number that is more by this factor at most is as good: `compare` takes a disturbed one for so far off."""
@@ -48,5 +48,5 @@ def names(
 def _name(row: Mapping[str, Any], chosen: Mapping[str, Any], phase: str, apart: Sequence[str]) -> str:
     differs = [name for name in apart if row[name] != chosen[name]]
     words = [str(row[name]) if name == "precision" else f"{name} {row[name]}" for name in differs]
-    mark = DEGRADED if row[f"{phase}_quality"] == "degraded" else ""
-    return f"{row['backend']}{mark}" + (f" ({', '.join(words)})" if words else "")
+    label = f"{row['backend']}{mark(row[f'{phase}_quality'])}"
+    return label + (f" ({', '.join(words)})" if words else "")

@@ -11,7 +11,7 @@ import math
 
 import pandas as pd
 
-from results.record.text import LINE_END, one_line, protect
+from results.record.text import LINE_END, csv_cell, one_line, protect
 
 
 def to_csv(frame: pd.DataFrame) -> str:
@@ -20,7 +20,7 @@ def to_csv(frame: pd.DataFrame) -> str:
     writer = csv.writer(text, lineterminator=LINE_END, quoting=csv.QUOTE_MINIMAL)
     writer.writerow([protect(one_line(str(name))) for name in frame.columns])
     for values in zip(*(_plain(frame[name]) for name in frame.columns), strict=True):
-        writer.writerow([_cell(value) for value in values])
+        writer.writerow([csv_cell(value) for value in values])
     return text.getvalue()
 
 
@@ -57,14 +57,6 @@ def _value(value: object) -> object:
         return value
     item = getattr(value, "item", None)
     return _value(item()) if item is not None else one_line(str(value))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return protect(value) if isinstance(value, str) else repr(value)
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.record.dimensions import CELL_COLUMNS
 from results.record.row import Row, cell_of
-from results.record.run import Run
+from results.record.run import Run, is_counted
 
 OPERATOR_COLUMNS = (
     "run_id",
@@ -53,7 +53,7 @@ def operators_of(run: Run) -> tuple[Operators, ...]:
     """Returns the operators of each cell whose row is `ok`: means over the launches behind its numbers."""
     launches: defaultdict[tuple[object, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for record in run.launches:
-        if record.get("status") == "ok" and record["columns"].get("quality") != "invalid" and "operators" in record:
+        if is_counted(record) and "operators" in record:
             launches[cell_of(record)].append(record)
     return tuple(
         Operators(row, _means([record["operators"] for record in launches[cell_of(row)]]))

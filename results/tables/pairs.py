@@ -15,7 +15,7 @@ from statistics import NormalDist, median
 import pandas as pd
 
 from results.record.dimensions import DEFAULTS, SHARED
-from results.record.run import Run
+from results.record.run import Run, is_counted
 
 CONFIDENCE = 0.99
 RESOLUTION = 0.02
@@ -156,9 +156,9 @@ def _by_number(records: Sequence[dict[str, object]]) -> dict[object, dict[str, o
     """Returns the columns of the launches that count, by their number."""
     by_number = {}
     for record in records:
-        columns = record["columns"]
-        assert isinstance(columns, dict)
-        if record["status"] == "ok" and columns.get("quality") != "invalid":
+        if is_counted(record):
+            columns = record["columns"]
+            assert isinstance(columns, dict)
             by_number[record["number"]] = columns
     return by_number
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from backends.base import Adapter, Effective, EnergyCounter, Probe, Request, Setting, Step
+from workloads.precision import Precision
 
 VARIABLE = "SAMESTEP_FAKE"
 IS_CHILD = Path(sys.argv[0]).name == "worker.py"
@@ -75,7 +76,7 @@ def act(stage: str) -> None:
 class FaultyStep(Step):
     """A step that computes nothing, and acts in the stage that it was told."""
 
-    def __init__(self, precision: str, is_verified: bool) -> None:
+    def __init__(self, precision: Precision, is_verified: bool) -> None:
         self.precision = precision
         self.is_verified = is_verified
 
@@ -97,10 +98,10 @@ class FaultyStep(Step):
         return iter(())
 
     def effective(self) -> Effective:
-        said, _, value = told()[1].partition("=")
+        claim, _, value = told()[1].partition("=")
         return Effective(
-            device=value if said == "device" else Faulty.device_kind,
-            precision=value if said == "precision" else self.precision.name,
+            device=value if claim == "device" else Faulty.device_kind,
+            precision=value if claim == "precision" else self.precision.name,
             more={"omp_num_threads": os.environ["OMP_NUM_THREADS"], "cpus": len(os.sched_getaffinity(0))},
         )
 

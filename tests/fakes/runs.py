@@ -6,6 +6,8 @@ from results.record.csvfile import write_csv
 from results.record.journal import Journal
 from tests.fakes.rows import CELL, HEADER, row_of
 
+FIRST = date(2026, 9, 1)
+
 
 def run_id_of(machine, day, number=0):
     return f"{day:%Y%m%d}T0300{number:02d}Z-{machine}-{number:04x}"
@@ -46,6 +48,3 @@ def write_run(store, machine, day, latencies, number=0, journal=False, **changes
         (store / run_id).mkdir(parents=True)
         write_csv(rows, store / run_id / "results.csv")
     return store / run_id
-
-
-FIRST = date(2026, 9, 1)

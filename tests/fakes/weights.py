@@ -35,6 +35,11 @@ def refused(path, *words, workload=TINY):
     return str(refusal.value)
 
 
+def read_back(path):
+    """Returns the parameters of `TINY` that are read from a file, which is not refused."""
+    return weights.read(replace(TINY, weights=weights.check(path, TINY)))
+
+
 def header_of(path):
     (size,) = struct.unpack("<Q", path.read_bytes()[:8])
     return json.loads(path.read_bytes()[8 : 8 + size]), path.read_bytes()[8 + size :]

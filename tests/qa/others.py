@@ -103,15 +103,16 @@ COMPARISONS = (
 )
 
 
-def cell_of(backend: str) -> Cell:
-    workload = load(WORKLOAD)
-    return Cell(WORKLOAD, workload.size, "infer", backend, workload.batch, None, "fp32", len(usable_cpus()))
+def cell_of(backend: str, name: str = WORKLOAD) -> Cell:
+    workload = load(name)
+    return Cell(name, workload.size, "infer", backend, workload.batch, None, "fp32", len(usable_cpus()))
 
 
 def request_of(suite: Suite, cell: Cell) -> Request:
-    workload = cell.load_workload()
-    entries = suite.entries(cell, workload, backends.get(cell.backend))
-    return request_in(entries, backends.get(cell.backend), workload, "infer", cell.threads)
+    """Returns what the adapter is asked for in the cell, with its options at their defaults."""
+    adapter, workload = backends.get(cell.backend), cell.load_workload()
+    entries = suite.entries(cell, workload, adapter)
+    return request_in(entries, adapter, workload, "infer", cell.threads, options=adapter.chosen_options({}))
 
 
 def time_bare(backend: str) -> float:

@@ -15,7 +15,6 @@ import numpy as np
 
 import backends
 from backends.base import Request
-from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.environment import child_environment
@@ -23,7 +22,7 @@ from bench.parent.suite import Suite
 from host.topology import usable_cpus
 from tests.fakes.door import ROOT
 from tests.print_fidelity import BARE
-from tests.qa.others import request_of
+from tests.qa.others import cell_of, request_of
 from workloads.catalog import LIMITS, load
 from workloads.count import count
 
@@ -45,17 +44,12 @@ def bare_numpy(request: Request) -> Callable[[int], object]:
 LOOPS: dict[str, Callable[[Request], Callable[[int], object]]] = {"numpy": bare_numpy, **BARE}
 
 
-def cell_of(name: str, backend: str) -> Cell:
-    workload = load(name)
-    return Cell(name, workload.size, "infer", backend, workload.batch, None, "fp32", len(usable_cpus()))
-
-
 def by_hand_s(loop: str, name: str) -> float:
     """Returns the median of a hand-written loop, in this process."""
     os.sched_setaffinity(0, usable_cpus())
     suite = Suite(Cache(default_root(os.environ), lambda text: None), Path(tempfile.mkdtemp()), EFFORT)
     backend = "torch_cpu" if loop == "numpy" else loop
-    request = request_of(suite, cell_of(name, backend))
+    request = request_of(suite, cell_of(backend, name))
     if loop != "numpy":
         backends.get(backend).load(request)
     run = LOOPS[loop](request)
@@ -80,7 +74,7 @@ def in_child(loop: str, name: str) -> float:
 
 def in_harness(loop: str, name: str, suite: Suite) -> float:
     """Returns the seconds of a step as `results/record/limits.py` reads them from a row."""
-    row = suite.outcome(cell_of(name, loop))
+    row = suite.outcome(cell_of(loop, name))
     if row["status"] != "ok":
         raise RuntimeError(f"{name} on {loop}: {row['status']}: {row['reason']}")
     full_s: float = load(name).batch / row["throughput_samples_per_s"]
@@ -92,7 +86,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as logs:
         suite = Suite(Cache(default_root(os.environ), print), Path(logs), EFFORT)
         for name in LIMITS:
-            counts = count(load(name), "infer")
+            counts = count(load(name).programs["infer"])
             work, unit = (counts.minimum_bytes, "GB/s") if name == "stream" else (counts.flops, "GFLOP/s")
             ours: dict[str, list[float]] = {}
             theirs: dict[str, list[float]] = {}

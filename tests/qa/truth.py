@@ -10,6 +10,7 @@ from bench.child.measure import Clock
 from bench.child.verify import Refused
 from bench.child.waits import check_waits
 from bench.effort import Effort
+from workloads.precision import FP32
 
 EFFORT = Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=3.0, min_rounds=20)
 BUSY_S = (100e-6, 1e-3, 10e-3, 100e-3)
@@ -23,7 +24,7 @@ class Busy(NullStep):
     """A step that keeps the processor busy for `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__("fp32")
+        super().__init__(FP32)
         self.ns = round(seconds * 1e9)
 
     def step(self, i: int) -> None:
@@ -36,7 +37,7 @@ class Device(NullStep):
     """A device that takes a step at once and has it done 10 ms later, or 10 ms after what it was given before."""
 
     def __init__(self) -> None:
-        super().__init__("fp32")
+        super().__init__(FP32)
         self.free_at = 0.0
 
     def step(self, i: int) -> None:

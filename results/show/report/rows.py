@@ -78,7 +78,7 @@ def row_lines(rows: Sequence[Line]) -> list[Line]:
             "label": row["plain"],
             "status": row["status"],
             "latency": "" if row["latency_p50_s"] is None else time(row["latency_p50_s"]) + mark(row),
-            "rate": "" if row[SAMPLES] is None else rate(row[SAMPLES]),
+            "rate": "" if row[SAMPLES] is None else rate(row[SAMPLES]) + mark(row),
             "error": "" if row["error_worst"] is None else f"{row['error_worst']:.1e}",
             "quality": " ".join(str(row[name]) for name in ("quality", "flags") if row[name] is not None),
             "run": "" if row["run_id"] is None else row["run_id"],

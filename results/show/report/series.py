@@ -7,13 +7,13 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from results.nights.changepoints import NORMAL
 from results.nights.history import History
 from results.nights.nights import Nights
 from results.show.report import svg
 from results.show.report.rows import Line, in_words, records, time
 from results.show.terminal import share
 
-NORMAL = 1.4826
 OPEN_SERIES = 60
 
 
@@ -143,7 +143,7 @@ def alarm_lines(history: History, shown: set[str]) -> list[Line]:
                 "anchor": f"s{alarm['series']}" if on_page else "histories",
             }
         )
-    return sorted(lines, key=lambda line: (not line["is_new"], line["began"]), reverse=False)
+    return sorted(lines, key=lambda line: (not line["is_new"], line["began"]))
 
 
 def missing_lines(history: History) -> list[Line]:

@@ -11,6 +11,7 @@ from results.record.dimensions import SETTINGS
 from results.record.human import in_time_unit, rate, ratio, time_unit
 from results.show.legend import BY_URGENCY
 from results.show.money import Sources, dollars
+from results.show.phases_text import step_words
 from results.show.report import svg
 from results.show.report.rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
 from results.tables.means import means_by_machine
@@ -172,7 +173,7 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
         train, infer = row["train_s_per_sample"], row["infer_s_per_sample"]
         lines.append(
             {
-                "workload": f"{row['workload']} {row['size']}, batch {row['batch']}",
+                "workload": step_words(row),
                 "label": row["backend"] + (f", {row['machine']}" if several and "@" not in row["backend"] else ""),
                 "train": time(train),
                 "infer": time(infer),
