@@ -12,7 +12,7 @@ import torch
 
 from backends._torch_ops import TorchOps, to_torch, value_and_grad
 from tests import transformers_models as theirs
-from tests.fakes.steps import infer
+from tests.fakes.steps import infer, loss
 from workloads import data
 from workloads.catalog import CATALOG, load, tolerances
 from workloads.precision import FP32
@@ -63,7 +63,7 @@ class Pair:
         """Returns the errors of the loss, of each gradient, of each running statistic after one step."""
         names = {spec.name for spec in self.workload.parameters}
         held = {name: t for name, t in self.tensors.items() if name not in names}
-        (loss, buffers), gradients = value_and_grad(
+        (value, buffers), gradients = value_and_grad(
             lambda p: loss(self.workload, TorchOps(), {**p, **held}, self.batch),
             {name: t for name, t in self.tensors.items() if name in names},
         )
@@ -75,7 +75,7 @@ class Pair:
         statistics = theirs.statistics_of(name, self.model)
         assert buffers.keys() == statistics.keys()
         return (
-            error(loss, other),
+            error(value, other),
             gradient_errors(gradients, their_gradients),
             {key: error(buffers[key], b) for key, b in statistics.items()},
         )
