@@ -60,6 +60,7 @@ def chosen(config: pytest.Config) -> tuple[plan.Selection, options.Settings]:
         selection, settings = options.choose(config.getoption, config.invocation_params.args)
     except (ValueError, ResultsError) as error:
         raise pytest.UsageError(str(error)) from error
+    settings = replace(settings, stops_at_failure=config.getoption("maxfail") == 1)
     if settings.past is None:
         settings = replace(settings, effort=front.timed_as_asked(config, settings.effort))
     config.stash[CHOSEN] = selection, settings
@@ -109,10 +110,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Makes what the cells need, then launches them for all rounds but the last one, which is that of the tests."""
+    """Launches the cells for all generations but the last one, which is that of the tests."""
     if (run := session.config.stash.get(RUN, None)) is None:
         return
-    run.prepare()
     most_failures = session.config.getoption("maxfail") or 0  # what -x and --maxfail say
     failed = run.early_rounds(most_failures)
     if most_failures and len(failed) >= most_failures:  # they come first, and end the run: nothing more is launched

@@ -59,11 +59,14 @@ class JaxStep(Step):
         self.batches = [{name: jax.device_put(a, device) for name, a in batch.items()} for batch in self.on_host]
         self.parts_compile = self.program.update is not None
         self.constants = self.program.constants_of(tensors)
-        self.held: dict[str, Any] = self.program.initial_state(
-            tensors, lambda shape: jax.device_put(np.zeros(shape, np.float32), device)
-        )
+        self.held: dict[str, Any] = self._initial_state(tensors)
         jax.block_until_ready((self.constants, self.held, self.batches))
         self.last: dict[str, Any] = {}
+
+    def _initial_state(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return self.program.initial_state(
+            tensors, lambda shape: jax.device_put(np.zeros(shape, np.float32), self.device)
+        )
 
     def _step(self, constants: Any, held: Any, batch: Any) -> tuple[Any, Any]:
         return self.program.step(self.ops, constants, held, batch)
@@ -108,6 +111,14 @@ class JaxStep(Step):
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, x in self.held.items():
             yield name, np.asarray(x)
+
+    def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:
+        self.held, self.last = {}, {}  # given back before it is made anew: the device need not hold both
+        sources = {spec.source for spec in self.program.state if spec.source is not None}
+        self.held = self._initial_state(
+            {name: jax.device_put(np.array(parameters[name]), self.device) for name in sources}
+        )
+        jax.block_until_ready(self.held)
 
     def operators(self, steps: int) -> list[Operator]:
         self.step(0)

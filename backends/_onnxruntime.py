@@ -99,6 +99,13 @@ class OnnxRuntimeStep(Step):
         for name, value in self.buffers[self.count & 1].items():
             yield name, value.numpy()
 
+    def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:
+        initial = self.request.program.initial_state(parameters, zeros)
+        for buffers in self.buffers:
+            for name, value in buffers.items():
+                value.update_inplace(np.array(initial[name]))
+        self.count = 0
+
     def operators(self, steps: int) -> list[Operator]:
         with TemporaryDirectory(prefix="samestep-operators-") as folder:
             self.session = open_session(self.request, self.provider, self.request.threads, Path(folder) / "profile")

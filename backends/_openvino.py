@@ -97,6 +97,13 @@ class OpenVinoStep(Step):
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from self.buffers[self.count & 1].items()
 
+    def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:
+        initial = self.request.program.initial_state(parameters, zeros)
+        for buffers in self.buffers:
+            for name, array in buffers.items():
+                np.copyto(array, initial[name])
+        self.count = 0
+
     def operators(self, steps: int) -> list[Operator]:
         self.compiled = self.compile_model({**self.hint, "PERF_COUNT": True})
         self._bind_all()

@@ -190,6 +190,19 @@ class TorchStep(Step):
             for moment, key in zip(rule.moments, NATIVE_MOMENTS[type(rule).__name__], strict=True):
                 yield f"{moment}.{name}", native[key].cpu().numpy()
 
+    def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:
+        tensors = self.parameters | self.buffers
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(to_torch(parameters[name], self.device))
+        if self.program.update is None:
+            self.carried = self.program.initial_state(tensors, lambda shape: torch.zeros(shape, device=self.device))
+            return
+        for native in self.optimizer.state.values():
+            for held in native.values():
+                if isinstance(held, Tensor):
+                    held.zero_()
+
     def operators(self, steps: int) -> list[Operator]:
         self.step(0)
         self.sync()

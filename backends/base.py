@@ -123,6 +123,15 @@ class Step(ABC):
     def effective(self) -> Effective:
         """Returns what the runtime says it does, read back from the prepared step."""
 
+    def restart(self, parameters: Mapping[str, NDArray[np.float32]]) -> None:
+        """Writes the state before the first step in place, so that the next step is step 0 again.
+
+        `parameters` are the request's; moments, step counts and caches become zero. Nothing is prepared or compiled
+        anew: after the last timed step this very step is verified once more. Raises NotImplementedError where the
+        adapter has none: its rows say `before only`, and enter no ratio. Of a program without state it is not asked.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no restart(): it cannot be verified after it was timed")
+
     def mark(self) -> object:
         """Returns a token for all steps enqueued so far, without waiting."""
         return None

@@ -81,12 +81,14 @@ class Cell(_Point):
         return Variant() if self.variant is None else self.variant.variant
 
     @property
-    def pair(self) -> tuple[object, ...]:
-        """What the two sides of an A/B have in common; of a cell that is no side, all of it."""
+    def group(self) -> tuple[object, ...]:
+        """What the cells that a printed ratio compares have in common: of an A/B the two sides of this backend."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
-        if self.variant is not None:
-            own |= {d.cell_field: None for d in DIMENSIONS if d.is_setting}
-        return tuple(own.values())
+        if self.variant is None:
+            crossed = [d for d in DIMENSIONS if d.is_compared]
+        else:
+            crossed = [d for d in DIMENSIONS if d.is_setting]
+        return tuple((own | {d.cell_field: None for d in crossed}).values())
 
     @property
     def id(self) -> str:

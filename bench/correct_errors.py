@@ -59,7 +59,7 @@ def print_backend(workload: str, size: str, backend: str, suite: Suite) -> None:
 
 def print_phase(cell: Cell, adapter: Adapter, suite: Suite) -> None:
     """Prints one line per quantity: worst error and worst scale, each with its tensor."""
-    from bench.child import verify
+    from bench.child.checks import verify
     from bench.child.expected import load_expected
     from bench.child.settings import request_of, setting_of
     from workloads.tolerance import Tolerance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """Changes with the estimator, so that a changed estimator is never mistaken for a changed machine."""
 
 
@@ -13,18 +13,19 @@ METHOD_VERSION = 2
 class Effort:
     """How long a cell is warmed up and measured. Times in seconds.
 
-    Sampling goes on for `least_s` and until the median is known to `relative_half_width`, but no longer than
-    `budget_s`, and yet for `min_rounds` samples; latency and throughput have a budget each. The warm-up goes on until
-    the steps are steady, but no longer than `warm_up_s`, and yet for `warm_up_steps`; 0 s is no test of steadiness.
-    Where a counter of energy can be read, steps run for `energy_s` more, and nothing runs for half of that.
+    A group of cells is measured in `min_rounds` rounds and more, in each of which a cell has a slice of `slice_s`, or
+    one step; until its ratios are known to `relative_half_width`, but no longer than `budget_s` for each cell. The
+    warm-up goes on until the steps are steady, but no longer than `warm_up_s`, and yet for `warm_up_steps`; 0 s is no
+    test of steadiness. Where a counter of energy can be read, steps run for `energy_s` more, and none for half of
+    it.
     """
 
     warm_up_s: float
     warm_up_steps: int
     budget_s: float
     min_rounds: int
-    least_s: float = 1.0
-    relative_half_width: float = 0.01
+    slice_s: float = 0.0
+    relative_half_width: float = 0.02
     operators: bool = False
     """Whether time by operator is asked for when all else is measured."""
     energy_s: float = 0.0
@@ -37,5 +38,5 @@ class Effort:
         return self.budget_s > 0
 
 
-ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1, least_s=0.0)
+ONE_STEP = Effort(warm_up_s=0.0, warm_up_steps=0, budget_s=0.0, min_rounds=1)
 """Enough to see that a step is verified: nothing is timed."""

@@ -17,7 +17,6 @@ from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.plans.options import verified_only
 from bench.parent.run import INTERRUPTED, OpenRun, is_idle
-from bench.parent.verdict import fails
 from host.machine import describe_machine
 from results.record.files import AtomicPath
 
@@ -127,18 +126,18 @@ def run_cell(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Cell],
         benchmark.extra_info.update(result.columns)
         if result.samples_s:
             replay(benchmark, timer, result.samples_s)
-        conclude(cell, result.columns, cell.backend in opened.session.asked)
+        conclude(cell, result.columns, opened.session.fails(cell, result.columns["status"]))
 
     return run
 
 
-def conclude(cell: Cell, row: Mapping[str, Any], is_asked_for: bool) -> None:
+def conclude(cell: Cell, row: Mapping[str, Any], has_failed: bool) -> None:
     """Raises pytest's outcome for a cell's status."""
     status, reason = row["status"], row.get("reason", "")
     declared = [f for f in backends.get(cell.backend).known_failures if f.covers(cell.workload, cell.phase)]
     if status == "ok" and declared:
         pytest.fail(f"passes, but is declared to fail: {declared[0].reason}; remove the declaration", pytrace=False)
-    if fails(status, is_asked_for):
+    if has_failed:
         pytest.fail(f"{cell.title}: {status} in stage {row['stage']}: {reason}", pytrace=False)
     if status == "known_failure":
         pytest.xfail(reason)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from host.files import pairs, read_text, read_words, to_number
+from host.files import pairs, read_number, read_text, read_words, to_number
+
+UNLIMITED_BYTES = 1 << 60
+"""Version 1 says that there is no limit by one that no machine has."""
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
@@ -53,6 +56,23 @@ def memory_kills(root: Path = Path("/")) -> int:
     """
     kills = _counters(root, "memory", {"memory.events": {"oom_kill": 1}, "memory.oom_control": {"oom_kill": 1}})
     return int(sum(kills.values()))
+
+
+def memory_room_bytes(root: Path = Path("/")) -> int | None:
+    """Returns what this process's group, or one above it, may still take of the memory; None where none is limited.
+
+    Pages of files count as used here though the kernel would give them back: there may be more room, and not less.
+    """
+    rooms = []
+    for group in _groups(root, "memory"):
+        for limit_file, used_file in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            limit, used = read_number(group / limit_file), read_number(group / used_file)
+            if limit is not None and used is not None and limit < UNLIMITED_BYTES:
+                rooms.append(max(0, limit - used))
+    return min(rooms, default=None)
 
 
 def cpu_quotas(root: Path = Path("/")) -> list[float]:

@@ -1,10 +1,8 @@
 """The strictness of our own tests: here a warning is an error. A user's run of `bench/` warns and goes on."""
 
-import json
 import warnings
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -48,20 +46,18 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def when(monkeypatch):
-    """Returns what has `do(pid)` done as the child says that it begins the stage: an `on_start` for `launch`."""
+    """Returns what has `do(pid)` done as a child begins the stage: as it says so, or as its parent has it measure."""
 
-    from bench.parent import launch as launching
+    from bench.parent.children.child import Child
+
+    enter = Child._enter
 
     def arranged(stage, do):
-        pids = []
+        def entering(child, entered):
+            enter(child, entered)
+            if entered == stage:
+                do(child.pid)
 
-        def loads(line):
-            event = json.loads(line)
-            if event["event"] == "stage" and event["stage"] == stage:
-                do(pids[0])
-            return event
-
-        monkeypatch.setattr(launching, "json", SimpleNamespace(dumps=json.dumps, loads=loads))
-        return pids.append
+        monkeypatch.setattr(Child, "_enter", entering)
 
     return arranged

@@ -74,7 +74,7 @@ def a_cell_takes_it(folder: Path) -> None:
     assert (usual.id, cell.id) == ("mlp-b4-fp32-null", f"mlp-b4-fp32-{MARKED}-null")
     assert str(VALUE) in cell.title
     assert cell != usual
-    assert cell.pair != usual.pair
+    assert cell.group != usual.group
     assert Cell(**json.loads(json.dumps(non_defaults(cell)))) == cell
     assert NAME not in non_defaults(usual)
     assert cell.columns()[NAME] == VALUE

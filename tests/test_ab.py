@@ -15,11 +15,11 @@ import backends
 from bench.cell import Cell, Variant
 from bench.effort import METHOD_VERSION
 from bench.parent.cache import Cache, default_root
+from bench.parent.groups import group_id_of, groups_of
 from bench.parent.plans.parse import PlanError
 from bench.parent.plans.plan import cells, left_out, select
 from bench.parent.plans.sides import PAIRS
 from bench.parent.plans.variant import parse, side_of
-from bench.parent.session import Order
 from bench.parent.suite import Suite
 from results.tables.pairs import pairs_of
 from tests.fakes.bench import CELL, EFFORT, filled_cache
@@ -126,14 +126,12 @@ def test_without_named_workloads_the_models_are_compared():
     assert {cell.workload for cell in planned} == {"mlp", "resnet50", "gpt2", "bert_base"}
 
 
-def test_sides_take_turns_and_follow_each_other():
+def test_both_sides_of_a_cell_are_measured_side_by_side_and_no_other_cell_is():
     both = side_of("A", "base"), side_of("B", "threads=1")
-    sides = [replace(CELL, backend=name, variant=side) for name in ("a", "b") for side in both]
-    for number in range(4):
-        order = Order(4, "seed").shuffled(sides, number)
-        first = "AB" if number % 2 == 0 else "BA"
-        assert "".join(cell.variant.letter for cell in order) == first * 2
-        assert [order[0].backend, order[2].backend] == [order[1].backend, order[3].backend]
+    sides = [replace(CELL, backend=name, variant=side) for name in ("torch_cpu", "jax_cpu") for side in both]
+    groups = groups_of(sides)
+    assert groups == [sides[:2], sides[2:]]
+    assert [group_id_of(group[0]).split()[-2:] for group in groups] == [["torch_cpu", "cpu"], ["jax_cpu", "cpu"]]
 
 
 def cases():
@@ -272,4 +270,4 @@ def test_it_ends_with_a_verdict(tmp_path):
         ("B: threads=1", 1, 2),
     ]
     assert {one.result.n for one in pairs_of(run)} == {2}
-    assert [one["variant"][0] for one in run.launches] == ["A", "B", "B", "A"]
+    assert [one["variant"][0] for one in run.launches] == ["A", "B", "A", "B"]

@@ -9,7 +9,7 @@ import torch
 
 import backends
 from backends import _jax, _torch, torch_cuda
-from bench.child.verify import Refused
+from bench.child.checks.verify import Refused
 from tests.fakes.hardware import FakeEvent, Prepared, fake_cuda, kept_switches
 from tests.fakes.steps import with_threads
 

@@ -8,9 +8,9 @@ import torch
 
 from backends import inferentia
 from backends.base import Request
-from bench.child import verify
+from bench.child.checks import verify
+from bench.child.checks.proof import WrongResult, verify_step
 from bench.child.expected import load_expected
-from bench.child.trial import WrongResult, verify_step
 from tests.fakes.steps import make_in, with_threads
 from workloads import data
 from workloads.catalog import MODELS, load, tolerances

@@ -8,7 +8,7 @@ import pytest
 
 import backends
 from backends import _jax
-from bench.child.verify import Refused
+from bench.child.checks.verify import Refused
 from tests.fakes.hardware import Prepared
 from tests.fakes.steps import with_threads
 

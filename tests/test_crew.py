@@ -7,9 +7,9 @@ from threading import Thread
 import pytest
 
 from bench.artifacts import BATCHES, PARAMETERS
-from bench.parent import crew as crews
 from bench.parent.cache import Cache, entry_name
-from bench.parent.crew import MEMORY_PER_MAKER_BYTES, Crew, makers
+from bench.parent.children import crew as crews
+from bench.parent.children.crew import MEMORY_PER_MAKER_BYTES, Crew, makers
 from tests.fakes.bench import CELL, faulty_suite
 from tests.fakes.door import wait_for, workers_of
 from workloads.precision import FP32

@@ -203,12 +203,21 @@ def test_columns_of_a_cell_are_those_of_its_row():
     assert (cell.variant.letter, cell.overrides.options, cell.overrides.threads) == ("A", {"x": "y"}, 1)
 
 
-def test_the_two_sides_of_an_ab_are_a_pair_and_nothing_else_is():
+def test_the_two_sides_of_an_ab_are_a_group_and_nothing_else_is():
     plain = Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1)
     sides = [replace(plain, variant=side_of(letter, "base"), threads=n) for letter, n in (("A", 1), ("B", 2))]
-    assert sides[0].pair == sides[1].pair != plain.pair
+    assert sides[0].group == sides[1].group != plain.group
     assert len({*sides, plain}) == 3
-    assert replace(sides[0], device_index=1).pair != sides[0].pair
+    assert replace(sides[0], device_index=1).group != sides[0].group
+    assert replace(sides[0], backend="numpy_cpu").group != sides[0].group
+
+
+def test_backends_and_devices_of_one_step_are_a_group():
+    plain = Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1)
+    assert replace(plain, backend="numpy_cpu", device_index=1).group == plain.group
+    others = {"workload": "gpt2", "size": "base", "phase": "train", "batch": 8, "sequence": 16, "precision": "bf16"}
+    for changed in ({name: value} for name, value in (others | {"threads": 2, "weights_path": "w"}).items()):
+        assert replace(plain, **changed).group != plain.group
 
 
 def lists_of_dimensions(path):

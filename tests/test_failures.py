@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from bench.artifacts import PARAMETERS
-from bench.parent import crew
 from bench.parent.cache import Cache, entry_name
-from bench.parent.launch import launch
+from bench.parent.children import crew
+from bench.parent.children.launch import launch
 from results.record.row import make_row
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from workloads.precision import FP32

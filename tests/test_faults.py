@@ -1,22 +1,23 @@
 """Whatever a child suffers, at whatever stage: its launch says what happened, and leaves no process."""
 
-import json
 import os
 import signal
 import subprocess
 from dataclasses import asdict
-from types import SimpleNamespace
+from random import Random
 
 import pytest
 
-from bench.parent import launch as launching
-from bench.parent.launch import Outcome, launch
+from bench.parent.children import child as children
+from bench.parent.children.child import Outcome
+from bench.parent.children.group import Group
+from bench.parent.children.launch import launch
 from bench.parent.record import to_launch, to_row
 from results.record.row import make_row
-from tests.fakes.bench import CELL, EFFORT, faulty_suite, filled_cache
+from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.door import group_members, wait_for, workers_of
 
-STAGES = ("import", "build", "compile", "verify", "warm_up", "measure", "close")
+STAGES = ("import", "build", "compile", "verify", "warm_up", "measure", "after", "close")
 LONGEST_STAGE_S = 120.0
 """Only ever reached by a test that fails."""
 SHORT_S = 0.3
@@ -38,26 +39,17 @@ def _no_child_is_left():
     assert workers_of(os.getpid()) == []
 
 
-def job_of(suite):
-    adapter = suite.find_adapter("faulty")
-    kinds = {kind: entry.path for kind, entry in suite.entries(CELL, CELL.load_workload(), adapter).items()}
-    return {
-        "job": "cell",
-        "cell": asdict(CELL),
-        "adapter": type(adapter).__module__,
-        "paths": [],
-        "entries": {kind: str(path) for kind, path in kinds.items()},
-        "effort": asdict(EFFORT),
-        "cpus": None,
-    }
-
-
 def struck(signum):
     return lambda pid: os.kill(pid, signum)
 
 
 def summary(outcome):
     return outcome.status, outcome.stage, outcome.reason_code
+
+
+def outcome_of(suite):
+    """Returns how the child of the suite's cell ends, alone in its group."""
+    return Group(suite.effort, Random(0), suite.longest_stage_s).run([suite.ready(CELL)])[CELL].outcome
 
 
 every_signal = pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP], ids=lambda s: s.name)
@@ -70,7 +62,7 @@ def fate(signum, stage):
 def short_for(signum, stage, monkeypatch):
     """Shortens the deadline of the stage where only a deadline ends the child."""
     if signum == signal.SIGSTOP:
-        monkeypatch.setitem(launching.DEADLINES_S, stage, SHORT_S)
+        monkeypatch.setitem(children.DEADLINES_S, stage, SHORT_S)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -78,7 +70,8 @@ def short_for(signum, stage, monkeypatch):
 def test_a_signal_to_the_child(suite, tmp_path, monkeypatch, when, signum, stage):
     monkeypatch.setenv("SAMESTEP_FAKE", f"sleep@{stage}")
     short_for(signum, stage, monkeypatch)
-    outcome = launch(job_of(suite), tmp_path / "log", 1, None, when(stage, struck(signum)))
+    when(stage, struck(signum))
+    outcome = outcome_of(suite)
     assert summary(outcome) == fate(signum, stage)
     is_stopped = signum == signal.SIGSTOP
     reason = f"{stage} took longer than {SHORT_S:g} s" if is_stopped else f"{signum.name} in stage {stage}"
@@ -95,7 +88,7 @@ def test_a_signal_before_the_child_says_anything(suite, tmp_path, monkeypatch, s
 
     short_for(signum, "start", monkeypatch)
     monkeypatch.setattr(subprocess, "Popen", Struck)
-    assert summary(launch(job_of(suite), tmp_path / "log", 1)) == fate(signum, "start")
+    assert summary(outcome_of(suite)) == fate(signum, "start")
 
 
 @every_signal
@@ -110,13 +103,13 @@ def test_a_signal_to_a_child_that_makes_an_artifact(tmp_path, monkeypatch, when,
         "cpus": None,
     }
     short_for(signum, "artifacts", monkeypatch)
-    outcome = launch(job, tmp_path / "log", 1, None, when("artifacts", struck(signum)))
-    assert summary(outcome) == fate(signum, "artifacts")
+    when("artifacts", struck(signum))
+    assert summary(launch(job, tmp_path / "log", 1)) == fate(signum, "artifacts")
 
 
 def test_a_child_that_hangs_leaves_its_stack_in_the_log(suite, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMESTEP_FAKE", "sleep@compile")
-    monkeypatch.setitem(launching.DEADLINES_S, "compile", SHORT_S)
+    monkeypatch.setitem(children.DEADLINES_S, "compile", SHORT_S)
     row = make_row(**suite.run(CELL).columns)
     assert (row["status"], row["stage"], row["reason_code"]) == ("timeout", "compile", "deadline")
     (log,) = tmp_path.glob("*.log")
@@ -126,8 +119,8 @@ def test_a_child_that_hangs_leaves_its_stack_in_the_log(suite, tmp_path, monkeyp
 def test_what_a_child_started_ends_with_it(suite, tmp_path, monkeypatch, when):
     monkeypatch.setenv("SAMESTEP_FAKE", "fork@measure")
     pids = []
-    outcome = launch(job_of(suite), tmp_path / "log", 1, LONGEST_STAGE_S, when("measure", pids.append))
-    assert summary(outcome) == ("crashed", "measure", "exit_code")
+    when("measure", pids.append)
+    assert summary(outcome_of(suite)) == ("crashed", "measure", "exit_code")
     assert wait_for(lambda: group_members(pids[0]) == [])
 
 
@@ -136,23 +129,21 @@ def test_ctrl_c_ends_the_child(suite, tmp_path, monkeypatch, when):
         raise KeyboardInterrupt
 
     monkeypatch.setenv("SAMESTEP_FAKE", "sleep@measure")
+    when("measure", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        launch(job_of(suite), tmp_path / "log", 1, LONGEST_STAGE_S, when("measure", interrupt))
+        outcome_of(suite)
 
 
 def test_a_stage_that_only_the_child_knows_has_a_deadline_of_its_own(suite, tmp_path, monkeypatch):
     """Another checkout of an A/B may report one."""
-    monkeypatch.setenv("SAMESTEP_FAKE", "sleep@measure")
-    monkeypatch.setattr(launching, "OTHER_DEADLINE_S", SHORT_S)
-
-    def loads(line):
-        event = json.loads(line)
-        return event | {"stage": "settle"} if event.get("stage") == "measure" else event
-
-    monkeypatch.setattr(launching, "json", SimpleNamespace(dumps=json.dumps, loads=loads))
-    outcome = launch(job_of(suite), tmp_path / "log", 1, LONGEST_STAGE_S)
-    assert summary(outcome) == ("timeout", "warm_up", "deadline")
-    assert outcome.reason == f"settle took longer than {SHORT_S:g} s"
+    monkeypatch.setenv("SAMESTEP_FAKE", "sleep@compile")
+    monkeypatch.setattr(children, "OTHER_DEADLINE_S", SHORT_S)
+    enter = children.Child._enter
+    renamed = lambda child, stage: enter(child, "link" if stage == "compile" else stage)  # noqa: E731
+    monkeypatch.setattr(children.Child, "_enter", renamed)
+    outcome = outcome_of(suite)
+    assert summary(outcome) == ("timeout", "build", "deadline")
+    assert outcome.reason == f"link took longer than {SHORT_S:g} s"
 
 
 def test_what_only_the_child_knows_costs_no_row():

@@ -9,11 +9,11 @@ import pytest
 import backends
 from backends.base import Effective, Flow
 from bench.cell import Cell
-from bench.child import trial
+from bench.child import load as loads
+from bench.child.checks.proof import Proof, WrongResult
+from bench.child.checks.verify import Refused
 from bench.child.expected import load_expected
-from bench.child.measure import Samples, flow_throughput
-from bench.child.trial import Proof, WrongResult
-from bench.child.verify import Refused
+from bench.child.measure import flow_throughput
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.suite import Suite
@@ -52,7 +52,8 @@ def test_every_flow_computes_what_its_step_computes(proof_and_step):
     proof, step = proof_and_step
     for opener in step.flows():
         flow = opener()
-        trial._verified_flow(flow, proof, Effort(0, 0, 0, 1))
+        flow.run(2 * flow.in_flight, 0.0)
+        proof.of_flow(flow)
         batches = [batch for batch, _ in flow.outputs()]
         assert set(batches) == {0, 1}
         assert flow.effective().told()["threads"] == THREADS
@@ -125,7 +126,7 @@ def test_two_steps_at_once_are_twice_the_rate():
 
 def test_outputs_of_another_batch_are_wrong(proof):
     with pytest.raises(WrongResult):
-        trial._verified_flow(MadeUp(outputs=((0, 0), (1, 0))), proof, Effort(0, 0, 0, 1))
+        proof.of_flow(MadeUp(outputs=((0, 0), (1, 0))))
 
 
 @pytest.mark.parametrize(
@@ -138,39 +139,54 @@ def test_outputs_of_another_batch_are_wrong(proof):
 )
 def test_a_flow_that_runs_elsewhere_or_otherwise_is_refused(proof, told, code):
     with pytest.raises(Refused) as refusal:
-        trial._verified_flow(MadeUp(**told), proof, Effort(0, 0, 0, 1))
+        proof.of_flow(MadeUp(**told))
     assert refusal.value.code == code
 
 
-def chosen(proof, monkeypatch, step_s, *flows):
-    """Returns the throughput's columns where a step alone takes `step_s`."""
+EFFORT = Effort(0.0, 0, 1.0, 1)
+
+
+def chosen(proof, step_s, *flows):
+    """Returns how steps are overlapped where one alone takes `step_s`."""
 
     class WithFlows:
         def flows(self):
             return [lambda flow=flow: flow for flow in flows]
 
-    watch = trial.Watch(lambda: trial.read([0]))
-    effort = Effort(0.0, 0, 1.0, 1)
-    return trial._throughput(WithFlows(), None, proof, Samples((step_s,) * 10, 1), watch, effort)
+    return loads.choose(WithFlows(), proof, step_s, EFFORT)
 
 
-def test_the_fastest_flow_is_taken_and_the_others_are_closed(proof, monkeypatch):
+def test_the_fastest_flow_is_taken_and_the_others_are_closed(proof):
     slow, fast = MadeUp(0.02, threads_per_stream=2), MadeUp(0.01)
-    found = chosen(proof, monkeypatch, 0.015, slow, fast)
-    assert (found["throughput_mode"], found["in_flight"]) == ("requests", 2)
-    assert np.mean(found["throughput_samples_s"]) == pytest.approx(0.005)
-    assert (slow.is_closed, fast.is_closed) == (True, True)
-    assert found["throughput_setting"]["tried_steps_per_s"].keys() == {"1", "2x2", "2x1"}
+    load = chosen(proof, 0.015, slow, fast)
+    assert (load.mode, load.flow) == ("requests", fast)
+    assert (slow.is_closed, fast.is_closed) == (True, False)
+    assert load.setting["tried_steps_per_s"].keys() == {"1", "2x2", "2x1"}
+    taken = load.take(None, EFFORT, 0.015)
+    assert (taken.in_flight, np.mean(taken.seconds)) == (2, pytest.approx(0.005))
+    load.close()
+    assert fast.is_closed
 
 
-def test_a_setting_is_tried_once(proof, monkeypatch):
+def test_a_setting_is_tried_once(proof):
     first, same = MadeUp(0.01), MadeUp(0.01)
-    chosen(proof, monkeypatch, 0.02, first, same)
-    assert (first.runs, same.runs, same.is_closed) == (2, 0, True)
+    chosen(proof, 0.02, first, same)
+    assert (first.runs, same.runs, same.is_closed) == (1, 0, True)
 
 
-def test_where_no_flow_is_faster_steps_go_one_by_one(proof, monkeypatch):
-    found = chosen(proof, monkeypatch, 0.004, MadeUp(0.01))
-    assert (found["throughput_mode"], found["in_flight"]) == ("serial", 1)
-    assert found["throughput_samples_s"] == (0.004,) * 10
-    assert found["throughput_setting"] == {"tried_steps_per_s": {"1": 250.0, "2x1": 200.0}}
+def test_where_no_flow_is_faster_steps_go_one_by_one(proof):
+    slow = MadeUp(0.01)
+    load = chosen(proof, 0.004, slow)
+    assert (load.mode, load.flow, slow.is_closed) == ("serial", None, True)
+    assert load.setting == {"tried_steps_per_s": {"1": 250.0, "2x1": 200.0}}
+
+
+def test_a_flow_that_computes_something_else_is_not_chosen(proof):
+    with pytest.raises(WrongResult):
+        chosen(proof, 0.02, MadeUp(0.01, outputs=((0, 0), (1, 0))))
+
+
+def test_what_overlaps_by_itself_is_queued_and_what_cannot_is_serial(proof):
+    asynchronous = replace(proof, adapter=backends.get("torch_cpu"))
+    assert chosen(proof, 0.01).mode == "queued"
+    assert chosen(asynchronous, 0.01).mode == "serial"

@@ -1,12 +1,14 @@
 """What bounds a number: measured and published peaks, the shares of them, and numbers that cannot be true."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from bench.child import verify
+from bench.child.checks import verify
 from bench.parent.environment import cpu_ceiling_flops_per_s
+from bench.parent.groups import Order, groups_of
 from bench.parent.record import Launch, to_row
-from bench.parent.session import Order
 from results.record.csvfile import write_csv
 from results.record.files import ResultsError
 from results.record.journal import Journal
@@ -292,9 +294,10 @@ def test_the_ceiling_is_that_of_the_fastest_core(tmp_path):
 
 
 def test_what_bounds_the_chip_is_measured_first():
-    cells = [CELL.__class__(**{**vars(CELL), "workload": name}) for name in ("mlp", "matmul", "gpt2", "stream", "conv")]
+    names = ("mlp", "matmul", "gpt2", "stream", "conv")
+    groups = groups_of(replace(CELL, workload=name, backend="torch_cpu") for name in names)
     for number in range(5):
-        assert {cell.workload for cell in Order(1, "seed").shuffled(cells, number)[:3]} == {*LIMITS}
+        assert {group[0].workload for group in Order(1, "seed").shuffled(groups, number)[:3]} == {*LIMITS}
 
 
 def test_a_table_of_peaks_that_has_grown_makes_no_other_row(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from bench.cell import Cell
 from bench.child.operators import operator_columns
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
-from bench.parent.launch import Outcome
+from bench.parent.children.launch import Outcome
 from bench.parent.plans.options import effort
 from bench.parent.record import Launch, to_launch
 from bench.parent.suite import Suite
@@ -257,7 +257,7 @@ MUL = {"name": "=Mul", "kind": "elementwise", "seconds_per_step": 2e-4, "calls_p
 def test_a_launch_keeps_them_in_its_record_and_not_in_its_row():
     planned = Cell("mlp", "tiny", "infer", "torch_cpu", 4, None, "fp32", 2)
     result = {"samples_s": [1e-3] * 3, "throughput_samples_s": [1e-3] * 3, "operators": [GEMM, MUL]}
-    known = {"tokens_per_step": None, "flops_per_step": 1, "minimum_bytes_per_step": 1}
+    known = planned.columns() | {"tokens_per_step": None, "flops_per_step": 1, "minimum_bytes_per_step": 1}
     launch = to_launch(planned, known, Outcome("ok", "close", None, None, result))
     assert "operators" not in launch.columns
     record = json.loads(json.dumps(launch.to_record(planned)))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from backends.base import Request
-from bench.child import verify, waits
+from bench.child.checks import verify, waits
+from bench.child.checks.proof import WrongResult, verify_step
 from bench.child.expected import load_expected
-from bench.child.trial import WrongResult, verify_step
 from tests import planted_models  # noqa: F401 - it registers its bugs
 from tests.fakes.steps import make_in
 from tests.planted import BUGS, PlantedAdapter

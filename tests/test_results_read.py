@@ -95,7 +95,7 @@ BAD = {
     "foreign text": (b"hello\nworld\n", "line 1: it does not begin with the checksum"),
     "foreign bytes": (bytes(range(256)) * 9, "line 1: it does not begin with the checksum"),
     "foreign JSON": (b'{"a": 1}\n', "line 1: it does not begin with the checksum"),
-    "of a newer format": (journal_of(("run", {**HEAD, "journal_format": 3})), "line 1: it is of journal format 3"),
+    "of a newer format": (journal_of(("run", {**HEAD, "journal_format": 4})), "line 1: it is of journal format 4"),
     "of a newer row format": (row_with(row_format=2), "line 2: row_format is 2, expected 1"),
     "with a newer column": (row_with(colour="blue"), r"line 2: unknown columns \['colour'\]"),
     "of another run": (

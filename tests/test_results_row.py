@@ -47,7 +47,9 @@ def test_names_end_in_their_unit():
     assert [
         c.name
         for c in COLUMNS
-        if c.name.endswith("_s") and c.unit not in ("s", "1/s", "FLOP/s", "byte/s", "samples/s", "tokens/s")
+        if c.name.endswith("_s")
+        and c.kind != "text"
+        and c.unit not in ("s", "1/s", "FLOP/s", "byte/s", "samples/s", "tokens/s")
     ] == []
 
 
@@ -56,6 +58,12 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
         *("latency_p50_s", "latency_mean_s", "latency_min_s", "latency_max_s", "latency_p90_s", "latency_p99_s"),
         *("latency_n", "throughput_samples_per_s", "throughput_tokens_per_s", "throughput_n", "flops_per_s"),
         *("latency_ci_low_s", "latency_ci_high_s", "latency_effective_n", "device_time_p50_s", "times_bound"),
+        *(
+            "throughput_ci_low_samples_per_s",
+            "throughput_ci_high_samples_per_s",
+            "rounds_latency_s",
+            "rounds_samples_per_s",
+        ),
         *("throughput_flops_per_s", "throughput_bytes_per_s", "mfu", "bandwidth_utilisation"),
         *("published_mfu", "published_bandwidth_utilisation"),
         *("energy_per_step_j", "energy_per_step_above_idle_j", "energy_window_s", "idle_power_w"),
@@ -175,7 +183,7 @@ def test_a_row_that_is_not_ok_has_a_reason_and_no_number(status):
         make_row(**{**NOT_OK, "status": status, "reason": " \n".strip()})
     for name in MEASURED:
         with pytest.raises(ValueError, match=rf"status is '{status}' and \['{name}'\] are given"):
-            make_row(**{**NOT_OK, "status": status, name: 1})
+            make_row(**{**NOT_OK, "status": status, name: "0:1" if COLUMN[name].kind == "text" else 1})
 
 
 @pytest.mark.parametrize("latency_s", [None, 0.0])
@@ -185,7 +193,9 @@ def test_an_ok_row_has_a_latency(latency_s):
 
 
 def test_an_ok_row_says_how_it_was_verified():
-    with pytest.raises(ValueError, match="'ok' without verification; expected one of: passed, not applicable"):
+    with pytest.raises(
+        ValueError, match="'ok' without verification; expected one of: passed, before only, not applicable"
+    ):
         make_row(**{**OK, "verification": None})
 
 

@@ -9,45 +9,62 @@ from pathlib import Path
 import pytest
 
 from bench.cell import Cell
+from bench.parent.groups import Order, group_id_of, groups_of, whole_groups
 from bench.parent.plans import options
 from bench.parent.plans.variant import side_of
 from bench.parent.record import Launch
-from bench.parent.session import BenchSession, Order, whole_pairs
+from bench.parent.session import BenchSession
 from bench.parent.suite import CellResult
 from results.record.csvfile import read_csv
 from results.record.journal import JOURNAL_NAME, Journal
 from results.record.run import latest_run, read_run
+from tests.fakes.bench import EFFORT
 from tests.fakes.door import bench, command, environment, run_in, wait_for
-from tests.fakes.rows import HEADER, RUN_ID
+from tests.fakes.rows import HEADER, LATER_RUN_ID, RUN_ID, row_of
 from tests.qa import kill
 
 NULL = ("--preset", "smoke", "--workloads", "mlp", "--backends", "null", "--launches", "2", "--results-dir", "runs")
 
 
-def cell(backend, phase="infer"):
-    return Cell("mlp", "tiny", phase, backend, 4, None, "fp32", 1)
+NAMES = ("torch_cpu", "jax_cpu", "openvino_cpu")
+FAILING = NAMES[0]
 
 
-CELLS = [cell(backend, phase) for backend in ("a", "b", "c") for phase in ("infer", "train")]
+def cell(backend=FAILING, phase="infer", batch=4):
+    return Cell("mlp", "tiny", phase, backend, batch, None, "fp32", 1)
+
+
+CELLS = [cell(backend, phase) for backend in NAMES for phase in ("infer", "train")]
+MANY = [cell(backend, batch=batch) for backend in NAMES for batch in range(1, 7)]
 
 
 class FakeSuite:
     """Launches nothing: a cell's launches come out as `ends` says, `ok` where it says nothing."""
 
+    effort, longest_stage_s = EFFORT, None
+
     def __init__(self, **ends):
         self.ends = {name: iter(statuses) for name, statuses in ends.items()}
         self.asked = []
 
-    def attempt(self, cell):
+    def prepare(self, cells):
+        """Nothing is made."""
+
+    def can_start(self, cell):
+        return True
+
+    def ready(self, cell):
         self.asked.append(cell)
         status, quality = next(self.ends.get(cell.backend, iter(())), ("ok", "valid"))
         columns = cell.columns() | {"status": status, "stage": "close", "launch_s": 1.0}
         if status != "ok":
             code = "does_not_wait" if quality == "doubtful" else None
             return Launch(columns | {"reason": "planned", "reason_code": code})
-        numbers = {"verification": "passed", "latency_p50_s": 1.0, "throughput_samples_per_s": 4.0, "has_drifted": True}
+        numbers = {"verification": "passed", "latency_p50_s": 1.0, "throughput_samples_per_s": 4.0}
         numbers |= {"samples_per_step": 4, "flops_per_s": 0.0, "throughput_flops_per_s": 0.0}
-        numbers |= {"throughput_bytes_per_s": 0.0, "compilations": int(quality == "invalid")}
+        numbers |= {"rounds_latency_s": "0:1", "rounds_samples_per_s": "0:4", "throughput_bytes_per_s": 0.0}
+        numbers |= {"flops_per_step": 0, "minimum_bytes_per_step": 0}
+        numbers |= {"device_other_processes": int(quality == "invalid")}
         return Launch(columns | numbers, {"samples_s": (1.0,)})
 
 
@@ -55,7 +72,7 @@ class FakeSuite:
 def session(tmp_path):
     opened = []
 
-    def build(suite, launches=1, time_budget_s=float("inf"), planned=CELLS):
+    def build(suite, launches=1, planned=CELLS, **more):
         journal = Journal.create(tmp_path, RUN_ID, HEADER)
         opened.append(journal)
         journal.plan([{"run_id": RUN_ID} | c.columns() for c in planned])
@@ -63,10 +80,10 @@ def session(tmp_path):
             journal=journal,
             suite=suite,
             order=Order(launches, "seed"),
-            planned=len(planned),
+            groups=groups_of(planned),
             common={"run_id": RUN_ID},
             say=lambda text: None,
-            time_budget_s=time_budget_s,
+            **more,
         )
 
     yield build
@@ -74,68 +91,100 @@ def session(tmp_path):
         journal.close()
 
 
-def all_rounds(session, cells=CELLS):
-    list(session.early_rounds(cells))
-    return {c: session.run(c) for c in session.order.shuffled(cells, session.order.launches - 1)}
+def all_generations(session):
+    list(session.early_rounds())
+    groups = session.order.shuffled(session.groups, session.order.launches - 1)
+    return {c: session.run(c) for group in groups for c in group}
 
 
-def test_each_round_has_every_cell_once_in_an_order_of_its_own(session):
+def test_a_group_has_what_a_ratio_compares_the_baseline_first():
+    groups = groups_of([*CELLS, cell("torch_cuda"), cell("null")], baseline="jax_cpu")
+    assert [[(c.backend, c.phase) for c in group] for group in groups] == [
+        [("jax_cpu", "infer"), ("torch_cpu", "infer"), ("openvino_cpu", "infer")],
+        [("jax_cpu", "train"), ("torch_cpu", "train"), ("openvino_cpu", "train")],
+        [("torch_cuda", "infer")],
+        [("null", "infer")],
+    ]
+    assert [group_id_of(group[0]) for group in groups[:3]] == [
+        "mlp tiny infer b4 fp32 t1 cpu",
+        "mlp tiny train b4 fp32 t1 cpu",
+        "mlp tiny infer b4 fp32 t1 cuda",
+    ]
+
+
+def test_each_generation_has_every_group_once_in_an_order_of_its_own(session):
     suite = FakeSuite()
-    results = all_rounds(session(suite, launches=3))
-    rounds = [suite.asked[i : i + len(CELLS)] for i in range(0, 3 * len(CELLS), len(CELLS))]
-    assert [set(one) for one in rounds] == [set(CELLS)] * 3
-    assert len({tuple(one) for one in rounds}) == 3
-    assert [result.columns["launches_ok"] for result in results.values()] == [3] * len(CELLS)
+    results = all_generations(session(suite, launches=3, planned=MANY))
+    generations = [suite.asked[i : i + len(MANY)] for i in range(0, 3 * len(MANY), len(MANY))]
+    assert [set(one) for one in generations] == [set(MANY)] * 3
+    assert len({tuple(one) for one in generations}) == 3
+    for one in generations:  # the cells of a group are side by side
+        assert [len({c.batch for c in one[i : i + 3]}) for i in range(0, len(MANY), 3)] == [1] * 6
+    assert [result.columns["launches_ok"] for result in results.values()] == [3] * len(MANY)
+    assert {result.columns["group_id"] for result in results.values()} == {group_id_of(c) for c in MANY}
 
 
-def test_the_order_is_that_of_the_seed_whatever_order_the_cells_come_in():
-    order = Order(1, "seed")
-    assert order.shuffled(CELLS, 0) == order.shuffled(reversed(CELLS), 0)
-    assert order.shuffled(CELLS, 0) != Order(1, "another").shuffled(CELLS, 0)
+def test_the_order_is_that_of_the_seed_whatever_order_the_groups_come_in():
+    order, groups = Order(1, "seed"), groups_of(MANY)
+    assert order.shuffled(groups, 0) == order.shuffled(reversed(groups), 0)
+    assert order.shuffled(groups, 0) != Order(1, "another").shuffled(groups, 0)
 
 
 @pytest.mark.parametrize("status", ["wrong", "refused", "broken", "timeout"])
 def test_what_failed_for_good_is_not_launched_again(session, status):
-    suite = FakeSuite(a=[(status, None)] * 2)
+    suite = FakeSuite(torch_cpu=[(status, None)] * 2)
     ours = session(suite, launches=3)
-    failed = {c for c, has_failed in ours.early_rounds(CELLS) if has_failed}
-    assert failed == {cell("a"), cell("a", "train")}
-    assert ours.run(cell("a")).columns["status"] == status
-    assert suite.asked.count(cell("a")) == 1
+    failed = {c for c, has_failed in ours.early_rounds() if has_failed}
+    assert failed == {cell(), cell(phase="train")}
+    assert ours.run(cell()).columns["status"] == status
+    assert suite.asked.count(cell()) == 1
+    assert suite.asked.count(cell("jax_cpu")) == 3
 
 
 def test_a_crash_is_launched_again(session):
-    results = all_rounds(session(FakeSuite(a=[("crashed", None)]), launches=2))
+    results = all_generations(session(FakeSuite(torch_cpu=[("crashed", None)]), launches=2))
     failures = {c: result.columns["launches_failed"] for c, result in results.items()}
     assert sorted(failures.values()) == [0] * 5 + [1]
 
 
 def test_a_disturbed_launch_is_repeated_once_and_both_are_kept(session, tmp_path):
-    suite = FakeSuite(b=[("ok", "invalid"), ("ok", "valid")])
-    ours = session(suite, planned=[cell("b")])
-    row = ours.run(cell("b")).columns
+    suite = FakeSuite(torch_cpu=[("ok", "invalid"), ("ok", "valid")])
+    row = session(suite, planned=[cell()]).run(cell()).columns
     assert (row["status"], row["launches_ok"], row["launches_invalid"]) == ("ok", 1, 1)
     launches = read_run(tmp_path / RUN_ID).launches
     assert [(one["number"], one["attempt"], one["order"]) for one in launches] == [(0, 1, 0), (0, 2, 1)]
 
 
+def test_a_disturbed_group_is_measured_again_whole_and_after_the_others(session):
+    suite = FakeSuite(torch_cpu=[("ok", "invalid")])
+    ours = session(suite)
+    disturbed, other = ours.order.shuffled(ours.groups, 0)
+    results = all_generations(ours)
+    assert suite.asked == [*disturbed, *other, *disturbed]
+    assert {results[c].columns["launches_ok"] for c in disturbed} == {1, 2}
+    assert [results[c].columns["launches_ok"] for c in other] == [1] * 3
+
+
 def test_a_launch_disturbed_twice_is_given_up(session):
-    suite = FakeSuite(b=[("ok", "invalid")] * 9)
-    row = session(suite, planned=[cell("b")]).run(cell("b")).columns
-    assert (row["status"], row["reason_code"], len(suite.asked)) == ("refused", "disturbed", 2)
+    suite = FakeSuite(torch_cpu=[("ok", "invalid")] * 9)
+    ours = session(suite, planned=[cell()])
+    row = ours.run(cell()).columns
+    assert (row["status"], row["reason_code"], len(suite.asked)) == ("disturbed", "disturbed", 2)
+    assert (ours.failed, ours.fails(cell(), "disturbed")) == ([], False)
+    assert replace(ours, fails_on_disturbed=True).fails(cell(), "disturbed")
 
 
 @pytest.mark.parametrize(("second", "status"), [("ok", "ok"), ("refused", "refused"), ("wrong", "wrong")])
 def test_a_launch_that_seemed_not_to_wait_is_repeated_once(session, second, status):
-    suite = FakeSuite(b=[("refused", "doubtful"), (second, "valid"), ("ok", "valid")])
-    row = session(suite, planned=[cell("b")]).run(cell("b")).columns
+    suite = FakeSuite(torch_cpu=[("refused", "doubtful"), (second, "valid"), ("ok", "valid")])
+    row = session(suite, planned=[cell()]).run(cell()).columns
     assert (row["status"], len(suite.asked)) == (status, 2)
 
 
 def test_a_run_whose_time_is_up_begins_nothing_more(session, tmp_path):
     suite = FakeSuite()
     ours = session(suite, time_budget_s=0.0)
-    results = all_rounds(ours)
+    results = all_generations(ours)
     assert suite.asked == []
     assert {result.columns["reason_code"] for result in results.values()} == {"budget"}
     assert ours.ran_out_of_time
@@ -144,19 +193,32 @@ def test_a_run_whose_time_is_up_begins_nothing_more(session, tmp_path):
 
 def test_a_session_that_remembers_does_the_rest_alone(session):
     suite = FakeSuite()
-    ours = session(suite, launches=2, planned=CELLS)
-    done, half = cell("a"), cell("b")
-    made = FakeSuite().attempt(half)
+    ours = session(suite, launches=2)
+    done, half = cell(), cell("jax_cpu")
     ours.remember(done, [], {"status": "ok", "latency_p50_s": 7.0, "reason": None})
-    ours.remember(half, [made], None)
+    ours.remember(half, [FakeSuite().ready(half)], None)
     assert ours.is_done(done)
-    results = all_rounds(ours)
+    results = all_generations(ours)
     assert results[done] == CellResult({"status": "ok", "latency_p50_s": 7.0}, ())
     assert (suite.asked.count(done), suite.asked.count(half)) == (0, 1)
     assert results[half].columns["launches_ok"] == 2
 
 
-A, B = (replace(cell("a"), variant=side_of(*side)) for side in (("A", "base"), ("B", "threads=1")))
+def test_what_another_run_has_measured_is_not_launched(session, tmp_path):
+    suite, said = FakeSuite(), []
+    ours = session(suite, planned=[cell()])
+    ours.say = said.append
+    known = row_of(**cell().columns(), latency_p50_s=2.0, measured_in=LATER_RUN_ID, run_id=LATER_RUN_ID)
+    ours.take_over({cell(): {name: value for name, value in known.items() if value is not None}})
+    assert ours.is_done(cell())
+    assert ours.run(cell()).columns["latency_p50_s"] == 2.0
+    assert suite.asked == []
+    assert said == ["mlp: measured within a day on this machine with this software, and not again"]
+    (row,) = read_run(tmp_path / RUN_ID).rows
+    assert (row["run_id"], row["measured_in"]) == (RUN_ID, LATER_RUN_ID)
+
+
+A, B = (replace(cell(), variant=side_of(*side)) for side in (("A", "base"), ("B", "threads=1")))
 
 
 class Clocked(FakeSuite):
@@ -166,36 +228,36 @@ class Clocked(FakeSuite):
         super().__init__(**ends)
         self.left, self.session = launches, None
 
-    def attempt(self, cell):
+    def ready(self, cell):
         self.left -= 1
         if self.left == 0:
             self.session.time_budget_s = 0.0
-        return super().attempt(cell)
+        return super().ready(cell)
 
 
 @pytest.mark.parametrize("launches", [1, 2, 3, 4, 5, 11])
-def test_when_the_time_is_up_a_pair_is_ended_and_none_begun(session, launches):
+def test_when_the_time_is_up_a_group_is_ended_and_none_begun(session, launches):
     suite = Clocked(launches)
     suite.session = ours = session(suite, launches=6, planned=[A, B])
-    all_rounds(ours, [A, B])
-    assert "".join(one.variant.letter for one in suite.asked) == "ABBAABBAABBA"[: launches + launches % 2]
+    all_generations(ours)
+    assert "".join(one.variant.letter for one in suite.asked) == "ABABABABABAB"[: launches + launches % 2]
     assert ours.ran_out_of_time == (launches < 11)
 
 
 def test_a_side_that_failed_for_good_ends_the_other_one(session):
-    suite = FakeSuite(a=[("ok", "valid"), ("ok", "valid"), ("wrong", None)])
-    results = all_rounds(session(suite, launches=6, planned=[A, B]), [A, B])
-    assert "".join(one.variant.letter for one in suite.asked) == "ABB"
+    suite = FakeSuite(torch_cpu=[("ok", "valid"), ("ok", "valid"), ("ok", "valid"), ("wrong", None)])
+    results = all_generations(session(suite, launches=6, planned=[A, B]))
+    assert "".join(one.variant.letter for one in suite.asked) == "ABAB"
     assert [results[side].columns["status"] for side in (A, B)] == ["ok", "wrong"]
 
 
 @pytest.mark.parametrize(
     ("made", "kept"), [("", 0), ("A0", 0), ("A0 B0", 2), ("A0 B0 B1", 2), ("A0 B0 B1 B1", 2), ("A0 B0 B1 A1", 4)]
 )
-def test_a_run_that_goes_on_makes_the_last_pair_anew_unless_it_is_whole(made, kept):
+def test_a_run_that_goes_on_measures_the_last_group_anew_unless_it_is_whole(made, kept):
     sides = {"A": A, "B": B}
     launches = [sides[side].columns() | {"number": int(number)} for side, number in made.split()]
-    assert whole_pairs(launches) == launches[:kept]
+    assert whole_groups(launches, [[A.columns(), B.columns()]]) == launches[:kept]
 
 
 @pytest.fixture
@@ -235,7 +297,7 @@ def test_a_run_that_is_done_does_nothing_more(tmp_path):
     assert done.returncode == 0
     again = read_run(run.path)
     assert (again.rows, again.launches) == (run.rows, run.launches)
-    assert done.stdout.count("in the journal already") == 4
+    assert "per step" not in done.stdout.partition(" samestep ==")[0]
 
 
 def test_a_torn_line_is_cut_off_before_the_run_goes_on(killed, tmp_path):

@@ -2,15 +2,16 @@
 
 import json
 from dataclasses import replace
-from math import exp, log, sqrt
-from statistics import mean, stdev
+from statistics import median
 
 import pytest
 
 import bench.parent.suite
 from backends.base import Effective
-from bench.parent.launch import Outcome
+from bench.parent.children.child import Outcome
+from bench.parent.children.group import Measured, Slice
 from bench.parent.record import Launch, to_launch, to_row, workload_columns
+from results.record import rounds
 from results.record.row import make_row
 from results.record.schema import MEASURED
 from tests.fakes.bench import CELL
@@ -26,16 +27,20 @@ RESULT = {
     "effective": {"device": "cpu", "precision": "fp32", "threads": 1},
     "requested": {"device": "cpu", "precision": "fp32", "threads": 1},
     "watched_s": 3.0,
-    "latency_ci_low_s": 0.95,
-    "latency_ci_high_s": 1.05,
 }
 
 
-def launch(median_s=1.0, number=0, attempt=1, **changes):
-    """Returns the launch of an `ok` cell whose samples lie about `median_s`."""
+def launch(median_s=1.0, number=0, attempt=1, seconds=(), left_out=0, **changes):
+    """Returns the launch of an `ok` cell whose samples lie about `median_s`, as do its rounds, or at `seconds`."""
     samples = [median_s, 1.1 * median_s, 0.9 * median_s]
     result = RESULT | {"samples_s": samples, "throughput_samples_s": samples} | changes
-    return replace(to_launch(CELL, KNOWN, Outcome("ok", "close", result=result)), number=number, attempt=attempt)
+    kept = {
+        1000 * (2 * number + attempt - 1) + n: Slice(one, CELL.batch / one, 3, ())
+        for n, one in enumerate(seconds or [median_s] * 8)
+    }
+    outcome = Outcome("ok", "close", result=result)
+    made = to_launch(CELL, KNOWN, outcome, measured=Measured(outcome, kept, left_out))
+    return replace(made, number=number, attempt=attempt)
 
 
 def failed(status, stage="measure"):
@@ -49,9 +54,61 @@ def row_of(*launches):
 def test_the_row_of_one_launch_is_that_launch():
     row = row_of(launch())
     assert (row["status"], row["latency_p50_s"], row["latency_n"]) == ("ok", 1.0, 3)
-    assert (row["latency_ci_low_s"], row["latency_ci_high_s"], row["launch_spread"]) == (0.95, 1.05, None)
+    assert (row["latency_ci_low_s"], row["latency_ci_high_s"], row["launch_spread"]) == (1.0, 1.0, None)
+    assert (row["rounds_n"], row["rounds_left_out"]) == (8, 0)
+    assert row["rounds_latency_s"] == " ".join(f"{n}:1" for n in range(8))
+    assert row["rounds_samples_per_s"] == " ".join(f"{n}:4" for n in range(8))
     assert (row["launches_ok"], row["launches_failed"], row["launches_invalid"]) == (1, 0, 0)
     assert (row["quality"], row["flags"]) == ("valid", None)
+
+
+SECONDS = (1.0, 1.04, 0.97, 1.2, 1.01, 0.99, 1.02, 0.98)
+
+
+def test_latency_and_throughput_are_the_medians_of_the_rounds_with_their_intervals():
+    row = row_of(launch(seconds=SECONDS))
+    expected = rounds.estimate(SECONDS)
+    assert row["latency_p50_s"] == pytest.approx(median(SECONDS))
+    assert (row["latency_ci_low_s"], row["latency_ci_high_s"]) == pytest.approx((expected.low, expected.high))
+    rates = [CELL.batch / one for one in SECONDS]
+    assert row["throughput_samples_per_s"] == pytest.approx(median(rates), rel=1e-5)
+    ends = (row["throughput_ci_low_samples_per_s"], row["throughput_ci_high_samples_per_s"])
+    assert ends == pytest.approx((CELL.batch / expected.high, CELL.batch / expected.low), rel=1e-5)
+    assert row["flops_per_s"] == pytest.approx(row["flops_per_step"] / row["latency_p50_s"])
+
+
+def test_an_interval_always_holds_its_number():
+    """The estimate that it belongs to is another one than the median."""
+    skewed = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0)
+    row = row_of(launch(seconds=skewed))
+    assert row["latency_ci_low_s"] <= row["latency_p50_s"] == 1.0 <= row["latency_ci_high_s"]
+
+
+@pytest.mark.parametrize("second", [0.0007583140000000001, 0.0007583139999])
+def test_a_median_of_rounded_rounds_is_between_the_extremes_of_its_samples(second):
+    samples = {"samples_s": [second], "throughput_samples_s": [second]}
+    assert row_of(launch(seconds=[second], **samples))["latency_p50_s"] == second
+    both = [launch(seconds=[second], number=n, **samples) for n in (0, 1)]
+    assert row_of(*both)["latency_p50_s"] == second
+
+
+def test_few_rounds_have_no_interval():
+    row = row_of(launch(seconds=SECONDS[:5]))
+    assert (row["rounds_n"], row["latency_p50_s"]) == (5, 1.01)
+    ends = (
+        "latency_ci_low_s",
+        "latency_ci_high_s",
+        "throughput_ci_low_samples_per_s",
+        "throughput_ci_high_samples_per_s",
+    )
+    assert [row[name] for name in ends] == [None] * 4
+
+
+def test_rounds_that_were_left_out_are_counted_and_few_that_are_left_disturb():
+    row = row_of(launch(seconds=SECONDS, left_out=9))
+    assert (row["status"], row["rounds_n"], row["rounds_left_out"]) == ("ok", 8, 9)
+    row = row_of(launch(seconds=SECONDS[:4], left_out=1))
+    assert (row["status"], row["flags"], row["rounds_latency_s"]) == ("disturbed", "unsettled", None)
 
 
 def test_the_row_of_several_is_their_median_with_their_spread():
@@ -60,16 +117,16 @@ def test_the_row_of_several_is_their_median_with_their_spread():
     assert row["latency_p50_s"] == 1.1
     assert (row["latency_min_s"], row["latency_max_s"], row["latency_n"]) == (0.9, pytest.approx(1.43), 9)
     assert row["launch_spread"] == pytest.approx(0.3 / 1.1)
-    half = 4.303 * stdev(map(log, medians)) / sqrt(3)
-    assert row["latency_ci_low_s"] == pytest.approx(exp(mean(map(log, medians)) - half))
-    assert row["latency_ci_high_s"] == pytest.approx(exp(mean(map(log, medians)) + half))
     assert row["launches_ok"] == 3
 
 
-def test_two_launches_have_a_spread_and_no_interval():
+def test_the_rounds_of_several_are_put_together():
     row = row_of(launch(1.0), launch(1.2, 1))
-    assert (row["latency_p50_s"], row["latency_ci_low_s"]) == (1.1, None)
+    expected = rounds.estimate([1.0] * 8 + [1.2] * 8)
+    assert row["latency_p50_s"] == pytest.approx(1.1)
+    assert (row["latency_ci_low_s"], row["latency_ci_high_s"]) == pytest.approx((expected.low, expected.high))
     assert row["launch_spread"] == pytest.approx(0.2 / 1.1)
+    assert (row["rounds_n"], [*rounds.from_text(row["rounds_latency_s"])]) == (16, [*range(8), *range(2000, 2008)])
 
 
 def test_the_energy_of_several_is_their_median():
@@ -103,16 +160,16 @@ def test_where_all_failed_the_row_says_how():
 
 
 def test_a_disturbed_launch_enters_no_statistic():
-    row = row_of(launch(9.0, compilations=1), launch(1.0, attempt=2))
+    row = row_of(launch(9.0, device_other_processes=1), launch(1.0, attempt=2))
     assert (row["status"], row["latency_p50_s"], row["latency_n"], row["quality"]) == ("ok", 1.0, 3, "valid")
     assert (row["launches_ok"], row["launches_invalid"]) == (1, 1)
 
 
 def test_where_all_were_disturbed_there_is_no_number():
-    row = row_of(launch(compilations=1), launch(attempt=2, compilations=1))
-    assert (row["status"], row["reason_code"], row["quality"]) == ("refused", "disturbed", "invalid")
-    assert "disturbed each time it was measured: recompiled" in row["reason"]
-    assert row["flags"] == "recompiled"
+    row = row_of(launch(device_other_processes=1), launch(attempt=2, device_other_processes=1))
+    assert (row["status"], row["reason_code"], row["quality"]) == ("disturbed", "disturbed", "invalid")
+    assert "disturbed each time it was measured: device_shared" in row["reason"]
+    assert row["flags"] == "device_shared"
     assert [row[name] for name in MEASURED] == [None] * len(MEASURED)
 
 
@@ -121,7 +178,7 @@ def test_flags_of_all_launches_are_named():
     assert (row["quality"], row["flags"]) == ("degraded", "cpu_thermal swapped")
 
 
-@pytest.mark.parametrize("made", [launch(), failed("crashed"), launch(number=2, attempt=2, compilations=1)])
+@pytest.mark.parametrize("made", [launch(), failed("crashed"), launch(number=2, attempt=2, device_other_processes=1)])
 def test_a_launch_comes_back_from_its_record_as_it_was(made):
     record = json.loads(json.dumps(made.to_record(CELL), allow_nan=False))
     assert Launch.from_record(record) == made
@@ -154,7 +211,7 @@ class Suite(bench.parent.suite.Suite):
 
 def test_who_asks_what_a_step_computes_is_told_however_disturbed_it_was():
     suite = Suite(None, None, None)
-    suite.launches = iter([launch(other_load_cores=0.9)])
+    suite.launches = iter([launch(device_other_processes=1)])
     assert suite.outcome(CELL)["status"] == "ok"
     suite.launches = iter([doubtful(), launch()])
     assert suite.outcome(CELL)["status"] == "ok"
@@ -198,14 +255,14 @@ def test_what_was_never_launched_is_no_launch_that_failed():
 
 
 def test_where_nothing_is_timed_it_is_verified_and_neither_disturbed_nor_impossible():
-    loaded = RESULT | {"other_load_cores": 0.9, "watched_s": 3.0, "throughput_mode": "queued", "in_flight": 2}
-    loaded |= {"throughput_samples_s": [1e-3] * 3}
-    untimed = to_launch(CELL, KNOWN, Outcome("ok", "close", result=loaded), is_timed=False)
-    timed = to_launch(CELL, KNOWN, Outcome("ok", "close", result=loaded))
-    assert (untimed.is_invalid, timed.is_invalid) == (False, True)
-    assert [row_of(one)["status"] for one in (untimed, timed)] == ["ok", "refused"]
-    assert "overloaded" in row_of(untimed)["flags"]
-    assert Launch.from_record(json.loads(json.dumps(untimed.to_record(CELL)))) == untimed
+    impossible = RESULT | {"throughput_mode": "queued", "in_flight": 2, "throughput_samples_s": [1e-3] * 3}
+    for beside, status in (({"device_other_processes": 1}, "disturbed"), ({}, "refused")):
+        outcome = Outcome("ok", "close", result=impossible | beside)
+        untimed, timed = (to_launch(CELL, KNOWN, outcome, is_timed=is_timed) for is_timed in (False, True))
+        assert (untimed.is_invalid, timed.is_invalid) == (False, status == "disturbed")
+        assert [row_of(one)["status"] for one in (untimed, timed)] == ["ok", status]
+        assert row_of(untimed)["flags"] == ("device_shared" if beside else None)
+        assert Launch.from_record(json.loads(json.dumps(untimed.to_record(CELL)))) == untimed
 
 
 def test_samples_of_what_computes_nothing_are_not_in_its_record():

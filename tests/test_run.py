@@ -34,7 +34,12 @@ def test_a_run_from_python(settings):
     assert run.end_reason == "the plan is done"
     assert read_csv(run.path / "results.csv") == run.rows
     assert run.header["options"]["selection"]["--workloads"] == "mlp"
-    assert sum(line.startswith("[") for line in lines) == 3
+    titles = [line.partition("  (about")[0] for line in lines if not line.startswith(" ")]
+    assert sorted(titles) == [
+        "control_copy tiny infer b4 fp32 t2 cpu: numpy_cpu",
+        "control_matmul tiny infer b4 fp32 t2 cpu: numpy_cpu",
+        "mlp tiny infer b4 fp32 t2 none: null",
+    ]
 
 
 def test_it_goes_on_where_it_ended(settings):

@@ -12,17 +12,15 @@ import pytest
 
 from backends.base import Request
 from bench.child import trial
-from bench.child.verify import Refused
-from bench.parent import launch as launching
+from bench.child.checks.verify import Refused
 from bench.parent.cache import Cache, UnsafeCache
-from bench.parent.launch import launch
+from bench.parent.children import child as children
 from bench.parent.verdict import FLAGS
 from host.machine import describe_machine, describe_software
 from results.record.files import AtomicPath, ResultsError
 from results.record.run import find_runs, read_run
-from tests.fakes.bench import faulty_suite, filled_cache
+from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.door import bench
-from tests.test_faults import job_of
 from workloads import data
 from workloads.catalog import load
 from workloads.precision import FP32
@@ -106,13 +104,11 @@ def test_a_tracer_in_the_child_is_refused(install):
 def test_a_child_that_the_kernel_killed_for_memory_ran_out_of_it(tmp_path, monkeypatch, when):
     monkeypatch.setenv("SAMESTEP_FAKE", "sleep@measure")
     kills = iter((3, 4))
-    monkeypatch.setattr(launching, "memory_kills", lambda: next(kills))
+    monkeypatch.setattr(children, "memory_kills", lambda: next(kills))
 
-    suite = faulty_suite(filled_cache(tmp_path / "cache"), tmp_path)
-    outcome = launch(
-        job_of(suite), tmp_path / "log", 1, 60.0, when("measure", lambda pid: os.kill(pid, signal.SIGKILL))
-    )
-    assert (outcome.status, outcome.reason_code) == ("out_of_memory", "memory")
+    when("measure", lambda pid: os.kill(pid, signal.SIGKILL))
+    columns = faulty_suite(filled_cache(tmp_path / "cache"), tmp_path).run(CELL).columns
+    assert (columns["status"], columns["reason_code"]) == ("out_of_memory", "memory")
 
 
 def test_a_compilation_while_steps_are_timed_is_counted():
@@ -151,7 +147,7 @@ def test_drivers_are_named(tmp_path):
     assert describe_software(tmp_path)["drivers"] == {"nvidia": "580.95.05", "neuron": "2.24.7"}
 
 
-@pytest.mark.parametrize("name", ["format-1", "format-2"])
+@pytest.mark.parametrize("name", ["format-1", "format-2", "format-3"])
 def test_runs_of_every_format_are_read(name):
     run = read_run(ROOT / "tests" / "runs" / name)
     assert run.header["journal_format"] == int(name[-1])
@@ -184,6 +180,6 @@ def test_the_documented_flags_are_those_there_are():
     table = (ROOT / "docs" / "measuring.md").read_text()
     for flag in FLAGS:
         sign = "<" if flag.below else ">"
-        limit = f"`{flag.column}` {sign} {flag.limit:g}{PER[flag.per]}"
+        limit = f"`{flag.column}` {sign} {flag.limit:g}{PER[flag.per]}{' and ±' if flag.moved else ''}"
         assert f"| `{flag.name}` | {flag.effect} | {limit} | {flag.meaning} |" in table
     assert table.count("| degraded |") + table.count("| invalid |") + table.count("| note |") == len(FLAGS)

@@ -4,9 +4,9 @@ import pytest
 
 from backends.base import Effective
 from backends.null import NullStep
-from bench.child import waits
-from bench.child.verify import Refused, check_effective
-from bench.child.waits import check_waits
+from bench.child.checks import waits
+from bench.child.checks.verify import Refused, check_effective
+from bench.child.checks.waits import check_waits
 
 
 class Device(NullStep):

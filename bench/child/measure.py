@@ -12,7 +12,7 @@ from time import perf_counter, perf_counter_ns
 from typing import TYPE_CHECKING
 
 from bench.child import estimate
-from bench.child.verify import Refused
+from bench.child.checks.verify import Refused
 from bench.effort import Effort
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHORT_STEP_S = 100e-6
 BLOCK_S = 1e-3
 WINDOW_S = 0.5
-QUEUED_BLOCK_S = 0.2
+QUEUED_BLOCK_S = 0.1
 MAX_SAMPLES = 20_000
 
 
@@ -31,7 +31,6 @@ class Samples:
 
     seconds: tuple[float, ...]
     steps_per_sample: int
-    stop_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class Throughput:
     steps_per_sample: int
     in_flight: int
     little_ratio: float
-    stop_reason: str
 
 
 @contextmanager
@@ -142,8 +140,7 @@ class Clock:
     def latency(self, effort: Effort) -> Samples:
         """Returns samples with one step in flight; the clock starts when the step before is complete."""
         self.target.sync()
-        seconds, reason = self._sample(effort, lambda: self._run(self.block) / self.block)
-        return Samples(seconds, self.block, reason)
+        return Samples(self._sample(effort, lambda: self._run(self.block) / self.block), self.block)
 
     def queued(self, effort: Effort, step_s: float) -> Throughput:
         """Returns samples over blocks of queued steps: while one block runs, the next one is already queued."""
@@ -175,30 +172,22 @@ class Clock:
         waiting = enqueue()
         next_block()  # the first block waited for nothing: it is not of the steady window
         latencies.clear()
-        seconds, reason = self._sample(effort, next_block)
+        seconds = self._sample(effort, next_block)
         self.target.sync()
         per_block_s = sum(seconds) * block / len(seconds)
         little = sum(latencies) * 1e-9 / len(latencies) / per_block_s / 2
-        return Throughput(seconds, block, 2 * block, little, reason)
+        return Throughput(seconds, block, 2 * block, little)
 
-    def _sample(self, effort: Effort, take: Callable[[], float]) -> tuple[tuple[float, ...], str]:
-        """Returns what `take()` returned, over and over, and why that ended."""
+    def _sample(self, effort: Effort, take: Callable[[], float]) -> tuple[float, ...]:
+        """Returns what `take()` returned, over and over, until the time is spent: `min_rounds` samples at least."""
         seconds: list[float] = []
-        rule = estimate.StoppingRule(effort.relative_half_width, MAX_SAMPLES)
         start = perf_counter()
         with quiet_collector():
-            while True:
+            while len(seconds) < MAX_SAMPLES:
                 seconds.append(_possible(take()))
-                n, elapsed = len(seconds), perf_counter() - start
-                reason: str | None = rule.look(seconds) if n == rule.next_look else None
-                if n < effort.min_rounds:
-                    continue
-                if elapsed >= effort.budget_s:
-                    reason = reason or "budget"
-                elif reason == "precise" and elapsed < effort.least_s:
-                    reason = None
-                if reason is not None:
-                    return tuple(seconds), reason
+                if len(seconds) >= effort.min_rounds and perf_counter() - start >= effort.budget_s:
+                    break
+        return tuple(seconds)
 
 
 def _alike(samples: Sequence[float], size: int) -> bool:
@@ -235,4 +224,4 @@ def flow_throughput(flow: Flow, least: int, seconds: float) -> Throughput:
     samples = [_possible((b - a) * 1e-9 / d) for a, b in zip(ends[::d], ends[d::d], strict=False)]
     rate = len(samples) / sum(samples)
     waited = sum(end - start for start, end in inside) * 1e-9 / len(inside)
-    return Throughput(tuple(samples), d, d, rate * waited / d, "budget")
+    return Throughput(tuple(samples), d, d, rate * waited / d)

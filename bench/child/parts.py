@@ -15,7 +15,7 @@ from backends.base import Step
 from bench.child.measure import Clock, quiet_collector
 from bench.effort import Effort
 
-ROUNDS, SECONDS = 3, 1.0
+ROUNDS, SECONDS = 2, 1.0
 """How often the whole step and then its parts are run, at least, and for how long."""
 NOT_COMPILED = "its parts are compiled apart, which takes about as long as the step: --preset full, or --parts"
 NOT_IN_AB = "an A/B holds whole steps against each other: --parts measures them too"

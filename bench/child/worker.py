@@ -1,7 +1,7 @@
-"""The child: makes one artifact, or prepares, verifies and times one cell; reports one JSON line per event.
+"""The child: makes one artifact, runs one cell, or is the control; reports one JSON line per event.
 
-Started by `bench.parent.launch` as a file, `python -P worker.py EVENT_FD PARENT_PID`, with its job as the first line
-on stdin. It imports from the checkout that it lies in, whatever folder it is started from.
+Started by `bench.parent.children.child` as a file, `python -P worker.py EVENT_FD PARENT_PID`, with its job as the first
+line on stdin. It imports from the checkout that it lies in, whatever folder it is started from.
 """
 
 from __future__ import annotations
@@ -106,10 +106,12 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
 
 
 def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
-    """Prepares, verifies and times one cell, reports it, and ends."""
+    """Prepares and verifies one cell, then does what the parent says line by line, reports, and ends."""
     import backends
     from bench.cell import Cell
-    from bench.child.trial import Refused, WrongResult, measure_cell
+    from bench.child.checks.proof import WrongResult
+    from bench.child.checks.verify import Refused
+    from bench.child.trial import Trial
     from bench.effort import Effort
     from workloads.tolerance import MissingTolerance
 
@@ -118,10 +120,18 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
         adapter = backends.load_adapter(job["adapter"])
         entries = {kind: Path(path) for kind, path in job["entries"].items()}
         cell, effort, options = Cell(**job["cell"]), Effort(**job["effort"]), job.get("options", {})
-        step, result = measure_cell(adapter, cell, entries, effort, report.enter, options)
-        report.send(event="result", result=result)
-        report.enter("close")
-        step.close()
+        trial = Trial(adapter, cell, entries, effort, report.enter, options)
+        report.send(event="answer", answer=trial.prepare())
+        for line in iter(sys.stdin.buffer.readline, b""):
+            command = json.loads(line)
+            if (name := command.pop("do")) == "finish":
+                report.send(event="result", result=trial.finish(**command))
+                report.enter("close")
+                trial.step.close()
+                report.end("ok")
+            report.stage = {"settle": "verify", "slice": "measure"}[name]
+            report.send(event="answer", answer=getattr(trial, name)(**command))
+        os._exit(0)  # the parent has gone
     except MissingTolerance as missing:
         report.end("error", "no_tolerance", str(missing))
     except Refused as refusal:
@@ -137,7 +147,17 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
         if answer_to("is_lost", adapter, error):
             report.end("broken", "device_lost", reason)
         report.end("broken", FAILURES.get(report.stage, "step_failed"), reason)
-    report.end("ok")
+
+
+def run_control(job: dict[str, Any], report: Reporter) -> NoReturn:
+    """Reads the machine whenever it is asked to."""
+    from bench.child.control import Control
+
+    control = Control(tuple(job["cpus"]))
+    report.send(event="answer", answer={})
+    for _ in iter(sys.stdin.buffer.readline, b""):
+        report.send(event="answer", answer=control.read())
+    os._exit(0)  # the parent has gone
 
 
 def main() -> NoReturn:
@@ -154,6 +174,8 @@ def main() -> NoReturn:
     sys.path += [path for path in job.get("paths", ()) if path not in sys.path]  # last: they may hold anything
     if job["job"] == "artifact":
         make_artifact(job, report)
+    if job["job"] == "control":
+        run_control(job, report)
     run_cell(job, report)
 
 

@@ -8,18 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends._probes import versions
 from backends.base import Adapter, Probe
 from bench.cell import Cell
 from bench.effort import METHOD_VERSION
-from bench.parent.launch import Outcome
+from bench.parent.children.child import Outcome
+from bench.parent.merge import arithmetic, of_rounds
 from bench.parent.verdict import Bounds, Verdict, of_cell, of_launch
+from results.record import rounds
 from results.record.schema import COLUMN
 from results.record.vocabulary import REASON_CODES, STATUSES
 from workloads.count import count
 from workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from bench.parent.children.group import Measured
 
 SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s", "operators")
 """What a launch measured, sample by sample and operator by operator, in seconds per step: in its record, not in a row.
@@ -72,7 +77,12 @@ class Launch:
     @property
     def is_repeated(self) -> bool:
         """Whether the cell is launched once more in its place."""
-        return self.attempt == 1 and (self.is_invalid or self.is_doubtful)
+        return self.attempt == 1 and (self.is_disturbed or self.is_doubtful)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the machine did not let it be measured: its numbers enter no statistic."""
+        return self.is_invalid
 
     def to_record(self, cell: Cell) -> dict[str, Any]:
         """Returns all of it in a form that JSON can hold. Samples of what computes nothing are left out.
@@ -130,7 +140,9 @@ def adapter_columns(adapter: Adapter, probe: Probe) -> dict[str, Any]:
     return {"device": probe.device or None, "library_versions": json.dumps(versions(libraries), sort_keys=True)}
 
 
-def to_launch(cell: Cell, before: Mapping[str, Any], outcome: Outcome, is_timed: bool = True) -> Launch:
+def to_launch(
+    cell: Cell, before: Mapping[str, Any], outcome: Outcome, is_timed: bool = True, measured: Measured | None = None
+) -> Launch:
     """Returns the record of a launch: what was known `before` it, and numbers or a reason.
 
     Its samples are kept where it is `ok`. What the child of another checkout reports and no row can hold is left out.
@@ -157,18 +169,23 @@ def to_launch(cell: Cell, before: Mapping[str, Any], outcome: Outcome, is_timed:
     columns |= {name: json.dumps(result[name], sort_keys=True) for name in AS_JSON if name in result}
     if status != "ok":
         return Launch(columns, is_timed=is_timed)
-    return Launch(columns | _speed(cell, columns, series), series, is_timed=is_timed)
-
-
-def _speed(cell: Cell, columns: Mapping[str, Any], series: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Returns latency, throughput and what they are in FLOP/s and byte/s."""
     speed = latency_columns(series["samples_s"], columns.get("steps_per_sample", 1))
     speed |= throughput_columns(cell, series["throughput_samples_s"], columns["tokens_per_step"])
-    steps_per_s = speed["throughput_samples_per_s"] / cell.batch
-    return speed | {
-        "flops_per_s": columns["flops_per_step"] / speed["latency_p50_s"],
-        "throughput_flops_per_s": columns["flops_per_step"] * steps_per_s,
-        "throughput_bytes_per_s": columns["minimum_bytes_per_step"] * steps_per_s,
+    if measured is not None:
+        columns |= rounds_columns(measured)
+        speed |= of_rounds(columns | speed)
+    return Launch(columns | speed | arithmetic(columns | speed), series, is_timed=is_timed)
+
+
+def rounds_columns(measured: Measured) -> dict[str, Any]:
+    """Returns the columns that rounds make: what each that counts gave, and how many were left out."""
+    kept = measured.kept
+    return {
+        "rounds_n": len(kept),
+        "rounds_left_out": measured.left_out,
+        "rounds_latency_s": rounds.to_text({number: one.latency_s for number, one in kept.items()}),
+        "rounds_samples_per_s": rounds.to_text({number: one.samples_per_s for number, one in kept.items()}),
+        **measured.columns,
     }
 
 

@@ -12,20 +12,24 @@ from typing import Any, Self
 import backends
 from bench.cell import Cell
 from bench.parent.cache import Cache, UnsafeCache, default_root
-from bench.parent.control import Control
+from bench.parent.children.control import Control
+from bench.parent.groups import Order, groups_of, whole_groups
 from bench.parent.header import new_header
+from bench.parent.limits import of_today
 from bench.parent.lock import MachineLock, NoLockError
 from bench.parent.plans import plan
 from bench.parent.plans.options import Settings, effort
 from bench.parent.plans.parse import PlanError
 from bench.parent.record import Launch
-from bench.parent.session import BenchSession, Order, whole_pairs
+from bench.parent.session import BenchSession
 from bench.parent.suite import CellResult, Suite, probed
 from host.home import NoHomeError
+from host.topology import usable_cpus
 from results.record.csvfile import write_csv
 from results.record.journal import Journal, new_run_id
 from results.record.row import cell_of, make_row
 from results.record.run import Run, run_so_far
+from results.record.vocabulary import PREFERRED_BASELINE
 
 INTERRUPTED = ("interrupted before the plan was done", "interrupted")
 """How a run ends that somebody stops by Ctrl-C."""
@@ -49,7 +53,6 @@ def run(
     settings = settings or Settings(effort=effort(selection, selection.chosen.get), order_seed=os.urandom(4).hex())
     cells = plan.planned(selection, backends.names())
     with OpenRun(selection, settings, cells, say) as opened:
-        opened.prepare()
         opened.early_rounds()
         for cell in in_order(cells, opened.order):
             done(cell, opened.run(cell))
@@ -57,9 +60,10 @@ def run(
 
 
 def in_order(cells: Collection[Cell], order: Order) -> list[Cell]:
-    """Returns the cells as the last round has them: those that cannot start, then the others."""
+    """Returns the cells as the last generation has them: those that cannot start, then the others group by group."""
     idle = [cell for cell in cells if is_idle(cell)]
-    return [*idle, *order.shuffled((cell for cell in cells if cell not in idle), order.launches - 1)]
+    groups = groups_of(cell for cell in cells if cell not in idle)
+    return [*idle, *(cell for group in order.shuffled(groups, order.launches - 1) for cell in group)]
 
 
 def is_idle(cell: Cell) -> bool:
@@ -90,19 +94,24 @@ class OpenRun:
             common = _common(self.journal, header, selection)
             if settings.past is None:
                 self.journal.plan([common | cell.columns() for cell in cells])
+            self.control = Control(usable_cpus()[: selection.threads], self.journal.logs / "control.log")
             self.session = BenchSession(
                 journal=self.journal,
                 suite=Suite(cache, self.journal.logs, settings.effort, settings.stage_deadline_s),
                 order=self.order,
-                planned=len(cells),
+                groups=groups_of(cells, settings.baseline or PREFERRED_BASELINE),
                 common=common,
                 say=say,
                 asked=selection.backends or (),
                 time_budget_s=settings.time_budget_s,
-                control=Control() if settings.effort.warm_up_s > 0 else None,
+                control=self.control if settings.effort.warm_up_s > 0 else None,
+                fails_on_disturbed=settings.fails_on_disturbed,
+                stops_at_failure=settings.stops_at_failure,
             )
             if settings.past is not None:
                 _recall(self.session, settings.past, cells)
+            if settings.past is None and selection.workloads is None:
+                self.session.take_over(of_today(cells, settings.results_dir, common))
             if left_out := plan.left_out(selection, backends.names()):
                 say(left_out)
         except BaseException:  # Ctrl-C too must not leave the machine locked; it is raised again
@@ -114,17 +123,13 @@ class OpenRun:
         """The run's folder."""
         return self.journal.folder
 
-    def prepare(self) -> None:
-        """Makes what the cells need and the cache lacks; nothing is timed yet."""
-        self.session.suite.prepare(cell for cell in self.cells if not self.session.is_done(cell))
-
     def early_rounds(self, most_failures: int = 0) -> set[Cell]:
         """Launches all cells for all rounds but the last; returns those that failed for good.
 
         With `most_failures` (0 is any number) it returns as soon as so many have.
         """
         failed: set[Cell] = set()
-        for cell, has_failed in self.session.early_rounds(self.cells):
+        for cell, has_failed in self.session.early_rounds():
             if has_failed:
                 failed.add(cell)
             if failed and len(failed) == most_failures:
@@ -144,6 +149,7 @@ class OpenRun:
             why, reason_code = "its time was spent before the plan was done", "budget"
         elif not why and not all(map(self.session.is_done, self.cells)):
             why, reason_code = "who drove the run did not come to every cell", "interrupted"
+        self.control.close()
         self.journal.end(why or "the plan is done", reason_code)
         self.journal.close()
         self.result: Run = run_so_far(self.journal)
@@ -167,6 +173,7 @@ class OpenRun:
         elif isinstance(error, KeyboardInterrupt):
             self.end(*INTERRUPTED)
         else:
+            self.control.close()
             self.journal.close()
             self._lock.release()
 
@@ -218,7 +225,8 @@ def _recall(session: BenchSession, past: Run, cells: Iterable[Cell]) -> None:
     ours = {cell_of(make_row(**cell.columns(), status="not_run", reason="planned")): cell for cell in cells}
     if unknown := [cell.title for key, cell in ours.items() if key not in planned]:
         raise PlanError(f"--resume {past.path}: the run did not plan {', '.join(unknown)}; start a new one")
-    launches = whole_pairs(past.launches)
+    columns = [[cell.columns() for cell in group] for group in session.groups]
+    launches = whole_groups(past.launches, columns)
     for key, cell in ours.items():
         records = [record for record in launches if cell_of(record) == key]
         row = planned[key]

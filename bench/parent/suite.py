@@ -1,32 +1,36 @@
-"""Runs cells, one after the other: probe, artifacts, launch, row. The parent's engine; it imports no framework."""
+"""What a cell takes before its child starts, and what came of it: probe, artifacts, job, launch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import backends
-from backends._graphs import ONNX
 from backends._outside import in_one_line, unsupported_faults
 from backends.base import Adapter, Artifact, Probe
 from bench.artifacts import artifacts_for, waves
-from bench.cell import Cell, Variant
+from bench.cell import Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
-from bench.parent.crew import Crew, makers
+from bench.parent.children.child import Outcome
+from bench.parent.children.crew import Crew, makers
+from bench.parent.children.group import Group, Measured, Ready
 from bench.parent.environment import job_paths
-from bench.parent.launch import Outcome, launch
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from host.topology import usable_cpus
 from workloads.catalog import tolerances
 from workloads.precision import precision_of
 from workloads.tolerance import MissingTolerance
 from workloads.workload import Workload
+
+LEAST_NEED_BYTES, TIMES_HELD = 1 << 30, 6
+"""What preparing a step is taken to need beside others: runtime and code, and times its weights and moments."""
 
 
 class ArtifactError(Exception):
@@ -59,7 +63,7 @@ class Suite:
     _lost: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def run(self, cell: Cell) -> CellResult:
-        """Runs `cell` once, to the row of that one launch; only Ctrl-C and our own faults are raised."""
+        """Runs `cell` by itself, once, to the row of that one launch; only Ctrl-C and our own faults are raised."""
         launch = self.attempt(cell)
         return CellResult(to_row([launch]), launch.series.get("samples_s", ()))
 
@@ -72,7 +76,15 @@ class Suite:
         return (self.attempt(cell) if launch.is_doubtful else launch).columns
 
     def attempt(self, cell: Cell) -> Launch:
-        """Launches `cell` once, unless it cannot be started, and returns what came of it."""
+        """Launches `cell` by itself, unless it cannot be started, and returns what came of it."""
+        ready = self.ready(cell)
+        if isinstance(ready, Launch):
+            return ready
+        group = Group(self.effort, Random(0), self.longest_stage_s)
+        return self.concluded(ready, group.run([ready])[cell])
+
+    def ready(self, cell: Cell) -> Launch | Ready:
+        """Returns what starts `cell`, its artifacts made; a launch that says why where it cannot be started."""
         workload = cell.load_workload()
         columns = cell.columns() | workload_columns(workload, cell.phase)
         adapter = self.find_adapter(cell.backend)
@@ -92,14 +104,42 @@ class Suite:
             return to_launch(cell, columns, error.outcome, self.effort.is_timed)
         columns |= {name: entries["batches"].made[name] for name in ("workload_digest", "model_digest")}
         columns["artifacts_s"] = sum(entry.seconds for entry in entries.values())
-        launched = to_launch(cell, columns, self._launch(cell, adapter, entries), self.effort.is_timed)
+        side = cell.overrides
+        job = {
+            "job": "cell",
+            "cell": non_defaults(replace(cell, variant=None)),
+            "options": dict(side.options),
+            "adapter": type(adapter).__module__,
+            "paths": [*self.adapter_paths, *job_paths()],
+            "entries": {name: str(entry.path) for name, entry in entries.items()},
+            "effort": non_defaults(self.effort),
+            "cpus": usable_cpus()[: cell.threads],
+        }
+        log = self.logs / f"{cell.phase}-{cell.id}.log"
+        held = columns["weights_bytes"] + (columns["state_bytes"] or 0)
+        need = LEAST_NEED_BYTES + TIMES_HELD * held
+        return Ready(cell, columns, job, log, side, adapter.environment, adapter.device_kind, need)
+
+    def concluded(self, ready: Ready, measured: Measured) -> Launch:
+        """Returns the launch of a cell that was started, from what came of it."""
+        cell, adapter, outcome = ready.cell, self.find_adapter(ready.cell.backend), measured.outcome
+        taken = json.loads(outcome.result.get("options") or "{}")
+        if outcome.status == "ok" and not ready.side.options.items() <= taken.items():
+            reason = f"asked for {dict(ready.side.options)}, its adapter took {taken or 'no options'}"
+            outcome = Outcome("refused", outcome.stage, "effective_options", reason, launch_s=outcome.launch_s)
+        launched = to_launch(cell, ready.columns, outcome, self.effort.is_timed, measured)
         if launched.columns["reason_code"] == "device_lost":
-            self._lost[device] = str(launched.columns["reason"])
+            self._lost[adapter.device_kind, cell.device_index] = str(launched.columns["reason"])
         failure = self._known_failure(adapter, cell)
         if failure and launched.status not in ("ok", "not_run"):
             declared = {"status": "known_failure", "reason_code": "declared", "reason": failure}
             launched = replace(launched, columns=launched.columns | declared)
         return launched
+
+    def can_start(self, cell: Cell) -> bool:
+        """Returns whether a child of the cell may be started at all."""
+        adapter = self.find_adapter(cell.backend)
+        return self._why_not(adapter, probed(adapter), cell) is None
 
     def _why_not(self, adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
         """Returns the columns of a cell that need not be started, or None."""
@@ -145,9 +185,9 @@ class Suite:
         wanted: dict[str, tuple[Artifact, Cell, Workload]] = {}
         kinds: dict[str, Artifact] = {}
         for cell in cells:
-            adapter = self.find_adapter(cell.backend)
-            if self._why_not(adapter, probed(adapter), cell):
+            if not self.can_start(cell):
                 continue
+            adapter = self.find_adapter(cell.backend)
             workload = cell.load_workload()
             for artifact in artifacts_for(adapter):
                 kinds[artifact.name] = artifact
@@ -207,26 +247,6 @@ class Suite:
             reason = f"the cache {self.cache.root} cannot be used: {error}"
             raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
 
-    def _launch(self, cell: Cell, adapter: Adapter, entries: Mapping[str, Entry]) -> Outcome:
-        side = cell.overrides
-        job = {
-            "job": "cell",
-            "cell": non_defaults(replace(cell, variant=None)),
-            "options": dict(side.options),
-            "adapter": type(adapter).__module__,
-            "paths": [*self.adapter_paths, *job_paths()],
-            "entries": {name: str(entry.path) for name, entry in entries.items()} | _named_before(entries, side),
-            "effort": non_defaults(self.effort),
-            "cpus": usable_cpus()[: cell.threads],
-        }
-        log = self.logs / f"{cell.phase}-{cell.id}.log"
-        outcome = launch(job, log, cell.threads, self.longest_stage_s, side=side, asked=adapter.environment)
-        taken = json.loads(outcome.result.get("options") or "{}")
-        if outcome.status == "ok" and not side.options.items() <= taken.items():
-            reason = f"asked for {dict(side.options)}, its adapter took {taken or 'no options'}"
-            return Outcome("refused", outcome.stage, "effective_options", reason, launch_s=outcome.launch_s)
-        return outcome
-
 
 def non_defaults(record: Cell | Effort) -> dict[str, Any]:
     """Returns the fields that are not their defaults: another checkout (`--ab tree=…`) may be older than a field."""
@@ -235,11 +255,6 @@ def non_defaults(record: Cell | Effort) -> dict[str, Any]:
 
 def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:
     return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
-
-
-def _named_before(entries: Mapping[str, Entry], side: Variant) -> dict[str, str]:
-    """Returns what another checkout, of an A/B, may know by the name that it had before 0.2."""
-    return {"graph": str(entries[ONNX.name].path)} if side.tree is not None and ONNX.name in entries else {}
 
 
 def _entry_name(artifact: Artifact, cell: Cell, workload: Workload) -> str:

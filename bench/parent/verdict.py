@@ -22,7 +22,9 @@ QUALITIES = ("valid", "degraded", "invalid")
 class Flag:
     """Raised where `column` of a launch is over `limit`, or under it where `below`; `per` scales the limit.
 
-    A `note` leaves the quality as it is; `invalid` has the launch repeated, and its number is used nowhere.
+    A `note` leaves the quality as it is; `invalid` has the launch repeated, and its number is used nowhere. Where the
+    column is the share by which the number may have `moved`, it must be over the half of the number's interval too:
+    what the interval says already is not said twice.
     """
 
     name: str
@@ -32,37 +34,41 @@ class Flag:
     meaning: str
     per: Literal["", "threads", "watched_s"] = ""
     below: bool = False
+    moved: bool = False
 
     def is_raised(self, columns: Mapping[str, Any]) -> bool:
         """Returns whether a launch with these columns has it; a column that is not known raises nothing."""
         value = columns.get(self.column)
         if value is None:
             return False
-        limit = self.limit * columns[self.per] if self.per else self.limit
+        limit = self.limit
+        if self.moved:
+            limit = max(limit, _half_width(columns))
+        if self.per:
+            limit *= columns[self.per]
         return bool(value < limit if self.below else value > limit)
 
 
 FLAGS: tuple[Flag, ...] = (
     Flag("short_window", "degraded", "watched_s", 1.0, "counters of 10 ms say little of under 1 s", below=True),
-    Flag("not_steady", "degraded", "is_steady", 0.5, "still changing when the warm-up's time was spent", below=True),
-    Flag("drift", "degraded", "has_drifted", 0.5, "moved by over 1 % from begin to end, and not by chance"),
-    Flag("recompiled", "invalid", "compilations", 0, "something was compiled while it was timed"),
+    Flag("not_steady", "note", "is_steady", 0.5, "still changing when the warm-up's time was spent", below=True),
+    Flag("unsettled", "invalid", "rounds_short", 0, "the control was slow beside too many of its rounds"),
     Flag("little_violation", "degraded", "little_excess", 0.05, "throughput x latency is not the number in flight"),
     Flag("overhead_high", "degraded", "overhead_share", 0.01, "the timing loop takes more than 1 % of a step"),
     Flag("host_bound", "note", "device_share", 0.5, "the device works for less than half of a step", below=True),
     Flag("parts_too_small", "note", "parts_ratio", 0.97, "the parts add up to less than the whole step", below=True),
-    Flag("other_load", "degraded", "other_load_cores", 0.03, "others took over 3 % of the cell's cores", "threads"),
-    Flag("overloaded", "invalid", "other_load_cores", 0.25, "others took over 25 % of the cell's cores", "threads"),
-    Flag("steal", "degraded", "steal_cores", 0.005, "the hypervisor took over 0.5 % of the cell's cores", "threads"),
-    Flag("starved", "invalid", "steal_cores", 0.25, "the hypervisor took over 25 % of the cell's cores", "threads"),
-    Flag("slow_machine", "degraded", "machine_slower", 0.05, "the control beside it was over 5 % slower than usual"),
+    Flag(
+        "few_threads", "note", "threads_idle", 0.45, "it ran as on fewer threads than it has, and the control did not"
+    ),
+    Flag("other_load", "degraded", "other_load_cores", 0.03, "others took of its cores", "threads", moved=True),
+    Flag("steal", "degraded", "steal_cores", 0.005, "the hypervisor took of its cores", "threads", moved=True),
+    Flag("slow_machine", "degraded", "machine_slower", 0.05, "the control beside it was slower than usual", moved=True),
     Flag("suspicious", "degraded", "times_bound", 1.1, "over 1.1 times the highest peak known (Winograd may do it)"),
     Flag("oversubscribed", "degraded", "threads_beyond", 2, "more than two threads beyond the cell's ran"),
     Flag("cpu_pressure", "note", "cpu_pressure_share", 0.10, "some task waited for a CPU over 10 % of the time"),
-    Flag("memory_pressure", "degraded", "memory_pressure_share", 0.001, "some task waited for memory"),
+    Flag("memory_pressure", "degraded", "memory_pressure_share", 0.001, "some task waited for memory", moved=True),
     Flag("swapped", "degraded", "swapped_pages", 0, "pages were swapped in or out"),
-    Flag("throttled_briefly", "degraded", "throttled_share", 0, "a CPU quota stopped the process for a moment"),
-    Flag("throttled", "invalid", "throttled_share", 0.05, "a CPU quota stopped the process over 5 % of the time"),
+    Flag("throttled", "degraded", "throttled_share", 0, "a CPU quota stopped the process", moved=True),
     Flag("cpu_thermal", "degraded", "thermal_events", 0, "a core slowed down for heat"),
     Flag("frequency_drop", "degraded", "cpu_frequency_change", -0.05, "the CPUs slowed by over 5 %", below=True),
     Flag("device_throttled", "invalid", "device_throttled_s", 0, "heat or the hardware slowed the device"),
@@ -80,8 +86,10 @@ IMPOSSIBLE = 2.5
 """Times the highest peak known: Winograd's F(2x2, 3x3) saves 2.25 (arXiv:1509.09308), and nothing in use saves more."""
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
-SKIPPED = ("unavailable", "unsupported", "not_run")
+SKIPPED = ("unavailable", "unsupported", "disturbed", "not_run")
 """Statuses of cells that need no attention, unless their backend was asked for by name and is absent."""
+LEAST_KEPT = 5
+"""Rounds that must be left where some were left out."""
 REPEATABLE = ("ok", "crashed")
 """Statuses after which a cell is launched again; whatever else it did, it would do again."""
 
@@ -106,10 +114,13 @@ class Verdict:
         return {"status": self.status, **judged, **reason}
 
 
-def fails(status: str, is_asked_for: bool) -> bool:
-    """Returns whether a cell of this status fails the run; a backend asked for by name must not be absent."""
+def fails(status: str, is_asked_for: bool, is_strict: bool = False) -> bool:
+    """Returns whether a cell of this status fails the run; a backend asked for by name must not be absent.
+
+    What was disturbed is nobody's fault, and fails it only where that `is_strict`.
+    """
     if status in SKIPPED:
-        return status == "unavailable" and is_asked_for
+        return (status == "unavailable" and is_asked_for) or (status == "disturbed" and is_strict)
     return status not in ("ok", "known_failure")
 
 
@@ -125,16 +136,26 @@ def of_launch(columns: Mapping[str, Any], is_timed: bool = True) -> Verdict:
     raised = [flag for flag in FLAGS if flag.is_raised(complete)]
     effects = {flag.effect for flag in raised}
     quality = next((one for one in ("invalid", "degraded") if one in effects), "valid")
-    if not is_timed and quality == "invalid":
-        quality = "degraded"
+    if quality == "invalid" and not (is_timed and columns.get("verification") != "not applicable"):
+        quality = "degraded"  # what was only verified, or computes nothing, needs no quiet machine
     return Verdict(status, quality, tuple(sorted(flag.name for flag in raised)))
+
+
+def _half_width(columns: Mapping[str, Any]) -> float:
+    """Returns the half of the interval of the row's latency, as a part of it; 0 where it has none."""
+    low, high, middle = (columns.get(f"latency_{end}_s") for end in ("ci_low", "ci_high", "p50"))
+    return 0.0 if low is None or high is None or not middle else float(max(high - middle, middle - low) / middle)
 
 
 def _derived(columns: Mapping[str, Any]) -> dict[str, float]:
     """Returns what the limits are on, where it is not a column itself."""
-    derived = {}
+    derived: dict[str, float] = {}
+    if columns.get("rounds_left_out"):
+        derived["rounds_short"] = LEAST_KEPT - (columns.get("rounds_n") or 0)
     if (little := columns.get("little_ratio")) is not None:
         derived["little_excess"] = abs(little - 1)
+    if (used := columns.get("cpu_cores_used")) is not None and (columns.get("threads_worth") or 0) > 1:
+        derived["threads_idle"] = 1 - used / columns["threads"]
     if (running := columns.get("threads_running")) is not None:
         derived["threads_beyond"] = running - columns["threads"]
     if (on_device := columns.get("device_time_p50_s")) is not None and columns.get("latency_p50_s"):
@@ -149,7 +170,7 @@ def of_cell(
 
     A launch that is wrong or refused makes the cell so; of a doubtful one that was repeated, the repetition counts.
     Else the numbers are those of the launches that are `ok` and not invalid, unless they are beyond what `bounds` says
-    of a row with these columns. Where all that were measured are invalid, the cell is refused; where none was measured,
+    of a row with these columns. Where all that were measured are invalid, it is `disturbed`; where none was measured,
     it says what the first one says.
     """
     repetitions = {launch.number for launch in launches if launch.attempt > 1}
@@ -163,7 +184,7 @@ def of_cell(
     if not good:
         last = measured[-1]
         reason = f"disturbed each time it was measured: {' '.join(last.verdict.flags)}; its samples are in the journal"
-        verdict = Verdict("refused", last.verdict.quality, last.verdict.flags, "disturbed", reason)
+        verdict = Verdict("disturbed", last.verdict.quality, last.verdict.flags, "disturbed", reason)
         return verdict, without_numbers(last.columns) | {"stage": "measure"}
     columns = merged([launch.columns for launch in good])
     flags = tuple(sorted({flag for launch in good for flag in launch.verdict.flags}))

@@ -54,6 +54,8 @@ class Dimension:
     """Whether it is how a step runs, so that the sides of an A/B may differ in it."""
     may_cross: bool = False
     """Whether a comparison may set rows beside each other that differ in it."""
+    is_compared: bool = False
+    """Whether a printed ratio compares cells that differ in it: they are one group, and measured side by side."""
     bounds: bool = False
     """Whether what a device can reach at most depends on it."""
     is_name: bool = False
@@ -125,6 +127,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
         required=True,
         place=4,
         in_label=True,
+        is_compared=True,
         may_cross=True,
         is_name=True,
         in_every_row=True,
@@ -139,6 +142,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
         place=9,
         mark=":",
         in_label=True,
+        is_compared=True,
         may_cross=True,
         bounds=True,
         by_place_in_series=True,
@@ -197,6 +201,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
         "In an A/B the side and what it runs with, such as `B: threads=1`; else empty.",
         place=10,
         in_label=True,
+        is_compared=True,
         is_setting=True,
         by_place_in_series=True,
     ),
@@ -213,6 +218,9 @@ FILLED = {d.name: d.default for d in DIMENSIONS if not d.by_place_in_series and 
 IN_EVERY_ROW = tuple(d.name for d in DIMENSIONS if d.in_every_row)
 SHARED = tuple(d.name for d in DIMENSIONS if not d.is_setting)
 """What the two sides of an A/B have in common."""
+
+OF_GROUP = tuple(d for d in IN_ORDER if not d.is_compared)
+"""What the cells of a group have in common."""
 
 POSITION = tuple(d.column for d in IN_ORDER if not d.in_label)
 """The levels of a table's rows; its columns are the labels."""

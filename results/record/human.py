@@ -72,9 +72,13 @@ def in_words(row: Mapping[str, object]) -> str:
     if not isinstance(latency, float) or not isinstance(throughput, float):
         return f"{row['status']}: {row['reason']}"
     checked = f", worst error {error:.1e}" if isinstance(error, float) else ""
-    latency_words = in_time_unit(latency, _unit_of(latency))
     disturbed = f", degraded ({row['flags']})" if row.get("quality") == "degraded" else ""
-    return f"{row['status']}: {latency_words} per step, {rate(throughput)} samples/s{checked}{disturbed}"
+    return f"{row['status']}: {time_in_words(latency)} per step, {rate(throughput)} samples/s{checked}{disturbed}"
+
+
+def time_in_words(seconds: float) -> str:
+    """Returns the time in its own unit: `12.3 ms`."""
+    return in_time_unit(seconds, _unit_of(seconds))
 
 
 def _unit_of(seconds: float) -> str:

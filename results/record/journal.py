@@ -7,6 +7,7 @@ bytes between its comma and the end of the line, in eight hex digits, and `seq` 
     kind    body
     run     journal_format, run_id, machine, versions, options, started_utc: the first line
     plan    cells: a list of the cells that the run means to measure
+    round   what one cell gave in one round of a launch, with the readings of the control beside it
     launch  one launch record, with its raw samples
     row     one row (`results.record.row`)
     end     reason_code, reason: the last line of a run that was not killed
@@ -32,8 +33,8 @@ from results.record.row import Row, cell_of, describe_cell, make_row
 from results.record.text import slug
 from results.record.vocabulary import REASON_CODES
 
-JOURNAL_FORMAT = 2
-READABLE_FORMATS = (1, 2)
+JOURNAL_FORMAT = 3
+READABLE_FORMATS = (1, 2, 3)
 """1: launch records hold a cell, its status and its latency samples, and nothing from which a run could go on."""
 JOURNAL_NAME = "journal.jsonl"
 HEADER_KEYS = ("machine", "versions", "options", "started_utc")
@@ -152,6 +153,10 @@ class Journal:
     def launch(self, record: Mapping[str, object]) -> None:
         """Writes a launch record: anything that JSON can hold, without NaN and infinities."""
         self._append("launch", dict(record))
+
+    def round(self, record: Mapping[str, object]) -> None:
+        """Writes what a cell gave in a round: anything that JSON can hold."""
+        self._append("round", dict(record))
 
     def row(self, row: Mapping[str, object]) -> None:
         """Writes the row of a cell: what `make_row` returned, of this run, the only one of its cell."""

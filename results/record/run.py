@@ -39,6 +39,8 @@ class Run:
     whole_lines: int = 0
     whole_bytes: int = 0
     """How much of the journal is whole: where a run that goes on begins to write."""
+    rounds: tuple[dict[str, Any], ...] = ()
+    """What each cell gave in each round, also in those that were left out."""
 
     @property
     def finished(self) -> tuple[Row, ...]:
@@ -106,6 +108,7 @@ def parse_run(content: bytes, path: Path) -> Run:
         problems=tuple(problems),
         whole_lines=len(lines),
         whole_bytes=sum(len(line) + 1 for line in lines),
+        rounds=tuple(contents.rounds),
     )
 
 
@@ -136,6 +139,7 @@ class _Contents:
         self.planned: dict[tuple[object, ...], Mapping[str, object]] | None = None
         self.rows: dict[tuple[object, ...], Row] = {}
         self.launches: list[dict[str, Any]] = []
+        self.rounds: list[dict[str, Any]] = []
         self.end: dict[str, Any] | None = None
 
     def add(self, kind: str, body: dict[str, Any]) -> None:
@@ -147,8 +151,8 @@ class _Contents:
             self._add_header(body)
         elif kind == "plan":
             self._add_plan(body)
-        elif kind == "launch":
-            self._add_launch(body)
+        elif kind in ("launch", "round"):
+            self._add_launch(body, self.launches if kind == "launch" else self.rounds)
         elif kind == "row":
             self._add_row(body)
         elif kind == "end":
@@ -156,7 +160,7 @@ class _Contents:
         elif kind == "resume":
             self.end = None
         else:
-            raise ValueError(f"unknown kind {kind!r}; expected run, plan, launch, row, end or resume")
+            raise ValueError(f"unknown kind {kind!r}; expected run, plan, round, launch, row, end or resume")
 
     def _add_header(self, body: dict[str, Any]) -> None:
         written = body["journal_format"]
@@ -184,10 +188,10 @@ class _Contents:
             self._check_run(row)
             self.planned[cell_of(row)] = cell
 
-    def _add_launch(self, body: dict[str, Any]) -> None:
+    def _add_launch(self, body: dict[str, Any], records: list[dict[str, Any]]) -> None:
         if any(isinstance(part, list | dict) for part in cell_of(body)):
             raise ValueError(f"a launch of {describe_cell(body)}; expected text and numbers")
-        self.launches.append(body)
+        records.append(body)
 
     def _add_row(self, body: dict[str, Any]) -> None:
         row = make_row(**body)

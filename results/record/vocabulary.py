@@ -5,10 +5,13 @@ import re
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,99}")
 """What such text consists of: nothing that a shell, a spreadsheet, a web page or a file system would act on."""
 
+PREFERRED_BASELINE = "torch_cpu"
+"""What everybody has, so what the backends of two machines can both be set against."""
 STATUSES = (
     "ok",
     "unavailable",
     "unsupported",
+    "disturbed",
     "known_failure",
     "wrong",
     "refused",
@@ -29,6 +32,7 @@ STAGES = (
     "verify",
     "warm_up",
     "measure",
+    "after",
     "parts",
     "operators",
     "close",
@@ -50,6 +54,7 @@ REASON_CODES = (
     "effective_options",
     "does_not_wait",
     "disturbed",
+    "recompiled",
     "implausible",
     "import_failed",
     "start_failed",
@@ -67,7 +72,7 @@ REASON_CODES = (
     "killed",
     "first_failure",
 )
-VERIFICATIONS = ("passed", "not applicable")
+VERIFICATIONS = ("passed", "before only", "not applicable")
 QUALITIES = ("valid", "degraded", "invalid")
 STOP_REASONS = ("precise", "budget", "most_samples")
 SIGNED = (

@@ -1,14 +1,17 @@
 """The table of one metric: a line per step, a column per backend, and a ratio beside each number."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
 from results.record.dimensions import POSITION
 from results.record.human import in_time_unit, mark, prefixed, rate, ratio, time_unit
+from results.record.rounds import Estimate
 from results.record.schema import COLUMN
 from results.show.layout import Cell, plural, side_by_side, wrapped
-from results.tables.table import comparison, idle_labels, is_speed, ratios
+from results.tables.ratio import half_width
+from results.tables.table import comparison, estimates_of_ratios, idle_labels, is_speed
 
 SAMPLES = "throughput_samples_per_s"
 TOKENS = "throughput_tokens_per_s"
@@ -16,6 +19,10 @@ METRICS = ("latency_p50_s", SAMPLES, "mfu")
 TITLES = {"latency_p50_s": "Latency", SAMPLES: "Throughput", "mfu": "MFU"}
 SHARES = ("mfu", "bandwidth_utilisation", "published_mfu", "published_bandwidth_utilisation")
 """Shown in per cent."""
+UNPAIRED = "'"
+"""Stands behind a ratio whose sides were not measured side by side."""
+JOINED = (("model", ("workload", "size"), " "), ("shape", ("batch", "sequence"), "×"))
+"""Levels that share a column where both differ: `gpt2 124m`, `2×128`."""
 CANNOT_RUN = {"unavailable", "unsupported", ""}
 """The statuses of cells that this machine or this runtime cannot have, and of those that were not planned."""
 
@@ -31,10 +38,11 @@ def metric_table(
     numbers = comparison(frame, metric, baseline)
     if not numbers.notna().any(axis=None):
         return ""
-    beside = ratios(frame, metric, baseline) if baseline and is_speed(metric) else numbers.mask(numbers.notna())
+    nothing = pd.DataFrame(None, index=numbers.index, columns=numbers.columns, dtype=object)
+    beside = estimates_of_ratios(frame, metric, baseline) if baseline and is_speed(metric) else nothing
     labels = _labels(numbers, rows, with_idle=with_idle and metric not in SHARES)
     header, left, caption = positions(numbers.index.to_frame(index=False))
-    others = beside.drop(columns=[baseline] if baseline else []).reindex(columns=beside.columns)
+    others = beside.assign(**{baseline: None}) if baseline else beside
     lines, cells = _lines(numbers, others, rows, metric, left)
     if metric == SAMPLES:
         tokens = comparison(frame, TOKENS, baseline)
@@ -66,12 +74,17 @@ def _lines(
     """Returns the left side and the cells of each line."""
     of_rows = rows.pivot(index=list(POSITION), columns="label", values=["status", "quality"])
     statuses, qualities = (of_rows[name][numbers.columns].fillna("") for name in ("status", "quality"))
+    halves = pd.Series([half_width(row, metric) for row in rows.to_dict("records")], rows.index, dtype=float)
+    widths = rows.assign(half=halves).pivot(index=list(POSITION), columns="label", values="half")[numbers.columns]
     unit = "%" if metric in SHARES else COLUMN[metric].unit
     idle = idle_labels(rows)
     cells = []
     for number in range(len(left)):
         words = ["-" if status == "ok" else status for status in statuses.iloc[number]]
-        marks = [mark(quality) for quality in qualities.iloc[number]]
+        marks = [
+            mark(quality) + plus_minus(half)
+            for quality, half in zip(qualities.iloc[number], widths.iloc[number], strict=True)
+        ]
         cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, unit, idle, marks))
     return list(left), cells
 
@@ -82,7 +95,8 @@ def _with_tokens(
     """Returns the lines, each with one for its tokens below it where it has any: named where its phase would stand."""
     blank = ["" for _ in tokens.columns]
     named = ["tokens" if name == "phase" else "" for name in header]
-    nothing, idle = tokens.mask(tokens.notna()), idle_labels(rows)
+    nothing = pd.DataFrame(None, index=tokens.index, columns=tokens.columns, dtype=object)
+    idle = idle_labels(rows)
     all_lines, all_cells = [], []
     for number, (line, of_line) in enumerate(zip(lines, cells, strict=True)):
         all_lines.append(line)
@@ -108,6 +122,10 @@ def positions(levels: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
     shown = [name for name in texts if name in ("workload", "phase") or texts[name].nunique() > 1]
     same = [f"{name} {texts[name].iloc[0]}" for name in texts if name not in shown and texts[name].iloc[0]]
     caption = f" ({', '.join(same)})" if same else ""
+    for title, names, between in JOINED:  # narrow together, wide apart
+        if all(name in shown for name in names):
+            texts[title] = [between.join(filter(None, words)) for words in texts[list(names)].to_numpy().tolist()]
+            shown = [title if name == names[0] else name for name in shown if name not in names[1:]]
     return [str(name) for name in shown], texts[shown].to_numpy().tolist(), caption
 
 
@@ -119,9 +137,22 @@ def _cells(
     return [
         Cell(word=word)
         if pd.isna(value)
-        else Cell(_readable(value, unit, common) + behind, "" if pd.isna(times) else ratio(times))
+        else Cell(_readable(value, unit, common) + behind, _times(times) if isinstance(times, Estimate) else "")
         for value, times, word, behind in zip(numbers, beside, words, marks, strict=True)
     ]
+
+
+def _times(estimate: Estimate) -> str:
+    """Returns the ratio, marked where its sides were not measured side by side."""
+    return ratio(estimate.value) + ("" if estimate.is_paired or not estimate.n else UNPAIRED)
+
+
+def plus_minus(half: object) -> str:
+    """Returns the half of an interval as ` ±4%`, nothing where it is not known."""
+    if not isinstance(half, float) or math.isnan(half):
+        return ""
+    percent = 100 * half
+    return f" ±{percent:.1f}%" if percent < 0.95 else f" ±{percent:.0f}%"
 
 
 def _readable(value: float, unit: str, common: str) -> str:

@@ -12,6 +12,7 @@ from results.record.vocabulary import STATUSES
 from results.show.layout import Cell, plural, side_by_side, wrapped
 from results.show.legend import legend, without_number
 from results.show.numbers import METRICS, TITLES, metric_table, positions
+from results.show.summary import summary
 from results.tables.means import means_of_ratios
 from results.tables.table import (
     CONTROL_PREFIX,
@@ -43,6 +44,7 @@ def render(
     chosen, no_ratios = _baseline(frame, rows, baseline)
     blocks = [
         _heading(frame, everything, width),
+        summary(rows, chosen, width),
         *(metric_table(frame, rows, metric, chosen, width, with_idle=bool(metrics)) for metric in metrics or METRICS),
         _means(frame, metrics or METRICS, chosen, width),
         _limits(everything, width),

@@ -15,8 +15,9 @@ import pandas as pd
 from results.record.dimensions import ACROSS, HINTS, MATCHED, WORK
 from results.record.schema import COLUMN
 from results.record.vocabulary import QUALITIES
+from results.tables.ratio import is_rate
 from results.tables.spread import ratio_of, value_of
-from results.tables.table import is_rate, is_speed
+from results.tables.table import is_speed
 
 METRICS = ("latency_p50_s", "throughput_samples_per_s")
 BY = ("machine", "machine_id", "run_id", "software_id", "samestep_version", "device", *ACROSS)

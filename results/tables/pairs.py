@@ -8,23 +8,20 @@ distribution, and one outlying pair moves it little.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from math import ceil, exp, log, pi
+from math import ceil, log, pi
 from statistics import NormalDist, median
 
 import pandas as pd
 
+from results.record import rounds
 from results.record.dimensions import DEFAULTS, SHARED
 from results.record.run import Run, is_counted
 
-CONFIDENCE = 0.99
+CONFIDENCE = rounds.DECISIVE
 RESOLUTION = 0.02
 """What a pair of settings should be told apart by, and within what they are called the same."""
 POWER = 0.9
-SHAMOS = 1.0483
-"""Makes the median distance of two pairs the standard deviation of normal ones (Shamos 1976; Rousseeuw & Croux 1993,
-section 5). Of 12 pairs it is off by 4 % and varies by 24 %, where the median absolute deviation has -7 % and 33 %."""
-LEAST_PAIRS = 8
+LEAST_PAIRS = rounds.LEAST_ROUNDS[CONFIDENCE]
 """With fewer the signed-rank test can say nothing at 99 %: 2 / 2^7 is more than 1 %."""
 
 
@@ -65,36 +62,13 @@ class Ratio:
         return "same" if self.low >= 1 / (1 + RESOLUTION) and self.high <= 1 + RESOLUTION else "unclear"
 
 
-@cache
-def critical(n: int) -> int:
-    """Returns how many of the smallest Walsh averages of `n` pairs lie outside the interval; 0 where it is endless.
-
-    That is the largest k with 2 P(W < k) <= 1 - CONFIDENCE, W being the signed-rank statistic's exact distribution.
-    """
-    counts = [1]
-    for rank in range(1, n + 1):
-        longer = counts + [0] * rank
-        for total, ways in enumerate(counts):
-            longer[total + rank] += ways
-        counts = longer
-    below, k = 0, 0
-    while 2 * (below + counts[k]) <= (1 - CONFIDENCE) * 2**n:
-        below += counts[k]
-        k += 1
-    return k
-
-
 def compare(pairs: Sequence[tuple[float, float]]) -> Ratio:
     """Returns how B's times relate to A's, from (A, B) of each pair, at least one. Raises ValueError without any."""
     if not pairs:
         raise ValueError("no pair to compare; expected at least one, of which neither launch was disturbed")
-    d = [log(b / a) for a, b in pairs]
-    n = len(d)
-    walsh = sorted((d[i] + d[j]) / 2 for i in range(n) for j in range(i, n))
-    k = critical(n)
-    apart = [abs(d[i] - d[j]) for i in range(n) for j in range(i)]
-    low, high = (exp(walsh[k - 1]), exp(walsh[-k])) if k else (None, None)
-    return Ratio(exp(median(walsh)), low, high, n, SHAMOS * median(apart) if apart else None)
+    ratios = [b / a for a, b in pairs]
+    estimate = rounds.estimate(ratios, CONFIDENCE)
+    return Ratio(estimate.value, estimate.low, estimate.high, estimate.n, rounds.spread(ratios))
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import exp, log, sqrt
-from statistics import median
+from math import ceil, exp, log, sqrt
+from statistics import NormalDist, median
 from typing import Any
 
 import pandas as pd
 
 from results.tables.distributions import stats
+from results.tables.ratio import INTERVALS, half_width
 
 CONFIDENCE = 0.99
 LEAST = 0.02
@@ -33,17 +34,23 @@ whether its machine is one. A machine of one's own has less (`spread`)."""
 SPREAD_UNKNOWN = 0.08
 """The same where a number was disturbed, or has no interval of its own: as two runs of docs/measured/runs differ, a
 quarter of an hour apart on one machine."""
+POWER = 0.9
 PRIOR_RUNS = 8
 """How many runs the assumption weighs."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """One number of a side: x = ln of the median, the standard error of x, and how many runs."""
+    """One number of a side: x = ln of the median, the standard error of x, how many runs, how they spread.
+
+    `control` is ln of what the control took beside them, None where a run has none.
+    """
 
     x: float
     error: float
     n: int
+    spread: float = SPREAD
+    control: float | None = None
 
 
 def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Value:
@@ -60,26 +67,25 @@ def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Va
     variance = (PRIOR_RUNS * assumed**2 + squares) / (PRIOR_RUNS + n - 1)
     # A median of several varies by up to pi/2 more than their mean.
     own = sum(one or 0.0 for one in within) / n
-    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + own / n), n)
+    control = None if rows["control_s"].isna().any() else median(log(value) for value in rows["control_s"])
+    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + own / n), n, sqrt(variance), control)
 
 
 def _within(row: Mapping[Hashable, Any], metric: str) -> float | None:
-    """Returns the variance of ln of a run's own number, as its 95 % interval says; None where it has none.
-
-    That of a serial step's throughput is its latency's. Another throughput has none: what is assumed of runs holds it.
-    """
-    low, high = row["latency_ci_low_s"], row["latency_ci_high_s"]
-    if metric != "latency_p50_s" and row["throughput_mode"] != "serial":
-        return 0.0
-    if pd.isna(low) or pd.isna(high) or low <= 0:
-        return None
-    return float((log(high / low) / 2 / 1.96) ** 2)
+    """Returns the variance of ln of a run's own number, as its 95 % interval says; None where it has none."""
+    half = half_width(row, metric if metric in INTERVALS else "latency_p50_s")
+    if half is None and row["throughput_mode"] == "serial":  # of the same samples
+        half = half_width(row, "latency_p50_s")
+    return None if half is None else float((log(1 + half) / 1.96) ** 2)
 
 
 def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
     """Returns how many times as fast `after` is: ratio, ratio_low, ratio_high, verdict; reason is empty."""
     difference = after.x - before.x if rate else before.x - after.x
-    half = student(CONFIDENCE, 2 * PRIOR_RUNS + before.n + after.n - 2) * sqrt(before.error**2 + after.error**2)
+    variance = before.error**2 + after.error**2
+    if before.control is not None and after.control is not None:  # by so much the machine itself was another one
+        variance += (before.control - after.control) ** 2
+    half = student(CONFIDENCE, 2 * PRIOR_RUNS + before.n + after.n - 2) * sqrt(variance)
     low, high = difference - half, difference + half
     verdict = "unclear"
     if (low > 0 or high < 0) and abs(difference) >= log(1 + LEAST):
@@ -91,8 +97,22 @@ def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
         "ratio_low": exp(low),
         "ratio_high": exp(high),
         "verdict": verdict,
-        "reason": None,
+        "reason": _more_runs(before, after) if verdict == "unclear" else None,
     }
+
+
+def _more_runs(before: Value, after: Value) -> str | None:
+    """Returns how many runs a side would tell a difference of 5 % nine times in ten; nothing where there are as many.
+
+    ((z_0.995 + z_0.9) s / ln 1.05)^2 x 2, s the spread from run to run of the side that spreads more.
+    """
+    z = NormalDist().inv_cdf
+    wanted = (z((1 + CONFIDENCE) / 2) + z(POWER)) * max(before.spread, after.spread) / log(1 + ALIKE)
+    needed = max(2, ceil(2 * wanted**2))
+    if min(before.n, after.n) >= needed:
+        return None
+    have = "one run a side" if before.n == after.n == 1 else f"{before.n} and {after.n} runs"
+    return f"{have}: {needed} a side would tell {ALIKE:.0%} apart"
 
 
 @cache

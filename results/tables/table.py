@@ -9,14 +9,13 @@ import pandas as pd
 from results.record.dimensions import CELL_COLUMNS, DIMENSIONS, POSITION
 from results.record.limits import BYTE_LIMITS, FLOP_LIMITS
 from results.record.read import read_rows
-from results.record.row import Row
+from results.record.rounds import Estimate
 from results.record.schema import COLUMN, COLUMNS
+from results.record.vocabulary import PREFERRED_BASELINE
+from results.tables.ratio import Row, is_rate, times_as_fast
 
 CONTROL_PREFIX = "control_"
 """Workloads called so are the control's: plain NumPy, to tell a slow machine from a slow runtime."""
-
-PREFERRED_BASELINE = "torch_cpu"
-"""What everybody has, so what the backends of two machines can both be set against."""
 
 DTYPES = {"text": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean"}
 
@@ -41,7 +40,7 @@ def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     )
 
 
-def to_rows(frame: pd.DataFrame) -> list[Row]:
+def to_rows(frame: pd.DataFrame) -> list[dict[str, object]]:
     """Returns the rows of a frame with plain Python values, None where NA: what `write_csv` takes."""
     plain = frame.astype(object).where(frame.notna(), None)
     return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
@@ -100,25 +99,44 @@ def comparison(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str
 def ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
     """Returns how many times as fast as the baseline each number of `comparison` is: 2 is twice as fast.
 
-    That is baseline / value for a time, value / baseline for a rate. NA where one of the two has no number, was not
-    verified, or is of another workload digest: a ratio is between equal work. Raises ValueError for a metric that is
-    neither, and for a baseline that is unknown or has no verified number.
+    That is the ratio of the rounds that both were measured in, side by side; else of their numbers. NA where one of the
+    two has no number, was not verified, or is of another workload digest: a ratio is between equal work. Raises
+    ValueError for a metric that is neither, and for a baseline that is unknown or has no verified number.
     """
+    estimates = estimates_of_ratios(frame, metric, baseline)
+    return estimates.map(lambda one: pd.NA if one is None else one.value).astype("Float64")
+
+
+def estimates_of_ratios(
+    frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None
+) -> pd.DataFrame:
+    """Returns `ratios` with their 95 % intervals: an `Estimate` in each place, None where there is no ratio."""
     _check_metric(metric)
     if not is_speed(metric):
         raise ValueError(f"{metric} is neither a time nor a rate, so nothing is so many times as fast")
     rows = placed(frame)
     chosen = default_baseline(frame) if baseline is None else label_of(rows, baseline)
-    values = _beside(rows, metric, chosen).astype("Float64")
-    if chosen is None:
-        return values.mask(values.notna())
-    verified = is_verified(rows)
-    if not (verified & (rows["label"] == chosen)).any():
+    verified = rows[is_verified(rows) & rows[metric].notna()]
+    if chosen is not None and not (is_verified(rows) & (rows["label"] == chosen)).any():
         raise ValueError(f"{chosen} cannot be the baseline: it has no verified number")
-    digests = _beside(rows.assign(workload_digest=rows["workload_digest"].where(verified)), "workload_digest", chosen)
-    equal = digests.eq(digests[chosen], axis="index").fillna(False).astype(bool)
-    relate = values.div if is_rate(metric) else values.rdiv
-    return relate(values[chosen], axis="index").where(equal)
+    by_place: dict[tuple[object, ...], dict[str, Row]] = {}
+    plain = verified[list(POSITION)].astype(object).where(verified[list(POSITION)].notna(), None)
+    for place, row in zip(plain.itertuples(index=False, name=None), verified.to_dict("records"), strict=True):
+        by_place.setdefault(place, {})[row["label"]] = row
+    values = _beside(rows, metric, chosen)
+    places = [tuple(None if pd.isna(value) else value for value in place) for place in values.index]
+    estimates = [
+        [_of_equal_work(by_place.get(place, {}), label, chosen, metric) for label in values.columns] for place in places
+    ]
+    return pd.DataFrame(estimates, index=values.index, columns=values.columns, dtype=object)
+
+
+def _of_equal_work(rows: Mapping[str, Row], label: str, baseline: str | None, metric: str) -> Estimate | None:
+    row, base = rows.get(label), rows.get(baseline or "")
+    if row is None or base is None:
+        return None
+    digest = row["workload_digest"]
+    return times_as_fast(row, base, metric) if isinstance(digest, str) and digest == base["workload_digest"] else None
 
 
 def default_baseline(frame: pd.DataFrame) -> str | None:
@@ -153,11 +171,6 @@ def idle_labels(rows: pd.DataFrame) -> set[str]:
 def is_speed(metric: str) -> bool:
     """Returns whether the metric is a time or a rate, so that one is so many times as fast as another."""
     return COLUMN[metric].unit == "s" or is_rate(metric)
-
-
-def is_rate(metric: str) -> bool:
-    """Returns whether the metric is of something per second, so that more of it is faster."""
-    return COLUMN[metric].unit.endswith("/s")
 
 
 def _check_metric(metric: str) -> None:

@@ -21,7 +21,7 @@ from workloads.precision import FP32
 from workloads.summary import summarize
 
 CELL = Cell("mlp", "tiny", "infer", "faulty", 4, None, "fp32", threads=1)
-EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=2, least_s=0.0)
+EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=2)
 
 
 def filled_cache(root: Path) -> Cache:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from bench.cell import Cell
-from bench.parent.session import Order
+from bench.parent.groups import Order, groups_of
 from results.record.row import Row
 from results.record.run import Run, latest_run, read_run
 from workloads.catalog import CONTROLS, load
@@ -63,11 +63,11 @@ def statuses(run: Run) -> dict[tuple[object, object], object]:
 
 
 def seed_of(order: Sequence[tuple[str, str]]) -> str:
-    """Returns an `--order-seed` that runs the tiny cells of `mlp` in this order of (phase, backend)."""
+    """Returns an `--order-seed` that runs the tiny cells of `mlp` in this order of (phase, backend), group by group."""
     tiny = load("mlp", "tiny")
     cells = [Cell("mlp", "tiny", phase, backend, tiny.batch, None, "fp32", 1) for phase, backend in order]
-    seeds = map(str, range(10_000))
-    return next(seed for seed in seeds if Order(1, seed).shuffled(cells, 0) == cells)
+    groups, seeds = groups_of(cells), map(str, range(10_000))
+    return next(seed for seed in seeds if Order(1, seed).shuffled(groups, 0) == groups)
 
 
 def workers_of(parent: int) -> list[int]:
@@ -80,12 +80,16 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
+def is_stopped(pid: int) -> bool:
+    """Returns whether the process stands still: stopped, and not ended."""
+    return _state(Path("/proc") / str(pid))[:1] == [b"T"]
+
+
 def group_members(group: int) -> list[int]:
     """Returns the processes of a process group that are alive."""
     found = []
     for folder in _processes():
-        # proc(5): pid (comm) state ppid pgrp …, and comm may hold spaces.
-        words = _read(folder / "stat").rpartition(b")")[2].split()
+        words = _state(folder)
         if words and int(words[2]) == group and words[0] != b"Z":
             found.append(int(folder.name))
     return found
@@ -103,6 +107,12 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 
 def _processes() -> Iterator[Path]:
     return (folder for folder in Path("/proc").iterdir() if folder.name.isdecimal())
+
+
+def _state(folder: Path) -> list[bytes]:
+    """Returns state, parent, process group and so on of a process, nothing where it is gone."""
+    # proc(5): pid (comm) state ppid pgrp …, and comm may hold spaces.
+    return _read(folder / "stat").rpartition(b")")[2].split()
 
 
 def _read(path: Path) -> bytes:

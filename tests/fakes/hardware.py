@@ -10,8 +10,8 @@ import torch
 
 from backends import _nvidia, _torch
 from backends.base import Request
+from bench.child.checks.proof import verify_step
 from bench.child.expected import load_expected
-from bench.child.trial import verify_step
 from tests.fakes.steps import make_in
 from workloads import data
 from workloads.catalog import load, tolerances

@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "detect", "page", "scale")
-QUIET = ("same", "others", "ab", "peaks")
-"""Asked by name only, on a quiet machine. `same` runs the suite twice, or reads the two runs named behind it."""
+QUIET = ("twice", "others", "ab", "peaks")
+"""Asked by name only, on a quiet machine. `twice` runs the suite five times, or reads the runs named behind it."""
 
 
 def main() -> int:

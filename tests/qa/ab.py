@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import log
 from pathlib import Path
+from random import Random
 from statistics import median
 
 import numpy as np
 
 from bench.effort import Effort
+from bench.parent.children.group import Group
 from bench.parent.plans.variant import side_of
-from bench.parent.session import Order
 from bench.parent.suite import Suite
 from results.tables.pairs import Ratio, compare
 from tests.fakes.bench import CELL, filled_cache
@@ -22,7 +23,7 @@ from tests.fakes.busy import Busy
 TRIALS, PAIRS = 20, 12
 SPREADS = (0.003, 0.006, 0.01, 0.013, 0.02, 0.03)
 SMALL_SPREAD = 0.013
-EFFORT = Effort(warm_up_s=0.05, warm_up_steps=5, budget_s=0.25, min_rounds=3, least_s=0.25)
+EFFORT = Effort(warm_up_s=0.05, warm_up_steps=5, budget_s=0.25, min_rounds=3)
 
 
 def simulated(spread: float, difference: float, pairs: int, series: int = 2_000) -> float:
@@ -43,13 +44,14 @@ def trial(suite: Suite, planted: str, pairs: int, work: str = "product") -> Rati
         replace(CELL, variant=side_of("B", f"work={work},planted={planted}")),
     ]
     times: list[tuple[float, float]] = []
+    readies = [suite.ready(cell) for cell in sides]
     for number in range(pairs):
         seen = {}
-        for cell in Order(pairs, "ab").shuffled(sides, number):
-            columns = suite.outcome(cell)
+        for ready, measured in zip(readies, Group(suite.effort, Random(number)).run(readies).values(), strict=True):
+            columns = suite.concluded(ready, measured).columns
             if columns["status"] != "ok":
-                raise RuntimeError(f"{cell.title}: {columns['status']}: {columns['reason']}")
-            seen[cell] = columns["latency_p50_s"]
+                raise RuntimeError(f"{ready.cell.title}: {columns['status']}: {columns['reason']}")
+            seen[ready.cell] = columns["latency_p50_s"]
         times.append((seen[sides[0]], seen[sides[1]]))
     return compare(times)
 

@@ -31,7 +31,7 @@ from workloads.catalog import load
 PAIRS = 8
 SECONDS = 3
 WORKLOAD = "mlp"
-EFFORT = Effort(warm_up_s=2.0, warm_up_steps=5, budget_s=SECONDS, min_rounds=10, least_s=SECONDS)
+EFFORT = Effort(warm_up_s=2.0, warm_up_steps=5, budget_s=SECONDS, min_rounds=10)
 LATENCY_WITHIN = (0.97, 1.03)
 THROUGHPUT_LEAST = 0.97
 

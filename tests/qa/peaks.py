@@ -29,7 +29,7 @@ from workloads.count import count
 ROUNDS, SECONDS = 3, 2.0
 LEAST = 0.97
 """Two medians of one and the same loop differ by as much on a shared machine."""
-EFFORT = Effort(warm_up_s=1.0, warm_up_steps=2, budget_s=SECONDS, min_rounds=5, least_s=SECONDS)
+EFFORT = Effort(warm_up_s=1.0, warm_up_steps=2, budget_s=SECONDS, min_rounds=5)
 
 
 def bare_numpy(request: Request) -> Callable[[int], object]:

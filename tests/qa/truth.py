@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import median
 from time import perf_counter, perf_counter_ns, sleep
 
 from backends.null import NullStep
-from bench.child import estimate
+from bench.child.checks.verify import Refused
+from bench.child.checks.waits import check_waits
 from bench.child.measure import Clock
-from bench.child.verify import Refused
-from bench.child.waits import check_waits
 from bench.effort import Effort
 from workloads.precision import FP32
 
@@ -80,7 +80,7 @@ def read(step: NullStep) -> float:
     clock = Clock(step)
     clock.calibrate()
     clock.warm_up(EFFORT)
-    return estimate.median(clock.latency(EFFORT).seconds).value
+    return median(clock.latency(EFFORT).seconds)
 
 
 def judged(what: str, found: float, true: float, within: float) -> bool:

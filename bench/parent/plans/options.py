@@ -53,6 +53,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--baseline": text("NAME", "backend that the table's ratios refer to"),
         "--stage-deadline": text("SECONDS", "end any stage of a child that takes longer"),
         "--time-budget": text("MINUTES", "begin no cell once the run has taken so long"),
+        "--fail-on-disturbed": flag("fail where the machine did not let a cell be measured, and do not only say so"),
         "--operators": flag("last of all, time by kind of operator"),
         "--parts": flag("take apart also steps whose parts are compiled for it"),
         "--resume": text("RUN", "go on with an interrupted run: its folder, and no other choice"),
@@ -70,6 +71,12 @@ class Settings:
     time_budget_s: float = inf
     arguments: tuple[str, ...] = ()
     """The command line, for the header."""
+    fails_on_disturbed: bool = False
+    """Whether the run fails where a cell was disturbed each time."""
+    baseline: str | None = None
+    """The backend that ratios refer to: every part of a group that does not fit into memory has it."""
+    stops_at_failure: bool = False
+    """Whether nothing of a group is timed once one of its cells has failed: what `-x` says."""
     past: Run | None = None
     """The interrupted run that this one goes on with."""
 
@@ -105,6 +112,8 @@ def choose(option: Getter, arguments: Sequence[str] = ()) -> tuple[plan.Selectio
         stage_deadline_s=None if deadline is None else float(deadline),
         time_budget_s=inf if minutes is None else 60.0 * minutes,
         arguments=tuple(arguments),
+        fails_on_disturbed=bool(option("--fail-on-disturbed")),
+        baseline=baseline,
         past=past,
     )
     return selection, settings if not results_dir else replace(settings, results_dir=Path(results_dir).absolute())

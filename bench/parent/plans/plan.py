@@ -193,8 +193,19 @@ def default_cell(workload: str, size: str, phase: str, backend: str, threads: in
 
 
 def planned(selection: Selection, known_backends: Sequence[str]) -> list[Cell]:
-    """Returns all cells of a run, phase after phase, in the order in which they are listed."""
-    return [cell for phase in phases() for cell in cells(selection, phase, known_backends)]
+    """Returns all cells of a run, phase after phase, in the order in which they are listed.
+
+    Of a backend that computes nothing there is one, unless it was asked for by name: it costs the same everywhere.
+    """
+    every = [cell for phase in phases() for cell in cells(selection, phase, known_backends)]
+    idle = [cell for cell in every if not (is_verified(cell.backend) or cell.backend in (selection.backends or ()))]
+    first = {cell.backend: cell for cell in reversed(idle)}
+    return [cell for cell in every if cell not in idle or cell is first[cell.backend]]
+
+
+def is_verified(backend: str) -> bool:
+    """Returns whether the backend computes anything that can be verified."""
+    return backends.get(backend).verifiable
 
 
 def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> list[Cell]:

@@ -22,18 +22,20 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset(
-        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.1, min_rounds=3, least_s=0.0, parts="all")
+        "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.2, min_rounds=3, slice_s=0.02, parts="all")
     ),
-    "quick": Preset("published", Effort(warm_up_s=4.0, warm_up_steps=1, budget_s=3.0, min_rounds=3, energy_s=2.0)),
+    "quick": Preset(
+        "published", Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=4.0, min_rounds=8, slice_s=0.15, energy_s=2.0)
+    ),
     "full": Preset(
         "published",
         Effort(
             warm_up_s=20.0,
             warm_up_steps=3,
-            budget_s=20.0,
-            min_rounds=10,
-            least_s=2.0,
-            relative_half_width=0.005,
+            budget_s=30.0,
+            min_rounds=12,
+            slice_s=1.0,
+            relative_half_width=0.01,
             energy_s=10.0,
             parts="all",
         ),

@@ -12,7 +12,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-from bench.parent.launch import Outcome, launch
+from bench.parent.children.child import Outcome
+from bench.parent.children.launch import launch
 from host.memory import available_bytes
 from host.topology import usable_cpus
 
@@ -43,7 +44,7 @@ class Crew:
             future.result()
 
     def launch(self, job: Mapping[str, Any], log: Path, threads: int, longest_stage_s: float | None) -> Outcome:
-        """Does what `bench.parent.launch.launch` does; the child is ended where the crew is."""
+        """Does what `bench.parent.children.launch.launch` does; the child is ended where the crew is."""
         children: list[int] = []
 
         def joined(pid: int) -> None:

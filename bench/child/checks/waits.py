@@ -6,7 +6,7 @@ from math import ceil
 from time import perf_counter, sleep
 
 from backends.base import Step
-from bench.child.verify import Refused
+from bench.child.checks.verify import Refused
 
 WAIT_TRIES = 3
 WAIT_SHARE = 0.05

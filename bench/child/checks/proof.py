@@ -1,0 +1,136 @@
+"""What a step is held against, before it is timed and after: the same prepared step, in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.base import Adapter, Flow, Request, Step
+from bench.child.checks import verify, waits
+from bench.child.measure import Clock
+from workloads.tolerance import Tolerance
+
+LOOKED_AT = 1024
+"""Elements of each trained tensor that must not all stand still while steps are timed."""
+Elements = dict[str, NDArray[Any]]
+
+
+class WrongResult(Exception):
+    """The step computes something else. `columns` are those of the verification, for the row."""
+
+    def __init__(self, code: str, reason: str, columns: Mapping[str, Any]) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.columns = finite(columns)
+
+
+def finite(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `columns` without infinities and NaN, which a row cannot hold; the reason names them."""
+    return {k: v for k, v in columns.items() if not isinstance(v, float) or abs(v) < float("inf")}
+
+
+def requested(adapter: Adapter, request: Request) -> dict[str, Any]:
+    """Returns what was asked for, under the names of what is read back."""
+    return {"device": adapter.device_kind, "precision": request.precision.name, "threads": request.threads}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a step is held against: what was asked for, what it must compute, and how far it may lie off."""
+
+    adapter: Adapter
+    request: Request
+    expected: verify.Expected
+    allowed: Mapping[str, Tolerance]
+
+    def before(self, step: Step) -> tuple[dict[str, Any], list[float]]:
+        """Returns verification's columns, and the seconds of its steps. Raises `Refused` or `WrongResult`."""
+        observed, took_s = verify.observe(step, self.request.program, self.request.parameters)
+        verify.check_effective(step.effective(), requested(self.adapter, self.request))
+        verification = verify.compare(observed, self.expected, self.allowed)
+        error, scale = verification.worst("error"), verification.worst("scale")
+        columns: dict[str, Any] = {
+            "verification": "passed",
+            "first_step_s": took_s[0],
+            "error_worst": error.value,
+            "error_worst_of": f"{error.quantity} {error.tensor}",
+            "error_tolerance": error.tolerance,
+            "scale_worst": scale.value,
+            "scale_worst_of": f"{scale.quantity} {scale.tensor}",
+            "scale_tolerance": scale.tolerance,
+        }
+        must_pass(verification, columns)
+        return columns, took_s
+
+    def waits(self, step: Step, took_s: list[float]) -> Clock:
+        """Returns a clock that goes on behind the steps that took `took_s`. Raises `Refused` where it does not wait."""
+        i, step_s = waits.check_waits(step, len(took_s), min(took_s[1:]))
+        return Clock(step, i, [*took_s[1:], step_s])
+
+    def elements(self, step: Step) -> Elements:
+        """Returns some elements of each tensor that a step trains: later ones must differ from them."""
+        return dict(_elements(step.state())) if self.request.program.update is not None else {}
+
+    def after(self, step: Step, earlier: Elements) -> str:
+        """Holds the step against the reference once more, from its initial state; returns the row's verification.
+
+        `earlier` are its `elements` of before it was timed. It is `before only` where the adapter cannot restart a
+        step that has state. Raises `WrongResult`.
+        """
+        program = self.request.program
+        if program.update is not None:
+            self._must_have_moved(step, earlier)
+        if program.state:
+            try:
+                step.restart(self.request.parameters)
+            except NotImplementedError:
+                return "before only"
+        observed, _ = verify.observe(step, program, self.request.parameters)
+        verify.check_effective(step.effective(), requested(self.adapter, self.request))
+        must_pass(verify.compare(observed, self.expected, self.allowed), {}, "after it was timed: ")
+        return "passed"
+
+    def _must_have_moved(self, step: Step, earlier: Elements) -> None:
+        later: Elements = {}
+        for name, array in step.state():
+            if not np.isfinite(array).all():
+                raise WrongResult("not_finite", f"after it was timed {name} is not finite", {})
+            later |= dict(_elements([(name, array)]))
+        if earlier and all(np.array_equal(earlier[name], array) for name, array in later.items() if name in earlier):
+            reason = "nothing was trained while it was timed: every parameter looked at is what it was before"
+            raise WrongResult("state_differs", reason, {})
+
+    def of_flow(self, flow: Flow) -> None:
+        """Raises unless the flow computes what its step computes, as it was asked for."""
+        verify.check_effective(flow.effective(), requested(self.adapter, self.request))
+        must_pass(verify.compare_flow(flow, self.expected, self.allowed), {})
+
+
+def _elements(state: Iterable[tuple[str, NDArray[Any]]]) -> Iterable[tuple[str, NDArray[Any]]]:
+    for name, array in state:
+        if name.startswith("parameter."):
+            yield name, np.array(array.reshape(-1)[:LOOKED_AT])
+
+
+def must_pass(verification: verify.Verification, columns: Mapping[str, Any], when: str = "") -> None:
+    """Raises `WrongResult`, with `columns` and `when` before its reason, where a deviation is over its tolerance."""
+    if verification.failures:
+        code, reason = verify.failing_reason(verification.failures)
+        raise WrongResult(code, when + reason, columns)
+
+
+def verify_step(
+    adapter: Adapter,
+    step: Step,
+    request: Request,
+    expected: verify.Expected,
+    allowed: Mapping[str, Tolerance],
+) -> tuple[dict[str, Any], Clock]:
+    """Returns verification's columns and a clock that goes on behind it. Raises `Refused` or `WrongResult`."""
+    proof = Proof(adapter, request, expected, allowed)
+    columns, took_s = proof.before(step)
+    return columns, proof.waits(step, took_s)

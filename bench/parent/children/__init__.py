@@ -1,0 +1,1 @@
+"""Child processes: started, followed, stopped beside each other, measured in rounds."""

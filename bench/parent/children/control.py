@@ -1,0 +1,106 @@
+"""The control in every round: a child that multiplies, and the rule by which a slice beside a slow reading is left out.
+
+What a neighbour or the hypervisor takes on a shared machine no counter of a guest shows. The rule looks at the control
+alone, never at a cell's own number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from time import monotonic, sleep
+from typing import Any
+
+from bench.parent.children.child import Child, wait_for
+
+SLOWER = 0.15
+"""A reading that took so much longer than what is usual is low: twice the spread of readings on a quiet machine."""
+FIRST_READINGS = 8
+PAUSE_S, PATIENCE_S = 0.2, 3.0
+"""How long a low machine is waited for before a slice, and how often it is looked at meanwhile."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Seconds of a product on one thread alone and on all together, and what these are worth beside one."""
+
+    alone_s: float
+    together_s: float
+    worth: float
+
+
+@dataclass
+class Control:
+    """Reads the machine, and knows what is usual for it in this run: the faster quartile of its readings."""
+
+    cpus: Sequence[int]
+    log: Path
+    readings: list[Reading] = field(default_factory=list, init=False)
+    _child: Child | None = field(default=None, init=False)
+
+    def read(self) -> Reading:
+        """Returns what the machine gives now; the child is stopped again when this returns."""
+        child = self._child
+        if child is None or child.is_over:
+            job = {"job": "control", "cpus": list(self.cpus)}
+            child = self._child = Child(job, self.log, 1)
+            wait_for([child])
+        answer = child.ask({"do": "read"})
+        child.park()
+        if answer is None:
+            raise RuntimeError(f"the control ended: {child.outcome.reason}; see {self.log}")
+        self.readings.append(Reading(**answer))
+        return self.readings[-1]
+
+    def begin(self) -> None:
+        """Takes the first readings, from which it is known what is usual."""
+        while len(self.readings) < FIRST_READINGS:
+            self.read()
+
+    def settled(self) -> Reading:
+        """Returns a reading that is not low, or the last one where patience ends."""
+        begun = monotonic()
+        while self.is_low(reading := self.read()) and monotonic() - begun < PATIENCE_S:
+            sleep(PAUSE_S)
+        return reading
+
+    @property
+    def usual(self) -> Reading:
+        """The faster quartile of the run's readings."""
+        if len(self.readings) < 2:
+            return self.readings[0]
+
+        def quartile(values: list[float], which: int) -> float:
+            return quantiles(values, n=4, method="inclusive")[which]
+
+        return Reading(
+            quartile([one.alone_s for one in self.readings], 0),
+            quartile([one.together_s for one in self.readings], 0),
+            quartile([one.worth for one in self.readings], 2),
+        )
+
+    def slower(self, reading: Reading) -> float:
+        """Returns by what part the threads together were slower than usual."""
+        return reading.together_s / self.usual.together_s - 1
+
+    def is_low(self, reading: Reading) -> bool:
+        """Returns whether a slice beside this reading is left out."""
+        return self.slower(reading) > SLOWER
+
+    def close(self) -> None:
+        """Ends the child."""
+        if self._child is not None:
+            self._child.end()
+
+    def columns(self, readings: Sequence[Reading]) -> dict[str, Any]:
+        """Returns what is said of the readings beside the slices that count, as columns of a row."""
+        if not readings:
+            return {}
+        together_s = median(one.together_s for one in readings)
+        return {
+            "threads_worth": median(one.worth for one in readings) if len(self.cpus) > 1 else None,
+            "machine_slower": max(0.0, together_s / self.usual.together_s - 1),
+            "control_s": together_s,
+        }

@@ -1,0 +1,255 @@
+"""A group: cells that a printed ratio compares, each in a child of its own, measured side by side in rounds.
+
+Each child is prepared and verified once, and stopped. In each round every child, in fresh random order, runs a short
+slice between two readings of the control; all others stand still meanwhile. At the end each is verified once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from random import Random
+from statistics import median
+from time import monotonic
+from typing import Any
+
+from bench.cell import Cell, Variant
+from bench.effort import Effort
+from bench.parent.children.child import Child, Outcome, wait_for
+from bench.parent.children.control import Control, Reading
+from host.memory import available_bytes, held_bytes
+from results.record import rounds
+from results.record.human import time_in_words
+
+AT_ONCE = 2
+"""Children that are prepared beside each other, where cores and memory allow."""
+STOPPED = ("cpu", "none", "fake")
+"""Kinds of device whose children are stopped between slices; those of others wait for their next command."""
+LOOKS_APART = 1.2
+"""A rule that looks after every round stops on luck; looks this factor apart hold coverage (`tests.qa coverage`)."""
+LONGER = 2.5
+"""Times the least rounds that are wanted, a group goes on whose rounds were left out, until it has the least."""
+
+
+@dataclass
+class Ready:
+    """A cell that can be started: what is known before it runs, and what its child is told."""
+
+    cell: Cell
+    columns: dict[str, Any]
+    job: Mapping[str, Any]
+    log: Path
+    side: Variant
+    asked: Sequence[str]
+    device_kind: str
+    need_bytes: int
+    """What preparing it may take, where nobody has measured it."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What a cell gave in a round, between two readings of the control."""
+
+    latency_s: float
+    samples_per_s: float
+    n: int
+    readings: tuple[Reading, ...]
+
+
+@dataclass
+class Member:
+    """One cell of a group with its child and what came of it."""
+
+    ready: Ready
+    child: Child
+    step_s: float = 0.0
+    is_serial: bool = True
+    slices: dict[int, Slice] = field(default_factory=dict)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still be asked."""
+        return not self.child.is_over
+
+    def kept(self, control: Control | None) -> dict[int, Slice]:
+        """Returns the slices beside which the control was never low."""
+        if control is None:
+            return self.slices
+        return {number: one for number, one in self.slices.items() if not any(map(control.is_low, one.readings))}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of a cell: how its child ended, its slices that count, and how many were left out."""
+
+    outcome: Outcome
+    kept: Mapping[int, Slice] = field(default_factory=dict)
+    left_out: int = 0
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """Measures cells side by side, the first of them the one that the others' ratios refer to."""
+
+    effort: Effort
+    random: Random
+    longest_stage_s: float | None = None
+    control: Control | None = None
+    stops_at_failure: bool = False
+    """Whether nothing is timed once a cell has failed: what `-x` says."""
+    first_round: int = 0
+    """Number of the next round: those of several generations of a group differ, and of its parts."""
+    say: Callable[[str], None] = lambda text: None
+    on_slice: Callable[[Cell, int, Slice], None] = lambda cell, number, one: None
+
+    def run(self, cells: Sequence[Ready]) -> dict[Cell, Measured]:
+        """Returns what came of each cell, but of those that were not timed because another one failed.
+
+        Cells that do not fit into memory together are measured in parts, the first one in each of them.
+        """
+        measured: dict[Cell, Measured] = {}
+        waiting = list(cells)
+        while waiting:
+            with ExitStack() as stack:
+                members = self._prepared(waiting, stack)
+                has_failed, why = any(not member.is_alive for member in members), ""
+                if not (has_failed and self.stops_at_failure):
+                    self._settle(members)
+                    why = self._rounds([member for member in members if member.is_alive])
+                for member in members:
+                    if not member.is_alive or not (has_failed and self.stops_at_failure):
+                        measured[member.ready.cell] = self._finished(member, measured.get(member.ready.cell), why)
+            if has_failed and self.stops_at_failure:
+                break
+            if waiting and measured[cells[0].cell].outcome.status == "ok":
+                waiting.insert(0, cells[0])
+        return measured
+
+    def _prepared(self, waiting: list[Ready], stack: ExitStack) -> list[Member]:
+        """Starts as many of `waiting` as memory has room for, in their order, and takes them from the list.
+
+        At least one, and the first one never alone where it was measured before. All are stopped when this returns.
+        """
+        members: list[Member] = []
+        peak = 0
+        while waiting:
+            room = available_bytes()
+            batch: list[Ready] = []
+            for ready in waiting[:AT_ONCE]:
+                need = max(ready.need_bytes, peak)
+                is_needed = len(members) + len(batch) == 0 or (len(members) + len(batch) == 1 and self._has_begun)
+                if room is not None and room < need and not is_needed:
+                    break
+                room = None if room is None else room - need
+                batch.append(ready)
+            if not batch:
+                names = ", ".join(ready.cell.backend for ready in waiting)
+                self.say(f"    no room in memory beside these for {names}: measured apart, beside the first again")
+                self._has_begun = True
+                break
+            del waiting[: len(batch)]
+            started = [self._start(ready, stack) for ready in batch]
+            for member in started:
+                member.child.is_stoppable = member.ready.device_kind in STOPPED
+            wait_for([member.child for member in started], Child.park)
+            peak = max([peak, *(held_bytes(member.child.pid, "peak") or 0 for member in started)])
+            members += started
+        return members
+
+    _has_begun: bool = field(default=False, init=False)
+
+    def _start(self, ready: Ready, stack: ExitStack) -> Member:
+        child = Child(ready.job, ready.log, ready.cell.threads, self.longest_stage_s, ready.side, ready.asked)
+        return Member(ready, stack.enter_context(child))
+
+    def _ask(self, member: Member, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        answer = member.child.ask(command)
+        member.child.park()
+        return answer
+
+    def _settle(self, members: Sequence[Member]) -> None:
+        """Has each child see that its step waits, and warm up, while all others stand still."""
+        for member in members:
+            if member.is_alive and (answer := self._ask(member, {"do": "settle"})) is not None:
+                member.step_s, member.is_serial = answer["step_s"], answer["is_serial"]
+                self.say(f"    {member.ready.cell.title}: verified, about {time_in_words(member.step_s)} per step")
+
+    def _rounds(self, members: Sequence[Member]) -> str:
+        """Measures in rounds until every ratio is sure enough, or the time is spent; at least so many as are wanted.
+
+        Returns why they ended.
+        """
+        effort = self.effort
+        budget_s, begun, done, next_look = effort.budget_s * len(members), monotonic(), 0, effort.min_rounds
+        active = list(members)
+        while active and (done < LONGER * effort.min_rounds or monotonic() - begun < budget_s):
+            self.random.shuffle(active)
+            for member in active:
+                self._slice(member, self.first_round + done)
+            done += 1
+            active = [member for member in active if member.is_alive]
+            if active and done >= next_look:
+                active = self._uncertain(members, is_late=monotonic() - begun >= budget_s)
+                next_look = ceil(LOOKS_APART * done)
+        self.first_round += done
+        return "budget" if monotonic() - begun >= budget_s else "precise"
+
+    def _slice(self, member: Member, number: int) -> None:
+        before = () if self.control is None else (self.control.settled(),)
+        answer = self._ask(member, {"do": "slice", "number": number, "seconds": self.effort.slice_s})
+        if answer is None:
+            return
+        after = () if self.control is None else (self.control.read(),)
+        one = member.slices[number] = Slice(**answer, readings=(*before, *after))
+        self.on_slice(member.ready.cell, number, one)
+
+    def _uncertain(self, members: Sequence[Member], is_late: bool) -> list[Member]:
+        """Returns the cells that need more rounds, with those that they are compared with; none where all is well.
+
+        Late in its time a group goes on only for cells that lack rounds.
+        """
+        latency = {
+            member.ready.cell: {number: one.latency_s for number, one in member.kept(self.control).items()}
+            for member in members
+            if member.is_alive
+        }
+        first, *_ = latency
+        measured = [cell for cell, of_rounds in latency.items() if of_rounds]
+        fastest = min(measured, key=lambda cell: median(latency[cell].values()), default=first)
+        beside = dict.fromkeys((first, fastest))
+        wanted = {
+            cell
+            for cell in latency
+            if any(self._is_unsure(latency[one], latency[cell], is_late) for one in beside if one != cell)
+            or len(latency[cell]) < self.effort.min_rounds
+        }
+        active = wanted | set(beside) if wanted else wanted
+        return [member for member in members if member.ready.cell in active]
+
+    def _is_unsure(self, one: rounds.Rounds, other: rounds.Rounds, is_late: bool) -> bool:
+        """Returns whether two cells have too few rounds in common, or are not held apart narrowly enough."""
+        ratio = rounds.paired(one, other)
+        if ratio is None or ratio.n < self.effort.min_rounds:
+            return True
+        return not is_late and ratio.half_width > self.effort.relative_half_width
+
+    def _finished(self, member: Member, earlier: Measured | None, why: str) -> Measured:
+        """Has the child verify its step once more and report; returns what came of the cell, in an earlier part too."""
+        kept = member.kept(self.control)
+        if member.is_alive:
+            member.child.ask({"do": "finish", "kept": sorted(kept or member.slices)})
+            member.child.end()
+        readings = [reading for one in kept.values() for reading in one.readings]
+        columns = {"stop_reason": why} | ({} if self.control is None else self.control.columns(readings))
+        measured = Measured(member.child.outcome, kept, len(member.slices) - len(kept), columns)
+        if earlier is None:
+            return measured
+        if measured.outcome.status != "ok":  # what it did at any time counts
+            return measured
+        return Measured(
+            earlier.outcome, {**earlier.kept, **kept}, earlier.left_out + measured.left_out, earlier.columns
+        )

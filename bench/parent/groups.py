@@ -1,0 +1,63 @@
+"""Which cells are one group, what it is called, and in what order groups are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import backends
+from bench.cell import Cell
+from results.record.dimensions import OF_GROUP
+from results.record.row import cell_of
+from workloads.catalog import LIMITS
+
+
+@dataclass(frozen=True)
+class Order:
+    """How many generations of each group there are, and in what order: shuffled anew each time, as the seed has it."""
+
+    launches: int
+    seed: str
+
+    def shuffled(self, groups: Iterable[Sequence[Cell]], number: int) -> list[Sequence[Cell]]:
+        """Returns the groups in the order of generation `number`: what bounds the chip first."""
+        ordered = sorted(groups, key=lambda group: (group[0].phase, group[0].id))
+        self.random(number).shuffle(ordered)
+        ordered.sort(key=lambda group: group[0].workload not in LIMITS)
+        return ordered
+
+    def random(self, *of: object) -> Random:
+        """Returns random numbers of their own for whatever `of` names."""
+        return Random(":".join(map(str, (self.seed, *of))))
+
+
+def groups_of(cells: Iterable[Cell], baseline: str | None = None) -> list[list[Cell]]:
+    """Returns the cells by what a printed ratio compares, each group with the one that ratios refer to first."""
+    groups: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        kind = backends.get(cell.backend).device_kind
+        groups.setdefault((*cell.group, kind), []).append(cell)
+    return [sorted(group, key=lambda cell: cell.backend != baseline) for group in groups.values()]
+
+
+def whole_groups(
+    launches: Sequence[Mapping[str, Any]], groups: Iterable[Iterable[Mapping[str, Any]]]
+) -> list[Mapping[str, Any]]:
+    """Returns the launches of groups of which every cell was launched: a group is whole, or begun anew."""
+    have = {(cell_of(launch), launch["number"]) for launch in launches}
+    of_cell = {cell_of(columns): [cell_of(one) for one in group] for group in map(list, groups) for columns in group}
+    return [
+        launch
+        for launch in launches
+        if all((other, launch["number"]) in have for other in of_cell.get(cell_of(launch), ()))
+    ]
+
+
+def group_id_of(cell: Cell) -> str:
+    """Returns what the cells of a group have in common, in words that sort: `mlp base train b64 fp32 t2 cpu`."""
+    columns = cell.columns()
+    shown = [d for d in OF_GROUP if d.is_shown(columns[d.name])]
+    side = () if cell.variant is None else (cell.backend,)
+    return " ".join([*(f"{d.mark}{columns[d.name]}" for d in shown), *side, backends.get(cell.backend).device_kind])

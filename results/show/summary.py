@@ -1,0 +1,58 @@
+"""Who is fastest at what: the first lines that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from results.record.dimensions import POSITION
+from results.record.human import ratio
+from results.show.layout import hanging, wrapped
+from results.show.numbers import SAMPLES, positions
+from results.tables.ratio import Fastest, fastest, times_as_fast
+from results.tables.table import is_verified
+
+METRICS = {"latency_p50_s": "latency", SAMPLES: "throughput"}
+
+
+def summary(rows: pd.DataFrame, baseline: str | None, width: int) -> str:
+    """Returns a line for each step that two backends ran or more: who is fastest, and by how much; else nothing."""
+    verified = rows[is_verified(rows)]
+    groups = [group for _, group in verified.groupby(list(POSITION), dropna=False, sort=False) if len(group) > 1]
+    if not groups:
+        return ""
+    groups.sort(key=lambda group: tuple(str(value) for value in group[list(POSITION)].iloc[0]))
+    header, left, caption = positions(pd.concat([group.iloc[:1] for group in groups])[list(POSITION)])
+    places, texts = [], []
+    for place, group in zip(left, groups, strict=True):
+        of_group = group.to_dict("records")
+        for metric, word in METRICS.items():
+            if metric == SAMPLES and (group["throughput_mode"] == "serial").all():
+                continue
+            places.append([*place, word])
+            texts.append(in_words(of_group, metric, baseline))
+    del header
+    title = f"Fastest, with those that cannot be told from it at 99 % confidence{caption}"
+    return "\n".join([wrapped([title], width), hanging(places, texts, width)])
+
+
+def in_words(rows: list[dict[Hashable, Any]], metric: str, baseline: str | None) -> str:
+    """Returns `openvino_cpu, onnxruntime_cpu (within 3 %); 1.31x torch_cpu, the next`."""
+    first = fastest(rows, metric)
+    named = ", ".join(first.labels)
+    within = "" if first.within is None else f" (within {100 * first.within:.0f} %)"
+    unsure = "" if first.is_sure else ", too few rounds to be sure"
+    return f"{named}{within}{_ahead(first, rows, metric, baseline)}{unsure}"
+
+
+def _ahead(first: Fastest, rows: list[dict[Hashable, Any]], metric: str, baseline: str | None) -> str:
+    by_label: Mapping[str, dict[Hashable, Any]] = {row["label"]: row for row in rows}
+    words = []
+    if first.next_label is not None and first.next_ratio is not None:
+        words.append(f"{ratio(first.next_ratio.value)} {first.next_label}, the next")
+    if baseline in by_label and baseline not in (*first.labels, first.next_label):
+        times = times_as_fast(by_label[first.labels[0]], by_label[str(baseline)], metric)
+        words.append(f"{ratio(times.value)} {baseline}")
+    return "".join(f"; {word}" for word in words)

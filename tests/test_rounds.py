@@ -1,0 +1,161 @@
+"""What rounds say: intervals that are exact, held against counting all cases, and the text that a row has them as."""
+
+from itertools import combinations, product
+from math import comb, exp, log
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results.record.rounds import (
+    CONFIDENCE,
+    DECISIVE,
+    LEAST_ROUNDS,
+    Estimate,
+    critical,
+    estimate,
+    from_text,
+    paired,
+    spread,
+    to_text,
+    unpaired,
+    walsh,
+)
+
+both_levels = pytest.mark.parametrize("confidence", [CONFIDENCE, DECISIVE])
+values = st.floats(1e-6, 10)
+
+
+@both_levels
+@pytest.mark.parametrize("n", range(1, 13))
+def test_as_many_averages_lie_outside_as_the_exact_distribution_allows(n, confidence):
+    sums = sorted(sum(rank for rank, on in enumerate(signs, 1) if on) for signs in product((0, 1), repeat=n))
+    k = critical(n, confidence)
+    assert 2 * sum(s < k for s in sums) <= (1 - confidence) * 2**n
+    assert 2 * sum(s < k + 1 for s in sums) > (1 - confidence) * 2**n
+
+
+@both_levels
+def test_with_fewer_rounds_nothing_can_be_said(confidence):
+    least = LEAST_ROUNDS[confidence]
+    assert [critical(n, confidence) > 0 for n in range(1, 13)] == [n >= least for n in range(1, 13)]
+    assert (estimate([2.0] * (least - 1), confidence).low, estimate([2.0] * (least - 1), confidence).high) == (
+        None,
+        None,
+    )
+    assert estimate([2.0] * (least - 1), confidence).half_width == float("inf")
+    assert estimate([2.0] * least, confidence).low == pytest.approx(2.0)
+
+
+@both_levels
+@pytest.mark.parametrize("n", range(6, 11))
+def test_of_all_ways_to_lie_about_the_truth_no_more_are_missed_than_promised(n, confidence):
+    """A distribution symmetric about ln 1: each distance has either sign, all combinations alike."""
+    distances = [0.01 * 1.7**i for i in range(n)]
+    missed = 0
+    for signs in product((-1, 1), repeat=n):
+        found = estimate([exp(sign * distance) for sign, distance in zip(signs, distances, strict=True)], confidence)
+        missed += found.low is not None and not found.low <= 1 <= found.high
+    sums = [sum(rank for rank, on in enumerate(signs, 1) if on) for signs in product((0, 1), repeat=n)]
+    assert missed == 2 * sum(s < critical(n, confidence) for s in sums)
+    assert missed <= (1 - confidence) * 2**n
+
+
+def test_the_estimate_is_the_median_of_all_averages():
+    numbers = [1.0, 1.1, 1.3, 1.2, 0.9, 5.0]
+    averages = [(log(a) + log(b)) / 2 for i, a in enumerate(numbers) for b in numbers[i:]]
+    found = estimate(numbers)
+    assert found.value == pytest.approx(exp(median(averages)))
+    assert (found.low, found.high, found.n, found.is_paired) == (pytest.approx(0.9), pytest.approx(5.0), 6, True)
+    assert walsh([3.0, 1.0]) == [1.0, 2.0, 3.0]
+
+
+def test_one_outlying_round_moves_little():
+    assert estimate([1.0 + 0.001 * i for i in range(-6, 6)] + [9.0]).value == pytest.approx(1.0, abs=2e-3)
+
+
+def test_the_half_width_is_the_longer_side():
+    assert Estimate(2.0, 1.0, 3.0, 9).half_width == 1.0
+    assert Estimate(2.0, 1.9, 3.0, 9).half_width == 0.5
+
+
+def test_the_spread_takes_two():
+    assert spread([1.0]) is None
+    assert spread([1.0, exp(0.1)]) == pytest.approx(0.10483)
+
+
+def test_a_ratio_is_of_the_rounds_that_both_have():
+    a = {n: 1.0 + n for n in range(9)} | {20: 77.0}
+    b = {n: 2.0 * (1.0 + n) for n in range(1, 12)}
+    found = paired(a, b)
+    assert (found.value, found.low, found.high) == (pytest.approx(2.0),) * 3
+    assert (found.n, found.is_paired) == (8, True)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+    assert paired({}, b) is None
+
+
+def test_what_both_sides_share_in_a_round_is_not_in_their_ratio():
+    machine = [1.0, 1.5, 0.8, 2.0, 1.1, 0.9, 1.7, 1.2]
+    a, b = (dict(enumerate(times * one for one in machine)) for times in (1.0, 1.01))
+    assert paired(a, b).half_width < 1e-9
+    assert unpaired(a, b).half_width > 0.2
+
+
+@given(st.dictionaries(st.integers(0, 20), st.tuples(values, values), min_size=1, max_size=12))
+def test_the_other_way_round_it_is_the_inverse(rounds):
+    a, b = ({n: pair[side] for n, pair in rounds.items()} for side in (0, 1))
+    for ratio in (paired, unpaired):
+        there, back = ratio(a, b), ratio(b, a)
+        assert there.value == pytest.approx(1 / back.value)
+        assert (there.low is None) == (back.high is None)
+        if there.low is not None:
+            assert (there.low, there.high) == (pytest.approx(1 / back.high), pytest.approx(1 / back.low))
+            assert there.low <= there.value * (1 + 1e-12)
+            assert there.value <= there.high * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (6, 6), (4, 8), (6, 7)])
+def test_of_rounds_apart_no_more_are_missed_than_promised(n, m):
+    """One distribution on both sides: each choice of the rounds of the first side is alike. The limit is rough."""
+    numbers = [exp(0.01 * 1.3**i) for i in range(n + m)]
+    missed = 0
+    for chosen in combinations(range(n + m), n):
+        a = {i: numbers[i] for i in chosen}
+        b = {i: numbers[i] for i in range(n + m) if i not in chosen}
+        found = unpaired(a, b)
+        missed += not found.low <= 1 <= found.high
+    assert 0 < missed <= 0.055 * comb(n + m, n)
+
+
+def test_rounds_apart_say_so_and_few_of_them_have_no_interval():
+    found = unpaired({0: 1.0, 1: 2.0}, {0: 3.0, 7: 6.0, 8: 3.0})
+    assert (found.value, found.low, found.high, found.n, found.is_paired) == (pytest.approx(3.0), None, None, 2, False)
+    assert unpaired({}, {0: 1.0}) is None
+    assert unpaired({0: 1.0}, {}) is None
+
+
+@given(st.dictionaries(st.integers(0, 10**6), st.floats(1e-9, 1e12), max_size=30))
+def test_rounds_come_back_from_their_text(rounds):
+    text = to_text(rounds)
+    again = from_text(text)
+    assert again == {number: pytest.approx(value, rel=1e-5) for number, value in rounds.items()}
+    assert to_text(again) == text
+
+
+def test_the_text_is_short_and_in_the_order_of_the_rounds():
+    assert to_text({2: 0.0120001, 0: 1 / 3, 1000: 12345678.0}) == "0:0.333333 2:0.0120001 1000:1.23457e+07"
+    assert from_text(None) == from_text("") == {}
+
+
+@pytest.mark.parametrize(
+    "part", ["3", "3:", ":1", "x:1", "-1:1", "1.5:1", "3:0", "3:-1", "3:nan", "3:inf", "3:fast", "3:1:2", "3=1"]
+)
+def test_what_is_no_round_is_refused(part):
+    with pytest.raises(ValueError, match=f"'{part}' is no round; expected its number and a positive value"):
+        from_text(f"1:0.5 {part}")
+
+
+def test_a_round_that_is_there_twice_is_refused():
+    with pytest.raises(ValueError, match="'1:3' is no round"):
+        from_text("1:2 1:3")
