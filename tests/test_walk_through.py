@@ -50,7 +50,13 @@ def test_the_readme_shows_a_picture_of_the_same_rows(tmp_path):
     assert re.findall(r"<text.*?>(.*?)</text>", committed) == re.findall(r"<text.*?>(.*?)</text>", drawn)
     assert len(committed) < 100_000
     if f"Matplotlib v{metadata.version('matplotlib')}," in committed:  # another one may set its letters elsewhere
-        assert committed == drawn, f"docs/latency.svg is stale: samestep plot {FIRST} --output docs/latency.svg"
+        stale = f"docs/latency.svg is stale: samestep plot {FIRST} --output docs/latency.svg"
+        assert named_alike(committed) == named_alike(drawn), stale
+
+
+def named_alike(svg):
+    """Returns the picture without the names of its clips: hashes of sizes to the last bit, in which CPUs differ."""
+    return re.sub(r"\bp[0-9a-f]{10}\b", "clip", svg)
 
 
 def test_the_output_in_it_is_what_comes_out():
