@@ -16,7 +16,9 @@ from results.record.run import Run, find_runs, read_run
 from tests.fakes.door import command, environment, wait_for, workers_of
 
 INSTANTS = 100
-CELLS = ("--preset", "smoke", "--workloads", "mlp", "--backends", "null", "--launches", "2")
+CELLS = ("--preset", "smoke", "--workloads", "mlp", "--phases", "infer", "--launches", "2")
+RUNTIMES = ("--backends", "onnxruntime_cpu,openvino_cpu")
+"""A group of two, so that one child is stopped while the other runs."""
 DONE = "the plan is done"
 
 
@@ -40,7 +42,7 @@ class Tally:
 def strike(folder: Path, after_s: float, at_child: bool) -> bool:
     """Starts a run and kills it, or its child if it has one, after some time. Returns whether a child was killed."""
     with subprocess.Popen(
-        command(*CELLS, "--results-dir", "runs"),
+        command(*CELLS, *RUNTIMES, "--results-dir", "runs"),
         cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
@@ -103,7 +105,11 @@ def main(instants: int = INSTANTS, seed: int = 0) -> int:
         strike(Path(first), 1e-3, False)  # fills the caches of the file system
         start = time.monotonic()
         subprocess.run(
-            command(*CELLS, "--results-dir", "runs"), cwd=first, env=environment(), capture_output=True, check=True
+            command(*CELLS, *RUNTIMES, "--results-dir", "runs"),
+            cwd=first,
+            env=environment(),
+            capture_output=True,
+            check=True,
         )
         whole_run_s = time.monotonic() - start
     while tally.struck < instants:
