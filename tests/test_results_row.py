@@ -249,3 +249,9 @@ def test_a_latency_of_less_than_light_needs_is_refused():
     assert make_row(**{**OK, "latency_p50_s": LEAST_LATENCY_S})["latency_p50_s"] == LEAST_LATENCY_S
     with pytest.raises(ValueError, match="latency_p50_s is 1e-13; expected 1e-12 s or more"):
         make_row(**{**OK, "latency_p50_s": 1e-13})
+
+
+@pytest.mark.parametrize("text", ["0:fast", "0:0.1 0:0.2", "nonsense", "1:-3"])
+def test_rounds_that_are_none_are_refused(text):
+    with pytest.raises(ValueError, match="rounds_latency_s: "):
+        make_row(**{**OK, "rounds_latency_s": text})

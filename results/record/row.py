@@ -5,6 +5,7 @@ import numbers
 from collections.abc import Mapping
 
 from results.record.dimensions import CELL_COLUMNS, DEFAULTS, FILLED, IN_EVERY_ROW
+from results.record.rounds import from_text
 from results.record.schema import COLUMN, MEASURED, NAMED, ROW_FORMAT, Column
 from results.record.text import TEXT_LIMIT, one_line, shortened
 from results.record.vocabulary import (
@@ -19,6 +20,8 @@ from results.record.vocabulary import (
 )
 
 Row = dict[str, object]
+OF_ROUNDS = ("rounds_latency_s", "rounds_samples_per_s")
+"""Text of which ratios are made: one that is none is refused with its row, and costs no other."""
 
 
 def make_row(**values: object) -> Row:
@@ -85,6 +88,11 @@ def _checked_text(column: Column, value: object) -> str | None:
         raise ValueError(f"{column.name} is {name!r}; expected a name: 100 at most of A-Z a-z 0-9 . _ : -")
     if len(text) > TEXT_LIMIT:
         raise ValueError(f"{column.name} has {len(text)} characters; expected {TEXT_LIMIT} at most")
+    if column.name in OF_ROUNDS:
+        try:
+            from_text(text)
+        except ValueError as error:
+            raise ValueError(f"{column.name}: {error}") from error
     words = VOCABULARIES.get(column.name)
     if text and words and text not in words:
         raise ValueError(f"unknown {column.name} {text!r}; known: {', '.join(words)}")

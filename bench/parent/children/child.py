@@ -103,7 +103,7 @@ class Child:
                     env={**child_environment(os.environ, threads, asked), **side.environment},
                     start_new_session=True,
                 )
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave a pipe open; it is raised again
             os.close(reader)
             raise
         finally:
