@@ -17,6 +17,8 @@ from bench.parent.suite import Suite
 from tests.planted import PlantedAdapter
 from workloads.catalog import load
 
+pytestmark = pytest.mark.alone  # `settle` looks whether steps wait, and another test beside it would disturb that
+
 EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=1)
 
 

@@ -98,6 +98,14 @@ def test_batches_compare_sample_by_sample_where_the_model_is_the_same():
         compared(before, [after], across=["batch"], metrics=["latency_p50_s"])
 
 
+@pytest.mark.parametrize(("before", "after", "compares"), [(1.9, 1.1, False), (1.9, 1.6, True), (1.1, 1.1, True)])
+def test_a_machine_whose_threads_share_a_core_is_not_held_against_one_whose_do_not(before, after, compares):
+    line = only(compared([row_of(threads_worth=before)], [row_of(threads_worth=after)], metrics=["latency_p50_s"]))
+    assert (line["verdict"] != "not comparable") == compares
+    if not compares:
+        assert line["reason"] == "its threads together were worth 1.9 before and 1.1 after, beside one alone"
+
+
 def test_several_rows_on_one_side_of_what_is_asked_across_are_refused():
     found = only(compared([row_of(), row_of(threads=1)], [row_of(threads=4)], across=["threads"]))
     assert found["reason"] == "before: several threads (1, 2); expected one on each side"

@@ -13,7 +13,7 @@ from bench.child import load as loads
 from bench.child.checks.proof import Proof, WrongResult
 from bench.child.checks.verify import Refused
 from bench.child.expected import load_expected
-from bench.child.measure import flow_throughput
+from bench.child.measure import Throughput, flow_throughput
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.suite import Suite
@@ -146,14 +146,24 @@ def test_a_flow_that_runs_elsewhere_or_otherwise_is_refused(proof, told, code):
 EFFORT = Effort(0.0, 0, 1.0, 1)
 
 
-def chosen(proof, step_s, *flows):
-    """Returns how steps are overlapped where one alone takes `step_s`."""
+class Queueing:
+    """A clock under which queued steps take `step_s` each."""
+
+    def __init__(self, step_s):
+        self.step_s = step_s
+
+    def queued(self, effort, step_s):
+        return Throughput((self.step_s,), 1, 2, 1.0)
+
+
+def chosen(proof, step_s, *flows, queued_s=None):
+    """Returns how steps are overlapped where one alone takes `step_s`, and `queued_s` where they queue."""
 
     class WithFlows:
         def flows(self):
             return [lambda flow=flow: flow for flow in flows]
 
-    return loads.choose(WithFlows(), proof, step_s, EFFORT)
+    return loads.choose(WithFlows(), proof, Queueing(queued_s), step_s, EFFORT)
 
 
 def test_the_fastest_flow_is_taken_and_the_others_are_closed(proof):
@@ -188,5 +198,12 @@ def test_a_flow_that_computes_something_else_is_not_chosen(proof):
 
 def test_what_overlaps_by_itself_is_queued_and_what_cannot_is_serial(proof):
     asynchronous = replace(proof, adapter=backends.get("torch_cpu"))
-    assert chosen(proof, 0.01).mode == "queued"
+    assert chosen(proof, 0.01, queued_s=0.009).mode == "queued"
     assert chosen(asynchronous, 0.01).mode == "serial"
+
+
+def test_a_way_that_is_hardly_faster_is_not_taken(proof):
+    load = chosen(proof, 0.01, queued_s=0.0096)
+    assert (load.mode, load.setting) == ("serial", {"tried_steps_per_s": {"1": 100.0, "queued": 104.2}})
+    hardly = MadeUp(0.0192)
+    assert (chosen(proof, 0.01, hardly).mode, hardly.is_closed) == ("serial", True)

@@ -21,6 +21,20 @@ def test_nothing_planted_nothing_alarmed(tmp_path):
     assert found.missing_cells.empty
 
 
+def test_another_method_is_said_with_its_night_and_alarms_nothing(tmp_path, capsys):
+    for number in range(20):
+        method = {"method_version": "3" if number >= 10 else "2"}
+        write_run(tmp_path, "alpha", FIRST + timedelta(number), {"torch_cpu": 2e-3 if number >= 10 else 1e-3}, **method)
+        write_run(tmp_path, "beta", FIRST + timedelta(number), {"torch_cpu": 1e-3})
+    found = history(tmp_path)
+    assert found.alarms.empty
+    (line,) = found.breaks
+    day = FIRST + timedelta(10)
+    assert line.startswith(f"alpha: from {day} on measured by method 3, before by 2; its series begin anew")
+    assert main(["history", str(tmp_path)]) == 0
+    assert f"alpha: from {day} on measured by method 3" in capsys.readouterr().out
+
+
 def test_a_step_is_alarmed_with_its_night_size_and_cause(tmp_path):
     write_nights(tmp_path, "alpha", 20, backends=("jax_cpu",), software="s2")
     found = history(tmp_path)

@@ -2,25 +2,32 @@
 
 import pytest
 
+from results.record.rounds import Estimate
 from results.tables.compare import compare
 from results.tables.means import geometric_mean, means_of_comparison, means_of_ratios
 from results.tables.table import to_frame
 from tests.fakes.rows import idle_row, row_of
 
 
+def ratio(value, half=None):
+    """Returns a ratio known within a factor of `half`."""
+    return Estimate(value, None, None, 1) if half is None else Estimate(value, value / half, value * half, 8)
+
+
 def test_the_mean_of_2_and_a_half_is_1():
-    mean, low, high = geometric_mean([2.0, 0.5])
-    assert mean == pytest.approx(1)
-    assert low == pytest.approx(0.5)
-    assert high == pytest.approx(2)
-    assert geometric_mean([3.0]) == (pytest.approx(3), None, None)
+    assert geometric_mean([ratio(2.0, 1.1), ratio(0.5, 1.1)])[0] == pytest.approx(1)
     with pytest.raises(ValueError, match="at least one"):
         geometric_mean([])
 
 
-def test_the_interval_is_the_same_each_time():
-    values = [1.1, 0.9, 1.3, 1.0]
-    assert geometric_mean(values) == geometric_mean(values)
+def test_a_mean_is_known_better_than_each_of_its_ratios():
+    assert geometric_mean([ratio(3.0, 1.1)]) == pytest.approx((3, 3 / 1.1, 3.3))
+    _, low, high = geometric_mean([ratio(1.0, 1.1)] * 4)
+    assert (low, high) == pytest.approx((1.1**-0.5, 1.1**0.5))
+
+
+def test_a_mean_of_ratios_of_which_one_has_no_interval_has_none():
+    assert geometric_mean([ratio(2.0, 1.1), ratio(2.0)]) == (pytest.approx(2), None, None)
 
 
 def test_only_cells_of_both_sides_count_and_the_others_are_named():

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from results.record.rounds import estimate, to_text
 from results.show.phases_text import phases_text
 from results.tables.phases import best, phases
 from results.tables.table import to_frame
@@ -125,18 +126,55 @@ def test_those_within_5_percent_of_the_best_are_as_good():
     train, infer = best(phases(to_frame(rows), [price()])).to_dict("records")
     for of in ("fastest", "cheapest"):
         assert (train[of], train[f"{of}_quality"]) == ("jax_cpu", "valid")
-        assert train[f"{of}_within_5_percent"] == "torch_cpu~, jax_cpu~ (threads 1)"
+        assert train[f"{of}_as_good"] == "torch_cpu~, jax_cpu~ (threads 1)"
         # 1 / 38.2 is 4.7 % more than 1 / 40, 1 / 38 is 5.3 % more.
-        assert (infer[of], infer[f"{of}_quality"], infer[f"{of}_within_5_percent"]) == (
+        assert (infer[of], infer[f"{of}_quality"], infer[f"{of}_as_good"]) == (
             "torch_cpu",
             "degraded",
             "jax_cpu",
         )
     text = phases_text(phases(to_frame(rows), [price()]), 200)
-    assert "torch_cpu, 25.0 ms~; jax_cpu within 5 %" in text
-    assert "torch_cpu, $25.0~ (2026-11-26 [1]); jax_cpu within 5 %" in text
+    assert "torch_cpu, 25.0 ms~; as good: jax_cpu" in text
+    assert "torch_cpu, $25.0~ (2026-11-26 [1]); as good: jax_cpu" in text
     alone = best(phases(to_frame(pair()), [price()]))
-    assert alone[["fastest_within_5_percent", "cheapest_within_5_percent"]].isna().all(axis=None)
+    assert alone[["fastest_as_good", "cheapest_as_good"]].isna().all(axis=None)
+
+
+def in_rounds(step, rates, run="r"):
+    """Returns the rows of `pair`, whose rates were measured in rounds of one group: these factors of theirs."""
+    rows = []
+    for row in step:
+        rate = row["throughput_samples_per_s"]
+        known = {n: rate * factor for n, factor in enumerate(rates)}
+        found = estimate(list(known.values()))
+        ends = ("throughput_ci_low_samples_per_s", "throughput_ci_high_samples_per_s")
+        rows.append(
+            row
+            | {"rounds_samples_per_s": to_text(known), "group_id": f"g {row['phase']}"}
+            | dict(zip(ends, (found.low, found.high), strict=True))
+        )
+    return rows
+
+
+def test_those_that_cannot_be_told_from_the_best_are_as_good():
+    alike = [0.8, 0.9, 1.0, 1.1, 1.2, 0.85, 1.15, 1.0, 0.95, 1.05]
+    mixed = alike[5:] + alike[:5]
+    rows = [*in_rounds(pair(10.0, 40.0), alike), *in_rounds(pair(9.0, 36.0, backend="jax_cpu"), mixed)]
+    rows += in_rounds(pair(9.0, 36.0, backend="a_cpu"), alike)  # 10 % behind, in each round
+    train, infer = best(phases(to_frame(rows), [price()])).to_dict("records")
+    for of in ("fastest", "cheapest"):
+        assert (train[of], train[f"{of}_as_good"]) == ("torch_cpu", "jax_cpu")
+        assert (infer[of], infer[f"{of}_as_good"]) == ("torch_cpu", "jax_cpu")
+
+
+def test_times_and_their_ratio_have_an_interval():
+    rates = [0.97, 0.98, 0.99, 1.0, 1.0, 1.01, 1.02, 1.03]
+    frame = phases(to_frame(in_rounds(pair(10.0, 40.0), rates)), [price()])
+    (row,) = frame.to_dict("records")
+    assert row["train_half_width"] == pytest.approx(row["infer_half_width"], rel=1e-3)
+    text = phases_text(frame, 200)
+    assert f"100 ms ±{100 * row['train_half_width']:.0f}%" in text
+    assert f"4.00x ±{100 * ((1 + row['train_half_width']) ** 2**0.5 - 1):.0f}%" in text
 
 
 def test_the_text_marks_every_number_that_rests_on_a_disturbed_one_and_no_dash():

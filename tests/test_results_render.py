@@ -254,3 +254,9 @@ def test_any_number_can_be_shown(metric, number):
 
 def test_no_rows_are_said():
     assert render(to_frame([])) == "No cells: nothing was planned."
+
+
+def test_threads_that_are_worth_little_are_said():
+    rows = [row_of(threads_worth=1.1), row_of(backend="jax_cpu", threads_worth=1.05), row_of(backend="a", threads=1)]
+    assert "2 threads are worth 1.1 here, beside one alone" in render(to_frame(rows))
+    assert "are worth" not in render(to_frame([row_of(threads_worth=1.9), row_of(backend="jax_cpu")]))

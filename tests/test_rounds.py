@@ -2,18 +2,21 @@
 
 from itertools import combinations, product
 from math import comb, exp, log
+from random import Random
 from statistics import median
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from results.record import rounds
 from results.record.rounds import (
     CONFIDENCE,
     DECISIVE,
     LEAST_ROUNDS,
     Estimate,
     critical,
+    dependence,
     estimate,
     from_text,
     paired,
@@ -50,8 +53,9 @@ def test_with_fewer_rounds_nothing_can_be_said(confidence):
 
 @both_levels
 @pytest.mark.parametrize("n", range(6, 11))
-def test_of_all_ways_to_lie_about_the_truth_no_more_are_missed_than_promised(n, confidence):
+def test_of_all_ways_to_lie_about_the_truth_no_more_are_missed_than_promised(n, confidence, monkeypatch):
     """A distribution symmetric about ln 1: each distance has either sign, all combinations alike."""
+    monkeypatch.setattr(rounds, "dependence", lambda values: 1.0)  # the distances are in order here
     distances = [0.01 * 1.7**i for i in range(n)]
     missed = 0
     for signs in product((-1, 1), repeat=n):
@@ -159,3 +163,19 @@ def test_what_is_no_round_is_refused(part):
 def test_a_round_that_is_there_twice_is_refused():
     with pytest.raises(ValueError, match="'1:3' is no round"):
         from_text("1:2 1:3")
+
+
+def test_rounds_that_follow_each_other_make_the_interval_wider():
+    slow_later = [1.0, 1.01, 0.99, 1.0, 1.01, 1.1, 1.11, 1.12, 1.1, 1.11]
+    mixed = [slow_later[i] for i in (0, 5, 1, 6, 2, 7, 3, 8, 4, 9)]
+    assert dependence(mixed) == 1.0
+    assert dependence(slow_later) > 1.5
+    assert estimate(slow_later).half_width > 1.4 * estimate(mixed).half_width
+    assert estimate(slow_later).value == pytest.approx(estimate(mixed).value)
+
+
+def test_of_rounds_that_chance_mixes_few_seem_to_follow_each_other():
+    random = Random(1)
+    factors = [dependence([random.gauss(0, 1) for _ in range(12)]) for _ in range(2000)]
+    assert sum(factor > 1 for factor in factors) < 0.06 * len(factors)
+    assert max(factors) <= 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -13,7 +13,9 @@ from bench.child.measure import Clock, Throughput, flow_throughput
 from bench.effort import Effort
 
 TRIAL_S = 0.5
-"""How long each way to overlap requests is tried, at least, before the fastest is measured."""
+"""How long each way to overlap steps is tried, at least, before the fastest is measured."""
+GAIN = 1.05
+"""By so much a way must be faster than steps one after the other; below that its slices would tell nothing new."""
 
 
 @dataclass
@@ -36,17 +38,21 @@ class Load:
             self.flow.close()
 
 
-def choose(step: Step, proof: Proof, step_s: float, effort: Effort) -> Load:
+def choose(step: Step, proof: Proof, clock: Clock, step_s: float, effort: Effort) -> Load:
     """Returns the way that was fastest in a short trial, each verified; `step_s` is what a step takes by itself.
 
-    Raises `Refused` or `WrongResult`.
+    Steps one after the other are a way too, and the one that is taken where no other is faster by `GAIN`. Raises
+    `Refused` or `WrongResult`.
     """
     if proof.adapter.is_serial(proof.request.program):
         return Load("serial", {})
+    tried = {"1": 1 / step_s}
     openers = step.flows()
     if not openers:
-        return Load("queued", {})
-    tried = {"1": 1 / step_s}
+        trial = clock.queued(replace(effort, budget_s=min(TRIAL_S, effort.budget_s), min_rounds=1), step_s)
+        tried["queued"] = 1 / fmean(trial.seconds)
+        is_best = tried["queued"] > GAIN * tried["1"] or not effort.is_timed
+        return Load("queued" if is_best else "serial", _told(tried))
     best: Flow | None = None
     for opener in openers:
         flow = opener()
@@ -57,10 +63,15 @@ def choose(step: Step, proof: Proof, step_s: float, effort: Effort) -> Load:
         trial = flow_throughput(flow, 2 * flow.in_flight, min(TRIAL_S, effort.budget_s))
         rate = 1 / fmean(trial.seconds)
         proof.of_flow(flow)
-        is_best = rate > max(tried.values())
+        is_best = rate > max(GAIN * tried["1"], *tried.values())
         tried[name] = rate
         worse, best = (best, flow) if is_best else (flow, best)
         if worse is not None:
             worse.close()
-    setting = {"tried_steps_per_s": {name: float(f"{rate:.4g}") for name, rate in tried.items()}}
+    setting = _told(tried)
     return Load("serial", setting) if best is None else Load("requests", setting | dict(best.setting), best)
+
+
+def _told(tried: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the rates of the ways that were tried, as a row has them."""
+    return {"tried_steps_per_s": {name: float(f"{rate:.4g}") for name, rate in tried.items()}}

@@ -6,7 +6,7 @@ import json
 import platform
 import resource
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median
@@ -121,7 +121,7 @@ class Trial:
         }
         seen_s = [*self.clock.seen_s, *warm_up.samples_s]
         self._step_s = median(seen_s or self.clock.latency(ONE_STEP).seconds)
-        self._load = load.choose(self.step, self._proof, self._step_s, self.effort)
+        self._load = load.choose(self.step, self._proof, self.clock, self._step_s, self.effort)
         self._elements: Elements = self._proof.elements(self.step)
         self._latency: dict[int, Samples] = {}
         self._throughput: dict[int, Throughput] = {}
@@ -132,21 +132,26 @@ class Trial:
         self._stages.pause()
         return {"step_s": self._step_s, "is_serial": self._load.mode == "serial"}
 
-    def slice(self, number: int, seconds: float) -> dict[str, Any]:
-        """Times steps for `seconds`, at least one, and the same with the device kept full; returns the medians."""
+    def slice(self, number: int, seconds: float, with_throughput: bool = True) -> dict[str, Any]:
+        """Times steps for `seconds`, at least one, and the same with the device kept full; returns the medians.
+
+        Without throughput a step that is not serial has no `samples_per_s`.
+        """
         _check_quiet_interpreter()
         self._stages.resume("measure")
         effort = replace(self.effort, budget_s=seconds, min_rounds=1)
         self._wake()
         with self._watch:
             latency = self._latency[number] = self.clock.latency(effort)
-            if self._load.mode != "serial":
+            if with_throughput and self._load.mode != "serial":
                 self._throughput[number] = self._load.take(self.clock, effort, self._step_s)
         self._stages.pause()
-        step_s = fmean(self._throughput[number].seconds if self._throughput else latency.seconds)
+        of_steps: Sequence[float] = latency.seconds if self._load.mode == "serial" else ()
+        if number in self._throughput:
+            of_steps = self._throughput[number].seconds
         return {
             "latency_s": median(latency.seconds),
-            "samples_per_s": self.cell.batch / step_s,
+            "samples_per_s": self.cell.batch / fmean(of_steps) if of_steps else None,
             "n": len(latency.seconds),
         }
 
@@ -207,7 +212,8 @@ class Trial:
             columns["throughput_setting"] = dict(self._load.setting)
         if self._load.mode == "serial":
             return columns | {"throughput_samples_s": latency_s}
-        slices = [self._throughput[number] for number in kept]
+        slices = [self._throughput[number] for number in kept if number in self._throughput]
+        slices = slices or [*self._throughput.values()]  # all of them beside low readings
         return columns | {
             "throughput_samples_s": _thinned([value for one in slices for value in one.seconds]),
             "in_flight": slices[0].in_flight,

@@ -184,7 +184,9 @@ def rounds_columns(measured: Measured) -> dict[str, Any]:
         "rounds_n": len(kept),
         "rounds_left_out": measured.left_out,
         "rounds_latency_s": rounds.to_text({number: one.latency_s for number, one in kept.items()}),
-        "rounds_samples_per_s": rounds.to_text({number: one.samples_per_s for number, one in kept.items()}),
+        "rounds_samples_per_s": rounds.to_text(
+            {number: one.samples_per_s for number, one in kept.items() if one.samples_per_s is not None}
+        ),
         **measured.columns,
     }
 

@@ -160,10 +160,8 @@ def _control(control: pd.DataFrame) -> list[str]:
 def _mean(mean: dict[str, Any]) -> str:
     name = TITLES.get(mean["metric"], mean["metric"])
     without = f"; without {mean['missing_cells']}" if mean["missing"] else ""
-    return (
-        f"Geometric mean, {mean['phase']} {name}: {mean['ratio']:.3f}x over {mean['cells']} cells"
-        f" ({mean['ratio_low']:.3f} to {mean['ratio_high']:.3f} with other cells drawn){without}."
-    )
+    known = "" if mean["ratio_low"] is None else f" ({mean['ratio_low']:.3f} to {mean['ratio_high']:.3f} at 99 %)"
+    return f"Geometric mean, {mean['phase']} {name}: {mean['ratio']:.3f}x over {mean['cells']} cells{known}{without}."
 
 
 def _not_comparable(compared: pd.DataFrame, width: int) -> list[str]:

@@ -173,7 +173,7 @@ def _missing(history: History, columns: int) -> list[str]:
         for row in machines
         if row["is_away"]
     ]
-    sentences += history.names
+    sentences += [*history.names, *history.breaks]
     sentences += [
         f"Missing nights: {row['machine']} {row['missed']} since its first, of late {row['missed_nights']}"
         for row in machines

@@ -11,7 +11,7 @@ import pandas as pd
 from results.nights.alarms import alarms_of, no_alarms
 from results.nights.identity import names_that_change
 from results.nights.lists import ACKNOWLEDGED, MACHINES, in_store, read_acknowledged, read_machines
-from results.nights.missing import former_names, missing_cells, missing_machines
+from results.nights.missing import former_names, method_breaks, missing_cells, missing_machines
 from results.nights.nights import WINDOW, Nights, read_nights
 
 
@@ -31,6 +31,8 @@ class History:
     problems: tuple[str, ...]
     names: tuple[str, ...] = ()
     """What to do about names of machines that change: a line for each machine."""
+    breaks: tuple[str, ...] = ()
+    """Where series begin anew, since they were measured by another method: a line for each machine and night."""
     unjudged: str = ""
     """Why there are no alarms, whatever the nights say: what to install. Empty where they were looked for."""
 
@@ -68,5 +70,6 @@ def history(
         missing_cells(store, nights),
         nights.problems,
         names_that_change(former, sorted(former)) if expected is None else (),
+        method_breaks(nights),
         unjudged,
     )

@@ -1,9 +1,10 @@
-"""What is missing: machines that are away, nights that they missed, and cells that lost their number."""
+"""What is missing: machines that are away, nights that they missed, cells that lost their number, and continuity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,24 @@ def former_names(nights: Nights, expected: Sequence[str] | None = None) -> dict[
         for name, today in renamed(nights.seen).items()
         if newest[name] < nights.nights[-1] and name not in (expected or ())
     }
+
+
+def method_breaks(nights: Nights) -> tuple[str, ...]:
+    """Returns a line per machine and night from which on it was measured by another method than before."""
+    rows = nights.rows[nights.rows["series"].isin(nights.series.index)]
+    methods = nights.series["method_version"].astype("string").fillna("none")
+    machines = nights.series["machine"].astype("string").fillna("unknown")
+    names = rows["series"].astype(str)
+    of_rows = pd.DataFrame({"machine": names.map(machines), "method": names.map(methods), "night": rows["night"]})
+    lines: list[str] = []
+    for machine, ran in of_rows.drop_duplicates().sort_values("night", kind="stable").groupby("machine", sort=True):
+        began = ran.groupby("method", sort=False)["night"].min()
+        lines += [
+            f"{machine}: from {night:%Y-%m-%d} on measured by method {method}, before by {before}; its series begin"
+            " anew, and no number compares across"
+            for (before, _), (method, night) in pairwise(began.items())
+        ]
+    return tuple(lines)
 
 
 def missing_cells(store: Path | str, nights: Nights) -> pd.DataFrame:

@@ -8,7 +8,8 @@ import pandas as pd
 from results.record.human import quantity, significant
 from results.show.layout import wrapped
 from results.show.money import Sources, dollars
-from results.show.phases_text import NOTHING, by_step, gaps, mark, marks, shown, step_words
+from results.show.numbers import plus_minus
+from results.show.phases_text import NOTHING, by_step, gaps, half_width_of, mark, marks, shown, step_words, timed
 from results.show.terminal import columns_text
 from results.tables.cost import ASSUMPTIONS, HORIZON_YEARS, WHOLE_MACHINES, Demand
 from results.tables.phases import PHASES
@@ -54,11 +55,13 @@ def _block(rows: Sequence[dict[str, Any]], whole_machines: bool, sources: Source
     header += ["serve,\nUSD a day", "USD a\nmillion\nqueries", "serving\ncosts\nmore on\nday", "price of a device"]
     lines = []
     for row in rows:
-        line = [row["backend"], shown(row, "train_hours", quantity, "train"), shown(row, "train_usd", dollars, "train")]
-        line.append(shown(row, "devices_needed", quantity, "infer"))
+        line = [row["backend"], timed(row, "train_hours", quantity, "train"), shown(row, "train_usd", dollars, "train")]
+        line.append(timed(row, "devices_needed", quantity, "infer"))
         line += [shown(row, "devices_paid", quantity, "infer")] if whole_machines else []
         line += [shown(row, name, dollars, "infer") for name in ("serving_usd_per_day", "usd_per_million_queries")]
-        lines.append([*line, day_words(row, *(f"{phase}_quality" for phase in PHASES)), sources.price(row)])
+        day = day_words(row, *(f"{phase}_quality" for phase in PHASES))
+        day += plus_minus(half_width_of(row, *PHASES)) if row["breakeven_day"] is not None else ""
+        lines.append([*line, day, sources.price(row)])
     return f"{step_words(rows[0])}\n{columns_text(header, lines, 1, width)}"
 
 
@@ -86,9 +89,11 @@ def _mix_words(row: Mapping[str, Any], sources: Sources) -> str:
 
 def _as_cheap(row: Mapping[str, Any], of: str, doing: str, than: str) -> list[str]:
     """Returns who costs the same as the chosen one, and who nearly, in sentences."""
-    equal, dearer = row[f"{of}_equal"], row[f"{of}_within_5_percent"]
+    equal, dearer = row[f"{of}_equal"], row[f"{of}_as_good"]
     sentences = [f"{doing} costs the same on {equal}, {than}."] if equal else []
-    return [*sentences, f"{doing} costs up to 5 % more on {dearer}."] if dearer else sentences
+    if dearer:
+        sentences.append(f"{doing} costs up to 5 % more, or more by no more than is known, on {dearer}.")
+    return sentences
 
 
 def day_words(row: Mapping[str, Any], *qualities: str) -> str:

@@ -1,6 +1,7 @@
 """What a person reads of training against inference: a table per step, and who is best at which phase."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import expm1, hypot, log1p
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,7 @@ from results.record.dimensions import DIMENSIONS
 from results.record.human import DEGRADED, in_time_unit, prefixed, ratio, time_unit
 from results.show.layout import wrapped
 from results.show.money import Sources, dollars
+from results.show.numbers import plus_minus
 from results.show.terminal import columns_text
 from results.tables.phases import PHASES, STEP, best
 from results.tables.table import to_rows
@@ -16,8 +18,8 @@ from results.tables.table import to_rows
 NOTHING = "No verified step of a workload in these rows."
 LEGEND = (
     "Time and joules are of one sample, USD of a million. Ratios are training / inference: 3.00x takes three times as "
-    "much. Times are with the device kept full, energy is with one step in flight. On one device the ratio in "
-    "money is that in time; between devices see who is cheapest."
+    "much. ± is the 95 % interval of a time, and of the USD beside it. Times are with the device kept full, energy is "
+    "with one step in flight. On one device the ratio in money is that in time; between devices see who is cheapest."
 )
 
 
@@ -85,6 +87,18 @@ def shown(row: Mapping[str, Any], column: str, in_words: Callable[[float], str],
     return "-" if value is None else in_words(value) + mark(row, *(f"{phase}_quality" for phase in phases))
 
 
+def timed(row: Mapping[str, Any], column: str, in_words: Callable[[float], str], *phases: str) -> str:
+    """Returns `shown` of a column that is a time or goes with it, with its 95 % interval: ` ±4%`."""
+    known = "" if row[column] is None else plus_minus(half_width_of(row, *phases))
+    return shown(row, column, in_words, *phases) + known
+
+
+def half_width_of(row: Mapping[str, Any], *phases: str) -> float | None:
+    """Returns the half of the interval of what rests on the phases' times, each measured by itself."""
+    halves = [row[f"{phase}_half_width"] for phase in phases]
+    return None if None in halves else expm1(hypot(*map(log1p, halves)))
+
+
 def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
     """Returns the table of one step; the columns of energy only where a row has one."""
     has_energy = any(row[f"{phase}_j_per_sample"] is not None for row in rows for phase in PHASES)
@@ -94,8 +108,9 @@ def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
     for row in rows:
         line = [row["backend"]]
         for name, column, in_words in _KINDS if has_energy else [kind for kind in _KINDS if kind[0] != "energy"]:
-            line += [shown(row, f"{phase}_{column}", in_words, phase) for phase in PHASES]
-            line.append(shown(row, f"{name}_ratio", ratio, *PHASES))
+            say = timed if name == "time" else shown
+            line += [say(row, f"{phase}_{column}", in_words, phase) for phase in PHASES]
+            line.append(say(row, f"{name}_ratio", ratio, *PHASES))
         lines.append([*line, sources.price(row)])
     table = columns_text([*header, "train,\nUSD", "infer,\nUSD", "ratio,\nUSD", "price"], lines, 1, width)
     return f"{step_words(rows[0])}\n{table}"
@@ -124,9 +139,9 @@ def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
 
 
 def _as_good(row: Mapping[str, Any], of: str) -> str:
-    """Returns the words after the `fastest` or the `cheapest` that name who is within 5 % of it."""
-    others = row[f"{of}_within_5_percent"]
-    return f"; {others} within 5 %" if others else ""
+    """Returns the words after the `fastest` or the `cheapest` that name who is as good as it."""
+    others = row[f"{of}_as_good"]
+    return f"; as good: {others}" if others else ""
 
 
 def _time(seconds: float) -> str:

@@ -11,9 +11,9 @@ from results.record.limits import BYTE_LIMITS
 from results.record.vocabulary import STATUSES
 from results.show.layout import Cell, plural, side_by_side, wrapped
 from results.show.legend import legend, without_number
-from results.show.numbers import METRICS, TITLES, metric_table, positions
+from results.show.numbers import METRICS, TITLES, metric_table, plus_minus, positions
 from results.show.summary import summary
-from results.tables.means import means_of_ratios
+from results.tables.means import means_of_ratios, wider_half
 from results.tables.table import (
     CONTROL_PREFIX,
     default_baseline,
@@ -24,6 +24,9 @@ from results.tables.table import (
     label_of,
     placed,
 )
+
+LITTLE_WORTH = 0.75
+"""Threads that together give less than this part of as many alone are worth a line."""
 
 
 def render(
@@ -51,6 +54,7 @@ def render(
         without_number(everything, width),
         legend(rows, chosen, no_ratios, width),
         _control(everything, width),
+        _worth(rows, width),
     ]
     return "\n\n".join(block for block in blocks if block)
 
@@ -99,7 +103,9 @@ def _means(frame: pd.DataFrame, metrics: Sequence[str], baseline: str | None, wi
 
 
 def _mean(line: Mapping[Hashable, Any] | None) -> Cell:
-    return Cell(word="-") if line is None else Cell(ratio(line["ratio"]), f"of {line['cells']}")
+    if line is None:
+        return Cell(word="-")
+    return Cell(ratio(line["ratio"]) + plus_minus(wider_half(line)), f"of {line['cells']}")
 
 
 def _limits(rows: pd.DataFrame, width: int) -> str:
@@ -125,6 +131,21 @@ def _limits(rows: pd.DataFrame, width: int) -> str:
     }
     title = f"What bounds the chip: the most that each backend reached{caption}"
     return "\n".join([wrapped([title], width), side_by_side(header, left, columns, width)])
+
+
+def _worth(rows: pd.DataFrame, width: int) -> str:
+    """Returns a line for each machine and number of threads that together were worth much less than as many."""
+    known = rows[rows["threads_worth"].notna() & rows["threads"].notna()]
+    lines = []
+    by_machine = known.assign(machine=known["machine"].fillna("unknown")).groupby(["machine", "threads"], sort=True)
+    for key, of_threads in by_machine:
+        machine, threads = str(key[0]), int(str(key[1]))
+        worth = float(of_threads["threads_worth"].median())
+        if worth < LITTLE_WORTH * threads:
+            where = f" on {machine}" if known["machine"].nunique() > 1 else ""
+            meaning = "they share a core, or its time"
+            lines.append(f"{threads} threads are worth {worth:.1f} here{where}, beside one alone: {meaning}.")
+    return wrapped(lines, width) if lines else ""
 
 
 def _control(rows: pd.DataFrame, width: int) -> str:

@@ -22,6 +22,8 @@ from results.tables.table import is_speed
 METRICS = ("latency_p50_s", "throughput_samples_per_s")
 BY = ("machine", "machine_id", "run_id", "software_id", "samestep_version", "device", *ACROSS)
 """By what sides may be told apart."""
+UNLIKE_WORTH = 1.4
+"""Where a side's threads were worth so much more, the hypervisor gave it another machine."""
 VERDICTS = ("faster", "slower", "same", "unclear", "not comparable")
 COLUMNS = (
     *MATCHED,
@@ -251,6 +253,14 @@ def _why_not(
     for name, words in ((digest, "other work"), ("method_version", "measured by another method")):
         if both[name].nunique(dropna=False) > 1 or (name == "model_digest" and both[name].isna().any()):
             return f"{words}: {name} {' and '.join(sorted(both[name].fillna('none').unique()))}"
+    return "" if "threads" in across else _unlike_worth([side for side in ok_rows if side is not None])
+
+
+def _unlike_worth(sides: Sequence[pd.DataFrame]) -> str:
+    """Returns that one side's threads were worth much more than the other's, or nothing."""
+    before, after = (float(side["threads_worth"].astype(float).median()) for side in sides)
+    if max(before, after) > UNLIKE_WORTH * min(before, after):  # never of NaN
+        return f"its threads together were worth {before:.1f} before and {after:.1f} after, beside one alone"
     return ""
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from results.record import dimensions
 from results.record.dimensions import HINTS
 from results.tables.choice import as_good, is_equal, least, names
-from results.tables.phases import SECONDS_PER_HOUR, STEP, frame_of, phases
+from results.tables.phases import PHASES, SECONDS_PER_HOUR, STEP, frame_of, phases
 from results.tables.prices import Price
 from results.tables.table import to_rows
 
@@ -69,6 +69,11 @@ class Demand:
 
 
 _KEPT = (*STEP, "machine", "machine_id", "backend", "device")
+_MEASURED = tuple(
+    f"{phase}_{name}"
+    for phase in PHASES
+    for name in ("s_per_sample", "quality", "half_width", "group", "rounds_samples_per_s")
+)
 _PRICED = ("usd_per_hour", "price", "price_source", "price_retrieved", "price_confidence")
 _NUMBERS = (
     "train_hours",
@@ -95,6 +100,8 @@ def costs(
     breakeven_day               the day at whose end serving has cost more, from 1; NA if not within 100 years
     train_quality               of what the training's numbers rest on, `degraded` where it was disturbed;
                                 `infer_quality` alike for serving, and the break-even rests on both
+    train_half_width            the half of the 95 % interval of the training's time, and so of its USD, as a part of
+                                it; `infer_half_width` alike
 
     NA where a number is missing; `reason` says why.
     """
@@ -104,7 +111,8 @@ def costs(
         **{name: compared[name].dtype for name in (*_KEPT, *_PRICED)},
         **dict.fromkeys(_NUMBERS, "Float64"),
         "breakeven_day": "Int64",
-        **dict.fromkeys(("train_quality", "infer_quality", "reason"), "string"),
+        "reason": "string",
+        **{name: compared[name].dtype for name in _MEASURED},
     }
     return frame_of(rows, columns)
 
@@ -117,8 +125,8 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
 
     train_equal, serve_equal    the labels of others that cost the same; chosen is the one that takes the least hours or
                                 devices, which are whole machines' idle time, then the first by label
-    train_within_5_percent, serve_within_5_percent
-                                the labels of others that cost more, by 5 % at most
+    train_as_good, serve_as_good
+                                the labels of others that cost more, by 5 % at most, or cannot be told apart at 99 %
 
     In these `~` stands after a label whose number is degraded, and in brackets what else is not as in the chosen one.
     """
@@ -147,7 +155,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
     columns = {
         **{name: costed[name].dtype for name in _MIXED},
         **{f"{of}_{name}": costed[column].dtype for of in ("train", "serve") for name, column in _OF_EACH.items()},
-        **{f"{of}_{name}": "string" for of in ("train", "serve") for name in ("quality", "equal", "within_5_percent")},
+        **{f"{of}_{name}": "string" for of in ("train", "serve") for name in ("quality", "equal", "as_good")},
         **dict.fromkeys(_NUMBERS, "Float64"),
         "breakeven_day": "Int64",
     }
@@ -167,7 +175,7 @@ _OF_EACH = {
 
 def _cost(row: Mapping[Any, Any], demand: Demand, whole_machines: bool) -> dict[str, Any]:
     """Returns the row of one backend. Its numbers are None where a rate or the price is unknown."""
-    cost: dict[str, Any] = {name: row[name] for name in (*_KEPT, *_PRICED, "train_quality", "infer_quality")}
+    cost: dict[str, Any] = {name: row[name] for name in (*_KEPT, *_PRICED, *_MEASURED)}
     cost |= dict.fromkeys((*_NUMBERS, "breakeven_day"))
     train_s, query_s = _seconds(row, "train", demand.train_unit), _seconds(row, "infer", demand.query_unit)
     reasons = [
@@ -216,10 +224,10 @@ def _breakeven(days: float) -> dict[str, Any]:
 def _others(rows: Sequence[dict[str, Any]], chosen: Mapping[str, Any], of: str) -> dict[str, str | None]:
     """Returns who else is as cheap to `train` or to `serve` on as the chosen row, and who is nearly."""
     column, phase = {"train": ("train_usd", "train"), "serve": ("serving_usd_per_day", "infer")}[of]
-    near = as_good(rows, chosen, column)
+    near = as_good(rows, chosen, column, phase)
     equal = [row for row in near if is_equal(row[column], chosen[column])]
     dearer = [row for row in near if row not in equal]
     return {
         f"{of}_equal": names(equal, chosen, phase, HINTS),
-        f"{of}_within_5_percent": names(dearer, chosen, phase, HINTS),
+        f"{of}_as_good": names(dearer, chosen, phase, HINTS),
     }

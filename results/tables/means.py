@@ -6,43 +6,49 @@ with statistics"); a mean of times over different sets of cells says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import exp, log
+from collections.abc import Hashable, Mapping, Sequence
+from math import exp, log, sqrt
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from results.record.dimensions import POSITION
+from results.record.rounds import Estimate
 from results.tables.table import (
     default_baseline,
+    estimates_of_ratios,
     idle_labels,
     is_control,
     is_limit,
     is_verified,
     placed,
-    ratios,
     to_rows,
 )
 
-RESAMPLES = 2_000
-SEED = 1
 COLUMNS = ("label", "phase", "metric", "ratio", "ratio_low", "ratio_high", "cells", "missing", "missing_cells")
 
 
-def geometric_mean(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Returns the mean and a 95 % interval: the percentile bootstrap over cells, the same each time; None of one cell.
+def geometric_mean(ratios: Sequence[Estimate]) -> tuple[float, float | None, float | None]:
+    """Returns the mean of ratios and its interval, at the confidence of theirs; None where one of them has none.
 
-    The interval says how much the mean depends on which cells were chosen, not how well each of them is known.
-    Raises ValueError without any value.
+    The interval says how well the ratios are known, each by itself; not how much depends on which cells were chosen.
+    Raises ValueError without any ratio.
     """
-    if not values:
+    if not ratios:
         raise ValueError("no ratio to take the mean of; expected at least one")
-    logs = np.array([log(value) for value in values])
-    if len(logs) == 1:
-        return exp(logs[0]), None, None
-    drawn = np.random.default_rng(SEED).choice(logs, (RESAMPLES, len(logs)))
-    low, high = np.percentile(drawn.mean(1), [2.5, 97.5])
-    return exp(logs.mean()), exp(low), exp(high)
+    mean = sum(log(one.value) for one in ratios) / len(ratios)
+    below = [log(one.value / one.low) for one in ratios if one.low is not None]
+    above = [log(one.high / one.value) for one in ratios if one.high is not None]
+    if not len(below) == len(above) == len(ratios):
+        return exp(mean), None, None
+    low, high = (sqrt(sum(part**2 for part in parts)) / len(ratios) for parts in (below, above))
+    return exp(mean), exp(mean - low), exp(mean + high)
+
+
+def wider_half(mean: Mapping[Hashable, Any]) -> float | None:
+    """Returns the wider half of a line's interval as a part of its ratio, None where it has none."""
+    value, low, high = (mean[name] for name in ("ratio", "ratio_low", "ratio_high"))
+    return None if pd.isna(low) or pd.isna(high) else max(value / low, high / value) - 1
 
 
 def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
@@ -54,14 +60,15 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
     """
     frame = frame[~is_control(frame) & ~is_limit(frame)]
     rows = placed(frame)
-    of_labels = ratios(frame, metric, baseline)
+    of_labels = estimates_of_ratios(frame, metric, baseline)
     lines: list[dict[str, object]] = []
     for label in of_labels.columns[1:]:
         if label in idle_labels(rows):
             continue
         for phase, column in of_labels[label].groupby(level="phase"):
             missing = [_named(position) for position in column.index[column.isna()]]
-            lines.append({"label": label, "phase": phase, "metric": metric, **_mean(column.dropna(), missing)})
+            known = column.dropna().tolist()
+            lines.append({"label": label, "phase": phase, "metric": metric, **_mean(known, missing)})
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"ratio": "Float64"})
 
 
@@ -83,9 +90,9 @@ def means_by_machine(frame: pd.DataFrame, metric: str = "latency_p50_s", baselin
     return pd.concat(means, ignore_index=True) if means else pd.DataFrame(columns=columns)
 
 
-def _mean(of_cells: pd.Series, missing: Sequence[str]) -> dict[str, object]:
+def _mean(of_cells: Sequence[Estimate], missing: Sequence[str]) -> dict[str, object]:
     """Returns the numbers of a line: mean and interval, how many cells, and those without a ratio."""
-    mean = geometric_mean(of_cells.tolist()) if len(of_cells) else (None, None, None)
+    mean = geometric_mean(of_cells) if of_cells else (None, None, None)
     numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
     return {**numbers, "cells": len(of_cells), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
 
@@ -93,13 +100,15 @@ def _mean(of_cells: pd.Series, missing: Sequence[str]) -> dict[str, object]:
 def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
     """Returns the geometric means of what `results.tables.compare.compare` returned, by phase and metric.
 
-    A line has `COLUMNS` without `label`. The control, and what measures limits, enter no mean.
+    A line has `COLUMNS` without `label`; the interval is of 99 %, as theirs are. The control and limits enter no mean.
     """
     lines = []
     compared = compared[~is_control(compared) & ~is_limit(compared)]
     for (phase, metric), group in compared.groupby(["phase", "metric"], sort=True):
         missing = [_words(row) for row in to_rows(group[group["ratio"].isna()])]
-        lines.append({"phase": phase, "metric": metric, **_mean(group["ratio"].dropna(), missing)})
+        known = group[group["ratio"].notna()]
+        sides = zip(known["ratio"], known["ratio_low"], known["ratio_high"], known["n_after"], strict=True)
+        lines.append({"phase": phase, "metric": metric, **_mean([Estimate(*of_cell) for of_cell in sides], missing)})
     return pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "label"]).astype({"ratio": "Float64"})
 
 

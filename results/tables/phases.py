@@ -10,6 +10,7 @@ from results.record.dimensions import SETTINGS
 from results.record.schema import COLUMN
 from results.tables.choice import as_good, least, names
 from results.tables.prices import Price, known_prices, price_of, why_unpriced
+from results.tables.ratio import half_width
 from results.tables.table import DTYPES, is_control, is_limit, is_verified, placed, to_rows
 
 STEP = (*dimensions.STEP, "workload_digest")
@@ -32,6 +33,8 @@ _COLUMNS = {
     "devices_per_price": "Int64",
     **dict.fromkeys((*_SOURCE, "no_price"), "string"),
     **{f"{phase}_quality": "string" for phase in PHASES},
+    **{f"{phase}_half_width": "Float64" for phase in PHASES},
+    **{f"{phase}_{name}": "string" for name in ("group", "rounds_samples_per_s") for phase in PHASES},
 }
 """The columns of `phases` and their dtypes."""
 
@@ -39,9 +42,9 @@ _BEST = {
     **{name: _COLUMNS[name] for name in STEP if name not in SETTINGS},
     **dict.fromkeys(("phase", "machine", "machine_id", "fastest"), "string"),
     "s_per_sample": "Float64",
-    **dict.fromkeys(("fastest_quality", "fastest_within_5_percent", "cheapest"), "string"),
+    **dict.fromkeys(("fastest_quality", "fastest_as_good", "cheapest"), "string"),
     "usd_per_million_samples": "Float64",
-    **dict.fromkeys(("cheapest_quality", "cheapest_within_5_percent"), "string"),
+    **dict.fromkeys(("cheapest_quality", "cheapest_as_good"), "string"),
     "usd_per_hour": "Float64",
     **dict.fromkeys(_SOURCE, "string"),
 }
@@ -54,6 +57,8 @@ def phases(frame: pd.DataFrame, prices: Sequence[Price] | None = None) -> pd.Dat
     are those of a step with one in flight, of the whole counted device, by its samples; USD are the price per hour of
     one device by that time. `*_ratio` is training / inference. NA where a number is missing; `no_price` says why there
     is no USD. `train_quality` and `infer_quality` are those of the rows that the numbers are of; a ratio rests on both.
+    `*_half_width` is the half of the 95 % interval of a phase's time, energy apart, as a part of it; `*_group` and
+    `*_rounds_samples_per_s` are what it was measured with, and in which rounds.
     Only verified rows enter, the newest of each cell; the control, limits and `null` do not.
 
     `prices` are those of `known_prices` by default. `backend` is a label of `placed`.
@@ -71,12 +76,12 @@ def best(compared: pd.DataFrame) -> pd.DataFrame:
 
     fastest, s_per_sample              the label and its s per sample
     fastest_quality                    `valid` or `degraded`: of that number
-    fastest_within_5_percent           the labels of those that are slower by 5 % at most, the fastest of them first:
-                                       as good as the fastest, for all that one median each can say
-    cheapest, usd_per_million_samples  the label and its USD; `cheapest_quality` and `cheapest_within_5_percent` alike
+    fastest_as_good                    the labels of those that are slower by 5 % at most, or cannot be told from it
+                                       at 99 % confidence, the fastest of them first
+    cheapest, usd_per_million_samples  the label and its USD; `cheapest_quality` and `cheapest_as_good` alike
 
     `compared` is what `phases` returns. Only equal work is compared (one workload digest), at any number of threads.
-    In `*_within_5_percent` `~` stands after a label whose number is degraded, and its threads where they are others.
+    In `*_as_good` `~` stands after a label whose number is degraded, and its threads where they are others.
     What nobody measured has no row; `cheapest` is NA where nobody has a price.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -127,6 +132,10 @@ def _record(of_phase: Mapping[str, Mapping[str, Any]], prices: Sequence[Price]) 
         record[f"{phase}_s_per_token"] = _inverse(row.get("throughput_tokens_per_s"))
         record[f"{phase}_j_per_sample"] = _quotient(row.get("energy_per_step_j"), row.get("samples_per_step"))
         record[f"{phase}_quality"] = row.get("quality")
+        record[f"{phase}_half_width"] = half_width(row, "throughput_samples_per_s") if row else None
+        group = row.get("group_id")
+        record[f"{phase}_group"] = None if group is None else f"{row['run_id']} {group}"
+        record[f"{phase}_rounds_samples_per_s"] = row.get("rounds_samples_per_s")
     device, machine = str(first["device"] or ""), str(first["machine"] or "")
     price = price_of(device, machine, prices)
     for phase in PHASES:
@@ -158,11 +167,11 @@ def _best_of(key: tuple[Any, ...], group: Sequence[dict[str, Any]]) -> dict[str,
         "fastest": fastest["backend"],
         "s_per_sample": fastest[seconds],
         "fastest_quality": fastest[quality],
-        "fastest_within_5_percent": names(as_good(group, fastest, seconds), fastest, phase, SETTINGS),
+        "fastest_as_good": names(as_good(group, fastest, seconds, phase), fastest, phase, SETTINGS),
         "cheapest": cheapest and cheapest["backend"],
         "usd_per_million_samples": cheapest and cheapest[usd],
         "cheapest_quality": cheapest and cheapest[quality],
-        "cheapest_within_5_percent": cheapest and names(as_good(group, cheapest, usd), cheapest, phase, SETTINGS),
+        "cheapest_as_good": cheapest and names(as_good(group, cheapest, usd, phase), cheapest, phase, SETTINGS),
         **{name: cheapest and cheapest[name] for name in ("usd_per_hour", *_SOURCE)},
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log, sqrt
 from typing import Any
 
 import pandas as pd
@@ -107,11 +106,3 @@ def fastest(rows: Sequence[Row], metric: str) -> Fastest:
         None if nearest is None else nearest[1],
         all(ratio.low is not None for _, ratio in behind),
     )
-
-
-def mean_error(estimates: Sequence[Estimate]) -> float | None:
-    """Returns the standard error of the mean of ln of the ratios, None where one has no interval."""
-    if any(one.low is None or one.high is None for one in estimates):
-        return None
-    half = [log(one.high / one.low) / 2 / 1.96 for one in estimates if one.low and one.high]
-    return sqrt(sum(one**2 for one in half)) / len(half) if half else None

@@ -59,8 +59,10 @@ class Control:
         while len(self.readings) < FIRST_READINGS:
             self.read()
 
-    def settled(self) -> Reading:
-        """Returns a reading that is not low, or the last one where patience ends."""
+    def settled(self, last: Reading | None = None) -> Reading:
+        """Returns a reading that is not low, or the last one where patience ends; `last` is one of this moment."""
+        if last is not None and not self.is_low(last):
+            return last
         begun = monotonic()
         while self.is_low(reading := self.read()) and monotonic() - begun < PATIENCE_S:
             sleep(PAUSE_S)

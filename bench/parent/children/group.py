@@ -54,7 +54,8 @@ class Slice:
     """What a cell gave in a round, between two readings of the control."""
 
     latency_s: float
-    samples_per_s: float
+    samples_per_s: float | None
+    """None where throughput was not asked for: that of a step that is not serial is known after fewer rounds."""
     n: int
     readings: tuple[Reading, ...]
 
@@ -161,6 +162,8 @@ class Group:
         return members
 
     _has_begun: bool = field(default=False, init=False)
+    _last: Reading | None = field(default=None, init=False)
+    """The reading behind the last slice, where nothing was done since."""
 
     def _start(self, ready: Ready, stack: ExitStack) -> Member:
         child = Child(ready.job, ready.log, ready.cell.threads, self.longest_stage_s, ready.side, ready.asked)
@@ -185,7 +188,7 @@ class Group:
         """
         effort = self.effort
         budget_s, begun, done, next_look = effort.budget_s * len(members), monotonic(), 0, effort.min_rounds
-        active = list(members)
+        active, self._last = list(members), None
         while active and (done < LONGER * effort.min_rounds or monotonic() - begun < budget_s):
             self.random.shuffle(active)
             for member in active:
@@ -199,11 +202,15 @@ class Group:
         return "budget" if monotonic() - begun >= budget_s else "precise"
 
     def _slice(self, member: Member, number: int) -> None:
-        before = () if self.control is None else (self.control.settled(),)
-        answer = self._ask(member, {"do": "slice", "number": number, "seconds": self.effort.slice_s})
+        before = () if self.control is None else (self.control.settled(self._last),)
+        known = sum(one.samples_per_s is not None for one in member.kept(self.control).values())
+        with_throughput = member.is_serial or known < self.effort.min_rounds
+        command = {"do": "slice", "number": number, "seconds": self.effort.slice_s, "with_throughput": with_throughput}
+        answer = self._ask(member, command)
         if answer is None:
             return
         after = () if self.control is None else (self.control.read(),)
+        self._last = after[-1] if after else None
         one = member.slices[number] = Slice(**answer, readings=(*before, *after))
         self.on_slice(member.ready.cell, number, one)
 

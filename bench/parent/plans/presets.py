@@ -25,7 +25,7 @@ PRESETS = {
         "tiny", Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.2, min_rounds=3, slice_s=0.02, parts="all")
     ),
     "quick": Preset(
-        "published", Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=4.0, min_rounds=8, slice_s=0.15, energy_s=2.0)
+        "published", Effort(warm_up_s=1.0, warm_up_steps=1, budget_s=5.0, min_rounds=8, slice_s=0.3, energy_s=2.0)
     ),
     "full": Preset(
         "published",

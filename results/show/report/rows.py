@@ -11,6 +11,8 @@ import pandas as pd
 from results.record import human
 from results.record.dimensions import PLAIN_PRECISION, POSITION, more_in_words
 from results.record.human import in_time_unit, rate, time_unit
+from results.show.numbers import plus_minus
+from results.tables.ratio import half_width
 from results.tables.table import idle_labels, is_control, is_verified, to_rows
 
 Line = dict[str, Any]
@@ -77,8 +79,12 @@ def row_lines(rows: Sequence[Line]) -> list[Line]:
             "cell": row["cell"],
             "label": row["plain"],
             "status": row["status"],
-            "latency": "" if row["latency_p50_s"] is None else time(row["latency_p50_s"]) + mark(row),
-            "rate": "" if row[SAMPLES] is None else rate(row[SAMPLES]) + mark(row),
+            "latency": ""
+            if row["latency_p50_s"] is None
+            else time(row["latency_p50_s"]) + mark(row) + plus_minus(half_width(row, "latency_p50_s")),
+            "rate": ""
+            if row[SAMPLES] is None
+            else rate(row[SAMPLES]) + mark(row) + plus_minus(half_width(row, SAMPLES)),
             "error": "" if row["error_worst"] is None else f"{row['error_worst']:.1e}",
             "quality": " ".join(str(row[name]) for name in ("quality", "flags") if row[name] is not None),
             "run": "" if row["run_id"] is None else row["run_id"],

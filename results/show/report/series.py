@@ -160,7 +160,7 @@ def missing_lines(history: History) -> list[Line]:
             )
     if history.unjudged:
         lines.append({"what": "Regressions", "text": f"not looked for: {history.unjudged}"})
-    for line in history.names:
+    for line in (*history.names, *history.breaks):
         title, _, text = line.partition(": ")
         lines.append({"what": title, "text": text})
     for row in history.missing_cells.to_dict("records"):

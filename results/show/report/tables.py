@@ -11,11 +11,13 @@ from results.record.dimensions import SETTINGS
 from results.record.human import in_time_unit, rate, ratio, time_unit
 from results.show.legend import BY_URGENCY
 from results.show.money import Sources, dollars
-from results.show.phases_text import step_words
+from results.show.numbers import plus_minus
+from results.show.phases_text import half_width_of, step_words
 from results.show.report import svg
 from results.show.report.rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
 from results.tables.means import means_by_machine
-from results.tables.phases import STEP, phases
+from results.tables.phases import PHASES, STEP, phases
+from results.tables.ratio import Fastest, fastest, half_width, times_as_fast
 from results.tables.table import default_baseline
 
 EXPECTED_ABSENT = ("unavailable", "unsupported")
@@ -54,21 +56,31 @@ def equal_work(rows: Iterable[Line]) -> list[list[Line]]:
 
 
 def _fastest(of_cell: Sequence[Line], baseline: str | None) -> Line:
-    """Returns the first of the fastest, and of those with the most throughput."""
-    first = min(of_cell, key=lambda row: row["latency_p50_s"])
-    most = max(of_cell, key=lambda row: -1 if row[SAMPLES] is None else row[SAMPLES])
-    base = [row["latency_p50_s"] for row in of_cell if row["plain"] == of_backend(baseline)]
+    """Returns who is fastest, and who has the most throughput: with those that cannot be told from it."""
+    of_latency = fastest(of_cell, "latency_p50_s")
+    by_label = {row["label"]: row for row in of_cell}
+    first = by_label[of_latency.labels[0]]
+    with_rate = [row for row in of_cell if row[SAMPLES] is not None]
+    of_rate = fastest(with_rate, SAMPLES) if with_rate else of_latency
+    most = by_label[of_rate.labels[0]]
+    base = [row for row in of_cell if row["plain"] == of_backend(baseline)]
     return {
         "workload": first["cell"].replace(f" {first['phase']}", "", 1),
         "phase": first["phase"],
-        "latency_label": first["plain"],
-        "latency": time(first["latency_p50_s"]) + mark(first),
+        "latency_label": _named(of_latency),
+        "latency": time(first["latency_p50_s"]) + mark(first) + plus_minus(half_width(first, "latency_p50_s")),
         "latency_anchor": first["anchor"],
-        "ratio": ratio(base[0] / first["latency_p50_s"]) if base else "",
-        "rate_label": most["plain"],
-        "rate": "" if most[SAMPLES] is None else rate(most[SAMPLES]) + mark(most),
+        "ratio": ratio(times_as_fast(first, base[0], "latency_p50_s").value) if base else "",
+        "rate_label": _named(of_rate),
+        "rate": "" if not with_rate else rate(most[SAMPLES]) + mark(most) + plus_minus(half_width(most, SAMPLES)),
         "rate_anchor": most["anchor"],
     }
+
+
+def _named(first: Fastest) -> str:
+    """Returns who is fastest, with those that nothing tells from it, and by how much they may differ."""
+    within = "" if first.within is None else f" (within {100 * first.within:.0f} %)"
+    return ", ".join(str(of_backend(label)) for label in first.labels) + within
 
 
 def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
@@ -85,14 +97,15 @@ def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
     several = of_machines["machine"].nunique() > 1
     lines = []
     for line in records(of_machines):
-        kind = "faster" if line["ratio_low"] > 1 else "slower" if line["ratio_high"] < 1 else ""
+        low, high = line["ratio_low"], line["ratio_high"]
+        kind = "" if low is None else "faster" if low > 1 else "slower" if high < 1 else ""
         lines.append(
             {
                 "label": line["label"] + (f", {line['machine']}" if several else ""),
                 "phase": line["phase"],
                 "metric": "throughput" if line["metric"] == SAMPLES else "latency",
                 "ratio": ratio(line["ratio"]),
-                "svg": svg.dot(line["ratio"], line["ratio_low"], line["ratio_high"], least, most, kind),
+                "svg": svg.dot(line["ratio"], low, high, least, most, kind),
                 "cells": line["cells"],
                 "without": line["missing_cells"] or "",
             }
@@ -137,8 +150,8 @@ def _bar(row: Line, longest: float, unit: str, shortest: float, base: Line | Non
     return {
         "label": row["plain"],
         "svg": svg.bar(seconds / longest, ends[0], ends[1], kind),
-        "value": in_time_unit(seconds, unit) + mark(row),
-        "ratio": ratio(base["latency_p50_s"] / seconds) if base is not None and same else "",
+        "value": in_time_unit(seconds, unit) + mark(row) + plus_minus(half_width(row, "latency_p50_s")),
+        "ratio": ratio(times_as_fast(row, base, "latency_p50_s").value) if base is not None and same else "",
         "anchor": row["anchor"],
     }
 
@@ -164,23 +177,24 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
     if compared.empty:
         return Phases()
     sources = Sources()
-    least, most = svg.axis(compared["time_ratio"].tolist())
+    ends = [end for row in records(compared) for end in (row["time_ratio"], *_ends(row)) if end is not None]
+    least, most = svg.axis(ends)
     several = compared["machine"].nunique() > 1
     cell = [name for name in STEP if name not in SETTINGS]
-    fastest = compared.groupby(cell, dropna=False)[["train_s_per_sample", "infer_s_per_sample"]].transform("min")
+    shortest = compared.groupby(cell, dropna=False)[["train_s_per_sample", "infer_s_per_sample"]].transform("min")
     lines = []
-    for row, best in zip(records(compared), records(fastest), strict=True):
+    for row, best in zip(records(compared), records(shortest), strict=True):
         train, infer = row["train_s_per_sample"], row["infer_s_per_sample"]
         lines.append(
             {
                 "workload": step_words(row),
                 "label": row["backend"] + (f", {row['machine']}" if several and "@" not in row["backend"] else ""),
-                "train": time(train),
-                "infer": time(infer),
+                "train": time(train) + plus_minus(half_width_of(row, "train")),
+                "infer": time(infer) + plus_minus(half_width_of(row, "infer")),
                 "best_train": train == best["train_s_per_sample"],
                 "best_infer": infer == best["infer_s_per_sample"],
                 "ratio": ratio(row["time_ratio"]),
-                "svg": svg.dot(row["time_ratio"], None, None, least, most),
+                "svg": svg.dot(row["time_ratio"], *_ends(row), least, most),
                 "energy": "" if row["energy_ratio"] is None else ratio(row["energy_ratio"]),
                 "money": [
                     "" if (usd := row[f"{phase}_usd_per_million_samples"]) is None else dollars(usd)
@@ -197,6 +211,12 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
         sources.lines()[1:],
         sorted(compared["no_price"].dropna().unique()),
     )
+
+
+def _ends(row: Line) -> tuple[float | None, float | None]:
+    """Returns the ends of the interval of training / inference."""
+    half = half_width_of(row, *PHASES)
+    return (None, None) if half is None else (row["time_ratio"] / (1 + half), row["time_ratio"] * (1 + half))
 
 
 def axis_text(least: float, most: float) -> str:
