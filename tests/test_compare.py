@@ -13,7 +13,17 @@ import samestep
 from results.__main__ import main
 from results.record.csvfile import write_csv
 from results.tables.compare import compare, sides_of
-from results.tables.spread import ALIKE, LEAST, SPREAD, Value, ratio_of, student, value_of
+from results.tables.spread import (
+    ALIKE,
+    LEAST,
+    SPREAD,
+    SPREAD_UNKNOWN,
+    Value,
+    known_spread,
+    ratio_of,
+    student,
+    value_of,
+)
 from results.tables.table import is_control, to_frame
 from tests.fakes.rows import idle_row, row_of
 from tests.fakes.runs import FIRST, rows_of_run, write_run
@@ -162,9 +172,8 @@ def test_one_run_is_as_uncertain_as_is_assumed_and_many_as_they_vary():
 def test_the_interval_of_a_launch_widens_that_of_its_run():
     wide = row_of(latency_ci_low_s=0.9e-3, latency_ci_high_s=1.1e-3)
     known = value_of(to_frame([row_of(**sure(1e-3))]), "latency_p50_s").error
-    assert value_of(to_frame([wide]), "latency_p50_s").error == pytest.approx(
-        math.hypot(known, math.log(1 / 0.9) / 1.96), rel=0.01
-    )
+    assert known < value_of(to_frame([wide]), "latency_p50_s").error
+    assert value_of(to_frame([wide]), "latency_p50_s").error == pytest.approx(math.log(1 / 0.9) / 1.96, rel=0.01)
 
 
 @pytest.mark.parametrize("metric", ["latency_p50_s", "throughput_samples_per_s"])
@@ -174,6 +183,32 @@ def test_a_number_without_an_interval_is_less_certain_than_one_with(metric):
     interval = sure(1e-3) | {"throughput_ci_low_samples_per_s": 4e3, "throughput_ci_high_samples_per_s": 4e3}
     known = value_of(to_frame([row_of(**serial, **interval)]), metric).error
     assert (unknown, known) == (pytest.approx(0.08), pytest.approx(0.03))
+
+
+def test_how_runs_vary_is_known_from_many_runs_of_a_machine():
+    generator = np.random.default_rng(2)
+    rows = [
+        row
+        for day in range(6)
+        for row in rows_of_run(
+            "m",
+            FIRST + timedelta(day),
+            dict(zip("abcdefgh", np.exp(generator.normal(0, 0.02, 8)), strict=True)),
+        )
+    ]
+    assert known_spread(to_frame(rows)) == pytest.approx(0.02, rel=0.3)
+    assert known_spread(to_frame(rows[:16])) is None
+    wild = [row | {"latency_p50_s": row["latency_p50_s"] * (1 + i % 3)} for i, row in enumerate(rows)]
+    assert known_spread(to_frame(wild)) == SPREAD_UNKNOWN
+
+
+def test_the_command_takes_the_spread_of_the_runs_beside(tmp_path, capsys):
+    names = "abcdefgh"
+    for day in range(6):
+        write_run(tmp_path, "m", FIRST + timedelta(day), dict.fromkeys(names, 1e-3), journal=True)
+    first, *_, last = sorted(tmp_path.iterdir())
+    assert main(["compare", str(first), str(last)]) == 0
+    assert "same within 2 %" in capsys.readouterr().out
 
 
 def on(machine, seconds, day):
@@ -228,6 +263,7 @@ def test_a_cell_that_is_there_with_other_threads_is_not_said_to_be_absent():
         (0.0, 0.005, "same"),
         (0.015, 0.001, "same"),
         (0.0, 0.05, "unclear"),
+        (0.04, 0.03, "same"),
         (0.1, 0.01, "faster"),
         (-0.1, 0.01, "slower"),
     ],
@@ -236,7 +272,7 @@ def test_verdicts(difference, error, verdict):
     found = ratio_of(Value(0.0, error, 1), Value(-difference, error, 1), rate=False)
     assert found["verdict"] == verdict
     assert found["ratio_low"] < found["ratio"] < found["ratio_high"]
-    assert (LEAST, ALIKE) == (0.02, 0.05)
+    assert (LEAST, ALIKE) == (0.02, 0.2)
 
 
 def test_of_runs_that_do_not_differ_hardly_any_is_called_different():
@@ -255,7 +291,7 @@ def test_of_two_runs_of_one_machine_that_was_not_changed_nothing_is_called_diffe
     found = compare(*sides)
     found = found[~is_control(found)]
     assert found["ratio"].notna().sum() >= 8
-    assert set(found["verdict"]) == {"unclear", "not comparable"}
+    assert set(found["verdict"]) <= {"same", "unclear", "not comparable"}
 
 
 def _side(logs):

@@ -79,7 +79,12 @@ def test_each_part_is_timed_beside_the_whole_step_and_the_first_round_is_not(apa
     expected = {f"{name}_s": seconds for name, seconds in SECONDS.items()}
     assert columns == pytest.approx(expected | {"parts_sum_s": 9.0, "parts_whole_s": 8.0, "parts_ratio": 9 / 8})
     assert reason == ""
-    assert step.calls == [(name, i) for i in (7, 8, 9) for name in PARTS]
+    assert step.calls == [(name, i) for i in (7, 8) for name in PARTS]
+
+
+def test_parts_of_a_short_step_take_two_rounds(apart, monkeypatch):
+    monkeypatch.setattr("bench.child.parts.LONG_S", 100.0)
+    assert apart()[0].calls == [(name, i) for i in (7, 8, 9) for name in PARTS]
 
 
 def test_a_step_of_one_part_is_that_part_and_is_not_measured_twice(apart, monkeypatch):

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_LIMIT = 65_536
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
+"""Elements that are looked at together: 2 MB in float64, which stay in the processor's caches."""
 
 
 @dataclass(frozen=True)

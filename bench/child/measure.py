@@ -35,7 +35,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """What the warm-up took; `is_steady` is None where it was not asked to be."""
+    """What the warm-up took; `is_steady` is None where it was not asked to be, or too few steps were seen to tell."""
 
     steps: int
     seconds: float
@@ -115,14 +115,17 @@ class Clock:
             self.seen_s = []
 
     def warm_up(self, effort: Effort) -> WarmUp:
-        """Runs until two successive windows of half a second, or of two samples, are alike, or the time is spent."""
-        start, first, samples = perf_counter(), self.i, list(self.seen_s)
-        before = len(samples)
+        """Runs until two successive windows of half a second, or of two samples, are alike, or the time is spent.
+
+        Steps that were run before count for all three: samples, number, time.
+        """
+        start, first, samples = perf_counter() - sum(self.seen_s), self.i, list(self.seen_s)
+        begun, before = perf_counter(), len(samples)
 
         def sample() -> None:
             samples.append(self._run(self.block) / self.block)
 
-        while self.i - first < effort.warm_up_steps:
+        while self.i < effort.warm_up_steps:  # those of verification count
             sample()
         is_steady = None
         if effort.warm_up_s > 0:
@@ -135,7 +138,9 @@ class Clock:
                 sample()
                 while (len(samples) - before) % size and perf_counter() - start < effort.warm_up_s:
                     sample()
-        return WarmUp(self.i - first, perf_counter() - start, is_steady, tuple(samples[before:]))
+            if len(samples) < 2 * size:
+                is_steady = None
+        return WarmUp(self.i - first, perf_counter() - begun, is_steady, tuple(samples[before:]))
 
     def latency(self, effort: Effort) -> Samples:
         """Returns samples with one step in flight; the clock starts when the step before is complete."""

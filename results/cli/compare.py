@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FAIL_ON = ("slower", "unclear", "not comparable")
+BOTH, MOST_BESIDE = 2, 20
+"""The sides of a comparison; so many runs of a folder at most say how runs vary."""
 TITLES = {"latency_p50_s": "latency", "throughput_samples_per_s": "throughput"}
 
 
@@ -32,7 +34,10 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--metric", metavar="COLUMN", action="append", help="default: latency and throughput")
     parser.add_argument(
-        "--spread", metavar="SHARE", type=float, help="assumed from run to run (default: 0.03; 0.08 where degraded)"
+        "--spread",
+        metavar="SHARE",
+        type=float,
+        help="assumed from run to run (default: that of the runs beside these, else 0.03; 0.08 where degraded)",
     )
     parser.add_argument(
         "--fail-on", metavar="LIST", default="", help=f"exit status 1 if a verdict is one of: {', '.join(FAIL_ON)}"
@@ -58,9 +63,10 @@ def _compare(options: argparse.Namespace) -> str:
     if options.by in ACROSS and options.by not in across:
         across.append(options.by)
     (baseline, before), *others = sides.items()
+    spread = _known(options) if options.spread is None else options.spread
     blocks, frames = [], []
     for name, after in others:
-        compared = compare(before, after, metrics=metrics or METRICS, across=across, spread=options.spread)
+        compared = compare(before, after, metrics=metrics or METRICS, across=across, spread=spread)
         frames.append(compared.assign(baseline=baseline, compared=name))
         blocks.append(render_comparison(compared, f"{name} against {baseline}", width()))
     comparisons = pd.concat(frames, ignore_index=True)
@@ -73,6 +79,21 @@ def _compare(options: argparse.Namespace) -> str:
     if set(fail_on) & set(answers["verdict"]):
         raise FailOnMet(text)
     return text
+
+
+def _known(options: argparse.Namespace) -> float | None:
+    """Returns how numbers vary from run to run as the newest runs beside those that are compared say; None if nothing.
+
+    Of single runs only: many runs of a side say it themselves.
+    """
+    from results.record.run import find_runs
+    from results.tables.spread import known_spread
+    from results.tables.table import to_frame
+
+    runs = [path for path in (options.before, options.after) if path is not None and (path / "journal.jsonl").exists()]
+    stores = {path.resolve().parent for path in runs}
+    beside = [run for store in sorted(stores) for run in sorted(find_runs(store))[-MOST_BESIDE:]]
+    return known_spread(to_frame(rows_of(beside))) if len(runs) == BOTH and len(beside) > BOTH else None
 
 
 def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame]:
@@ -97,9 +118,10 @@ def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame
 
 LEGEND = """\
 1.05x is 1.05 times as fast as the baseline at the same step. `faster`, `slower`: the 99 % interval excludes 1, and the
-difference is 2 % or more. `same`: the interval lies within 5 %. `unclear`: neither; more runs on each side, or a
-quieter machine, narrow it. Of one run on a side (1/1) the interval is what is assumed of runs: that they vary by 3 %,
-and by 8 % where a number was disturbed (~) or has no interval (--spread, docs/comparing.md)."""
+difference is 2 % or more. `same within 9 %`: the whole interval lies so near, and within 20 %. `unclear`: neither; more
+runs on each side, or a quieter machine, narrow it. Of one run on a side (1/1) the interval is what is known of the runs
+beside them, or assumed: that runs vary by 3 %, and by 8 % where a number was disturbed (~) or has no interval
+(--spread, docs/comparing.md)."""
 
 
 def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
@@ -127,7 +149,10 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
         runs = f"{row['n_before']}/{row['n_after']}"
         interval = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
         name = TITLES.get(row["metric"], row["metric"])
-        lines.append([*cells, name, *both, ratio(row["ratio"]), interval, row["verdict"], runs])
+        verdict = row["verdict"]
+        if verdict == "same":
+            verdict += f" within {100 * (max(row['ratio_high'], 1 / row['ratio_low']) - 1):.0f} %"
+        lines.append([*cells, name, *both, ratio(row["ratio"]), interval, verdict, runs])
     numbers = ("before", "after", "after is", "99 % interval", "runs")
     header = [*varying, "metric", "before", "after", "after is", "99 % interval", "verdict", "runs"]
     counts = compared["verdict"].value_counts()

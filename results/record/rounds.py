@@ -96,10 +96,7 @@ def dependence(values: Sequence[float]) -> float:
     one time in twenty: a machine with phases gives values that follow each other.
     """
     n = len(values)
-    order = sorted(range(n), key=values.__getitem__)
-    ranks = [0.0] * n
-    for rank, i in enumerate(order):
-        ranks[i] = rank - (n - 1) / 2
+    ranks = [sum((one < value) - (one > value) for one in values) / 2 for value in values]  # about their middle
     squares = sum(rank**2 for rank in ranks)
     r = sum(a * b for a, b in pairwise(ranks)) / squares if squares else 0.0
     if r <= ONE_IN_TWENTY / sqrt(n):

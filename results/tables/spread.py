@@ -20,14 +20,17 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import MATCHED
 from results.tables.distributions import stats
 from results.tables.ratio import INTERVALS, half_width
 
 CONFIDENCE = 0.99
 LEAST = 0.02
 """A difference under 2 % is none that anybody acts on, however certain."""
-ALIKE = 0.05
-"""`same` where the whole interval lies within this (two one-sided tests: Schuirmann 1987)."""
+ALIKE = 0.2
+"""`same` where the whole interval lies within this (two one-sided tests: Schuirmann 1987): so much would be seen."""
+RESOLVED = 0.05
+"""A difference for which a comparison says how many runs would tell it."""
 SPREAD = 0.03
 """What is assumed from run to run before anything was seen: that of a shared virtual machine, since a row does not say
 whether its machine is one. A machine of one's own has less (`spread`)."""
@@ -35,6 +38,10 @@ SPREAD_UNKNOWN = 0.08
 """The same where a number was disturbed, or has no interval of its own: as two runs of docs/measured/runs differ, a
 quarter of an hour apart on one machine."""
 POWER = 0.9
+LEAST_SPREAD = 0.005
+"""Nothing is believed to vary by less."""
+LEAST_RUNS, LEAST_FREEDOM = 3, 20
+"""From so many runs of a cell on, and from so many degrees of freedom, a spread is known."""
 PRIOR_RUNS = 8
 """How many runs the assumption weighs."""
 
@@ -65,10 +72,30 @@ def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Va
     squares = sum((one - x) ** 2 for one in logs)
     n = len(logs)
     variance = (PRIOR_RUNS * assumed**2 + squares) / (PRIOR_RUNS + n - 1)
-    # A median of several varies by up to pi/2 more than their mean.
     own = sum(one or 0.0 for one in within) / n
     control = None if rows["control_s"].isna().any() else median(log(value) for value in rows["control_s"])
-    return Value(x, sqrt(variance * (1 if n < 3 else 1.571) / n + own / n), n, sqrt(variance), control)
+    # A median of several varies by up to pi/2 more than their mean. What a run's rounds say is in how runs vary.
+    error = sqrt(max(variance * (1 if n < 3 else 1.571), own) / n)
+    return Value(x, error, n, sqrt(variance), control)
+
+
+def known_spread(rows: pd.DataFrame, metric: str = "latency_p50_s") -> float | None:
+    """Returns the standard deviation of ln of a number from run to run, None where too few runs are known.
+
+    Pooled over the cells of one machine, software and method with three verified runs or more, and not beyond what is
+    assumed of runs that were disturbed: a change among them is no spread.
+    """
+    kept = rows[(rows["verification"] == "passed").fillna(False) & rows[metric].notna() & rows["variant"].isna()]
+    by = ["machine_id", "machine", "software_id", "method_version", "workload_digest", *MATCHED]
+    squares, freedom = 0.0, 0
+    for _, cell in kept.groupby(by, dropna=False):
+        if cell["run_id"].nunique() >= LEAST_RUNS:
+            logs = [log(value) for value in cell[metric]]
+            squares += sum((one - median(logs)) ** 2 for one in logs)
+            freedom += len(logs) - 1
+    if freedom < LEAST_FREEDOM:
+        return None
+    return min(max(sqrt(squares / freedom), LEAST_SPREAD), SPREAD_UNKNOWN)
 
 
 def _within(row: Mapping[Hashable, Any], metric: str) -> float | None:
@@ -97,7 +124,7 @@ def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
         "ratio_low": exp(low),
         "ratio_high": exp(high),
         "verdict": verdict,
-        "reason": _more_runs(before, after) if verdict == "unclear" else None,
+        "reason": _more_runs(before, after) if verdict == "unclear" or half > log(1 + RESOLVED) else None,
     }
 
 
@@ -107,12 +134,12 @@ def _more_runs(before: Value, after: Value) -> str | None:
     ((z_0.995 + z_0.9) s / ln 1.05)^2 x 2, s the spread from run to run of the side that spreads more.
     """
     z = NormalDist().inv_cdf
-    wanted = (z((1 + CONFIDENCE) / 2) + z(POWER)) * max(before.spread, after.spread) / log(1 + ALIKE)
+    wanted = (z((1 + CONFIDENCE) / 2) + z(POWER)) * max(before.spread, after.spread) / log(1 + RESOLVED)
     needed = max(2, ceil(2 * wanted**2))
     if min(before.n, after.n) >= needed:
         return None
     have = "one run a side" if before.n == after.n == 1 else f"{before.n} and {after.n} runs"
-    return f"{have}: {needed} a side would tell {ALIKE:.0%} apart"
+    return f"{have}: {needed} a side would tell {RESOLVED:.0%} apart"
 
 
 @cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import combinations
 from math import log
 from pathlib import Path
@@ -18,10 +20,24 @@ from results.record.dimensions import POSITION
 from results.record.run import find_runs
 from results.tables.compare import compare
 from results.tables.ratio import INTERVALS, ROUNDS, Fastest, fastest, times_as_fast
+from results.tables.spread import known_spread
 from results.tables.table import is_control, is_limit, is_verified, load, placed
 from tests.fakes.door import bench
 
 RUNS = 5
+BURNT = "burnt"
+"""The folder of runs beside which something burned."""
+BURN = """
+import time
+while True:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        end = time.perf_counter() + 0.025
+        while time.perf_counter() < end:
+            pass
+        time.sleep(0.025)
+    time.sleep(20)
+"""
 BASELINE = "torch_cpu"
 METRIC = "latency_p50_s"
 WITHIN, WITHIN_LONG, LONG_S = 0.05, 0.08, 0.5
@@ -34,13 +50,30 @@ def main() -> int:
     folders = [Path(word) for word in sys.argv[2:] if Path(word).is_dir()]
     if not folders:
         folder = Path(tempfile.mkdtemp(prefix="samestep-twice-"))
+        print(f"    runs go to {folder}", flush=True)
         for _ in range(RUNS):
             bench("--preset", "quick", "--results-dir", "runs", cwd=folder)
-        folders = list(find_runs(folder / "runs"))
-    runs = [load(folder) for folder in folders]
+        with coming_and_going():
+            bench("--preset", "quick", "--results-dir", BURNT, cwd=folder)
+        folders = [*find_runs(folder / "runs"), *find_runs(folder / BURNT)]
+    burnt = [load(folder) for folder in folders if folder.parent.name == BURNT]
+    runs = [load(folder) for folder in folders if folder.parent.name != BURNT]
     answers = [asked(runs, "a", winners), asked(runs, "b", ratios), asked(runs, "c", calls)]
     answers += [asked(runs, "d", widths), asked(runs, "e", planted)]
+    if burnt:
+        print("    with a burner beside one of them")
+        answers += [asked([*runs[1:], *burnt], "a", winners), asked([*runs[1:], *burnt], "c", calls)]
     return 0 if all(answers) else 1
+
+
+@contextmanager
+def coming_and_going() -> Iterator[None]:
+    """Has another process take half a core for 20 s out of 40 meanwhile."""
+    with subprocess.Popen([sys.executable, "-c", BURN]) as burner:
+        try:
+            yield
+        finally:
+            burner.kill()
 
 
 def asked(runs: list[pd.DataFrame], letter: str, question: Any) -> bool:
@@ -111,8 +144,10 @@ def ratios(runs: list[pd.DataFrame]) -> bool:
 def calls(runs: list[pd.DataFrame]) -> bool:
     """Whether comparing any two of the runs calls nearly nothing different."""
     verdicts: list[str] = []
+    spread = known_spread(pd.concat(runs, ignore_index=True))  # as the command does with runs of one folder
+    print(f"    from run to run numbers vary by {spread or 0:.1%}")
     for before, after in combinations(runs, 2):
-        verdicts += compare(before, after, metrics=(METRIC,))["verdict"].tolist()
+        verdicts += compare(before, after, metrics=(METRIC,), spread=spread)["verdict"].tolist()
     judged = [verdict for verdict in verdicts if verdict != "not comparable"]
     different = sum(verdict in ("faster", "slower") for verdict in judged)
     print(f"    {different} of {len(judged)} called different ({different / max(1, len(judged)):.1%})")
@@ -160,8 +195,9 @@ def slower(frame: pd.DataFrame, backend: str) -> pd.DataFrame:
 def planted(runs: list[pd.DataFrame]) -> bool:
     """Whether a fifth more time of one backend is found from run to run, and little else is unclear."""
     found = possible = unclear = unchanged = 0
+    spread = known_spread(pd.concat(runs, ignore_index=True))
     for before, after in combinations(runs, 2):
-        compared = compare(before, slower(after, "jax_cpu"), metrics=(METRIC,))
+        compared = compare(before, slower(after, "jax_cpu"), metrics=(METRIC,), spread=spread)
         judged = compared[compared["verdict"] != "not comparable"]
         ours = judged["backend"] == "jax_cpu"
         found += int((judged.loc[ours, "verdict"] == "slower").sum())

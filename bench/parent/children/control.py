@@ -96,6 +96,11 @@ class Control:
         if self._child is not None:
             self._child.end()
 
+    @property
+    def process(self) -> int | None:
+        """The child's process id, None where none has been started."""
+        return None if self._child is None else self._child.pid
+
     def columns(self, readings: Sequence[Reading]) -> dict[str, Any]:
         """Returns what is said of the readings beside the slices that count, as columns of a row."""
         if not readings:
