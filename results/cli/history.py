@@ -73,7 +73,9 @@ def _series(options: argparse.Namespace) -> str:
     from results.nights.nights import all_series, read_nights, series_rows
     from results.record.dimensions import CELL_COLUMNS
     from results.record.human import in_time_unit, rate, time_unit
+    from results.show.numbers import plus_minus
     from results.show.terminal import columns_text
+    from results.tables.ratio import half_width
     from results.tables.table import to_rows
 
     if options.series == "all":
@@ -88,7 +90,9 @@ def _series(options: argparse.Namespace) -> str:
     for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
         latency, samples = row["latency_p50_s"], row["throughput_samples_per_s"]
         numbers = [
-            "-" if latency is None else in_time_unit(latency, time_unit([latency])),
+            "-"
+            if latency is None
+            else in_time_unit(latency, time_unit([latency])) + plus_minus(half_width(row, "latency_p50_s")),
             "-" if samples is None else rate(samples) + "/s",
         ]
         lines.append(

@@ -21,6 +21,7 @@ from results.nights.store import SERIES_COLUMNS, ask, open_packed, packed_runs, 
 from results.record.files import ResultsError
 from results.record.read import OnRun, read_folders, run_folders
 from results.record.schema import COLUMN
+from results.tables.ratio import INTERVALS
 from results.tables.table import DTYPES, to_frame
 
 if TYPE_CHECKING:
@@ -235,7 +236,8 @@ def rows_of_runs(
 
 def series_rows(store: Path | str, series: str) -> pd.DataFrame:
     """Returns every row of one series, the oldest first: night, run and the numbers. Raises ResultsError for none."""
-    columns = ["night", "run_id", "software_id", "status", "quality", "latency_p50_s", "throughput_samples_per_s"]
+    columns = ["night", "run_id", "software_id", "status", "quality", "latency_p50_s", *INTERVALS["latency_p50_s"]]
+    columns.append("throughput_samples_per_s")
     connection, _ = open_packed(store)
     frame, _ = _read_fresh(_not_packed(store, connection))
     of_two = ["series", "installation_id"]

@@ -22,6 +22,7 @@ from bench.parent.children.child import Child, Outcome, wait_for
 from bench.parent.children.control import Control, Reading
 from host.memory import available_bytes, held_bytes
 from results.record import rounds
+from results.record.human import ratio as ratio_in_words
 from results.record.human import time_in_words
 
 AT_ONCE = 2
@@ -75,11 +76,22 @@ class Member:
         """Whether it can still be asked."""
         return not self.child.is_over
 
+    @property
+    def name(self) -> str:
+        """Its backend, or its side of an A/B."""
+        cell = self.ready.cell
+        return cell.backend if cell.variant is None else str(cell.variant)
+
     def kept(self, control: Control | None) -> dict[int, Slice]:
         """Returns the slices beside which the control was never low."""
         if control is None:
             return self.slices
         return {number: one for number, one in self.slices.items() if not any(map(control.is_low, one.readings))}
+
+
+    def latency(self, control: Control | None) -> dict[int, float]:
+        """Returns the latency of the slices that are kept."""
+        return {number: one.latency_s for number, one in self.kept(control).items()}
 
 
 @dataclass(frozen=True)
@@ -196,6 +208,7 @@ class Group:
             done += 1
             active = [member for member in active if member.is_alive]
             if active and done >= next_look:
+                self._tell(members, done)
                 active = self._uncertain(members, is_late=monotonic() - begun >= budget_s)
                 next_look = ceil(LOOKS_APART * done)
         self.first_round += done
@@ -219,11 +232,7 @@ class Group:
 
         Late in its time a group goes on only for cells that lack rounds.
         """
-        latency = {
-            member.ready.cell: {number: one.latency_s for number, one in member.kept(self.control).items()}
-            for member in members
-            if member.is_alive
-        }
+        latency = {member.ready.cell: member.latency(self.control) for member in members if member.is_alive}
         first, *_ = latency
         measured = [cell for cell, of_rounds in latency.items() if of_rounds]
         fastest = min(measured, key=lambda cell: median(latency[cell].values()), default=first)
@@ -236,6 +245,18 @@ class Group:
         }
         active = wanted | set(beside) if wanted else wanted
         return [member for member in members if member.ready.cell in active]
+
+    def _tell(self, members: Sequence[Member], done: int) -> None:
+        """Says how the cells stand to the first one, as far as is known."""
+        first, *others = members
+        known = first.latency(self.control)
+        words = []
+        for other in others:
+            ratio = rounds.paired(other.latency(self.control), known)
+            if ratio is not None and ratio.low is not None:
+                words.append(f"{other.name} {ratio_in_words(ratio.value)} ±{100 * ratio.half_width:.0f}%")
+        if words:
+            self.say(f"    after {done} rounds, as fast as {first.name}: {', '.join(words)}")
 
     def _is_unsure(self, one: rounds.Rounds, other: rounds.Rounds, is_late: bool) -> bool:
         """Returns whether two cells have too few rounds in common, or are not held apart narrowly enough."""
