@@ -324,3 +324,16 @@ def test_who_has_ended_is_asked_no_more():
 def test_one_cell_alone_needs_its_rounds_only():
     assert uncertain(member(A, *NOISY)) == []
     assert uncertain(member(A, *NOISY[:5])) == [A]
+
+
+def told(*members):
+    said = []
+    Group(EFFORT, Random(0), say=said.append)._tell(members, 8)
+    return said
+
+
+def test_how_the_cells_stand_to_the_first_is_said_as_far_as_it_is_known():
+    first, slower = member(A, *STEADY), member(B, *[2.0] * 8)
+    assert told(first, slower) == ["    after 8 rounds, as fast as a: b 0.50x ±0%"]
+    assert told(first, member(B, *[2.0] * 5)) == []
+    assert told(first, slower, member(C)) == ["    after 8 rounds, as fast as a: b 0.50x ±0%"]

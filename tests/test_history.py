@@ -163,6 +163,16 @@ def test_the_rows_of_a_series_and_wrong_options(tmp_path, capsys):
     assert main(["history", str(tmp_path / "absent")]) == 2
 
 
+def test_the_numbers_of_a_series_have_their_interval(tmp_path, capsys):
+    write_run(tmp_path, "alpha", FIRST, {"torch_cpu": 1e-3}, latency_ci_low_s=0.98e-3, latency_ci_high_s=1.02e-3)
+    write_run(tmp_path, "alpha", FIRST + timedelta(1), {"torch_cpu": 2e-3})
+    (name,) = history(tmp_path).nights.series.index
+    assert main(["history", str(tmp_path), "--series", name]) == 0
+    said = capsys.readouterr().out
+    assert "1.00 ms ±2%" in said
+    assert "2.00 ms  " in said
+
+
 @pytest.mark.parametrize("command", ["history", "report"])
 def test_a_window_that_no_calendar_has(tmp_path, capsys, command):
     write_nights(tmp_path, "alpha", nights=3)

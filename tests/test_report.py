@@ -165,6 +165,20 @@ def test_the_numbers_are_those_of_the_rows(of_rows):
     assert re.search(r"<td>torch_cpu</td><td class=\"n good\">1.00 ms best</td>", of_rows)
 
 
+def test_who_cannot_be_told_from_the_fastest_is_named_with_it():
+    """Two backends that swap places from round to round, and one that is behind in each."""
+    rounds = {
+        "torch_cpu": "0:1.0 1:1.1 2:1.0 3:1.1 4:1.0 5:1.1 6:1.0 7:1.1",
+        "jax_cpu": "0:1.1 1:1.0 2:1.1 3:1.0 4:1.1 5:1.0 6:1.1 7:1.0",
+        "openvino_cpu": "0:2.0 1:2.1 2:2.0 3:2.1 4:2.0 5:2.1 6:2.0 7:2.1",
+    }
+    of_group = {"group_id": "g", "latency_ci_low_s": 1.0, "latency_ci_high_s": 1.1}
+    rows = [row_of(backend=b, latency_p50_s=1.05, rounds_latency_s=text, **of_group) for b, text in rounds.items()]
+    text = page(to_frame(rows))
+    assert "<td>jax_cpu, torch_cpu (within 10 %)</td>" in text or "<td>torch_cpu, jax_cpu (within 10 %)</td>" in text
+    assert "1.05 s ±5%" in text
+
+
 def test_it_is_the_same_each_time(of_rows, store, of_store, tmp_path):
     assert page(to_frame(ROWS)) == of_rows
     assert main(["report", str(store), "--output", str(tmp_path / "again.html")]) == 0
