@@ -110,7 +110,7 @@ COLUMNS: tuple[Column, ...] = (
     _measured("throughput_ci_low_samples_per_s", "samples/s", "Lower end of its 95 % interval, made of the rounds."),
     _measured("throughput_ci_high_samples_per_s", "samples/s", "Upper end of its 95 % interval, made of the rounds."),
     _measured("throughput_tokens_per_s", "tokens/s", "Tokens per second with the device kept full."),
-    _text("throughput_mode", "How the device was kept full; `serial`: steps cannot overlap."),
+    _text("throughput_mode", "How the device was kept full; `serial`: steps cannot overlap, or gain under 5 %."),
     _measured("throughput_n", "1", "Throughput samples (blocks of steps) behind the numbers.", kind="integer"),
     _text("throughput_setting", "JSON: streams, threads and requests that were fastest, and the rates of those tried."),
     _integer("in_flight", "1", "Steps under way at once while throughput was measured."),

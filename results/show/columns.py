@@ -39,8 +39,8 @@ FORMULAS: dict[str, str] = {
     "threads_worth": "sum over threads of (product alone / product together), the median of the readings beside",
     "throughput_tokens_per_s": "tokens_per_step × steps per second",
     "little_ratio": "steps per second × mean latency under load / in_flight: 1 by Little 1961",
-    "drift": "Theil-Sen slope × (n − 1) / median (Sen 1968)",
-    "has_drifted": "|drift| > 0.01, and Mann-Whitney of the first against the last third with p < 0.001",
+    "drift": "until method 2; Theil-Sen slope × (n − 1) / median (Sen 1968)",
+    "has_drifted": "until method 2; |drift| > 0.01, and Mann-Whitney of the first against the last third with p < 0.001",
     "flops_per_step": "a multiply-add is 2; products and convolutions only; attention's full square (Chowdhery et al. "
     "2022, arXiv:2204.02311, appendix B)",
     "minimum_bytes_per_step": "inference: parameters, inputs, outputs once; training: state in and out, inputs",
@@ -81,7 +81,7 @@ FORMULAS: dict[str, str] = {
     "steal_cores": "steal of /proc/stat over the child's CPUs / watched_s (proc(5))",
     "cpu_pressure_share": "total of `some` in /proc/pressure/cpu / watched_s (Linux PSI)",
     "memory_pressure_share": "total of `some` in /proc/pressure/memory / watched_s (Linux PSI)",
-    "machine_slower": "the control's product before and after / its median in the run − 1, or a fifth of its copy's",
+    "machine_slower": "the control's product beside the rounds that count / the faster quartile of the run's readings − 1",
 }
 
 INTRODUCTION = """\
@@ -98,9 +98,9 @@ at `precision`, `batch`, `sequence` and `threads`, and at `method_version`. Rows
 runs look at the control's rows first (`control_matmul`, `control_copy`): where they differ, the machine does.
 
 **How far to trust it.** `quality` is `valid`, or `degraded` by `flags`, which [measuring.md](measuring.md)
-explains. `latency_ci_low_s` and `latency_ci_high_s` say how well one launch knows its own median; `launch_spread`,
-how far launches differ, is the honest error bar, and there is one from two launches on. A difference of less than
-that is none: ask `--ab`.
+explains. `latency_ci_low_s` and `latency_ci_high_s` are made of the rounds, so they know what the machine did in those
+minutes; `launch_spread` is how far launches differ, where there are two or more. A ratio is best made of the rounds
+that two rows of a group have in common (`rounds_latency_s`), as the tables make it.
 
 **Latency or throughput.** Latency has one step in flight; throughput has the device kept full. Where steps cannot
 overlap, both come from the same samples (`throughput_mode` is `serial`).

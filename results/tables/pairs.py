@@ -1,9 +1,9 @@
 """Two settings compared in pairs of launches: ratio, interval, verdict, and how many pairs it takes.
 
-A pair is two launches right after each other, so that a slow minute strikes both; d = ln(B / A) of their medians. The
-ratio is exp of the Hodges-Lehmann estimate of d, its interval the one that belongs to Wilcoxon's signed-rank test
-(Hollander, Wolfe & Chicken, Nonparametric Statistical Methods, 3rd ed., sections 3.1 to 3.3): exact for any symmetric
-distribution, and one outlying pair moves it little.
+A pair is a launch of each, measured side by side in rounds, so that a slow minute strikes both; d = ln(B / A) of their
+medians. The ratio is exp of the Hodges-Lehmann estimate of d, its interval the one that belongs to Wilcoxon's
+signed-rank test (Hollander, Wolfe & Chicken, Nonparametric Statistical Methods, 3rd ed., sections 3.1 to 3.3): exact
+for any symmetric distribution, and one outlying pair moves it little.
 """
 
 from collections.abc import Sequence
