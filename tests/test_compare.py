@@ -116,6 +116,17 @@ def test_a_machine_whose_threads_share_a_core_is_not_held_against_one_whose_do_n
         assert line["reason"] == "its threads together were worth 1.9 before and 1.1 after, beside one alone"
 
 
+def test_what_the_control_says_is_no_noise_between_two_machines():
+    """A machine half as fast is half as fast: the control says so too, and knows no better."""
+    sides = [{"latency_p50_s": 1e-3, "control_s": 1.0}, {"latency_p50_s": 2e-3, "control_s": 2.0}]
+    other = {"machine": "other", "machine_id": "ba9876543210"}
+    rows = [row_of(**sides[0]), row_of(**sides[1], **other)]
+    found = only(compared(rows[:1], rows[1:], metrics=["latency_p50_s"]))
+    assert (found["verdict"], found["ratio"]) == ("slower", pytest.approx(0.5))
+    same = only(compared(rows[:1], [row_of(**sides[1])], metrics=["latency_p50_s"]))
+    assert same["verdict"] == "unclear"
+
+
 def test_several_rows_on_one_side_of_what_is_asked_across_are_refused():
     found = only(compared([row_of(), row_of(threads=1)], [row_of(threads=4)], across=["threads"]))
     assert found["reason"] == "before: several threads (1, 2); expected one on each side"

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -86,6 +87,27 @@ def test_a_low_machine_is_waited_for_and_not_for_ever(monkeypatch):
     assert control.settled() == slow(1.05)
     monkeypatch.setattr(controls, "PATIENCE_S", 0.0)
     assert control.settled() == slow(9.0)
+
+
+def test_readings_while_a_low_machine_was_waited_for_do_not_say_what_is_usual(monkeypatch):
+    monkeypatch.setattr(controls, "PAUSE_S", 0.0)
+    control = begun(*[slow(2.0)] * 50, USUAL)
+    assert control.settled() == USUAL
+    assert control.readings == [USUAL] * (FIRST_READINGS + 1)
+
+
+def test_the_reading_behind_a_slice_is_the_one_before_the_next(monkeypatch):
+    control = begun(slow(1.02))
+    assert control.settled(USUAL) == USUAL
+    assert control.settled(slow(2.0)) == slow(1.02)  # that was low: another one is taken
+
+
+def test_a_control_that_was_killed_is_started_anew(real):
+    real.read()
+    (pid,) = workers_of(os.getpid())
+    os.kill(pid, signal.SIGKILL)
+    assert real.read().alone_s > 0
+    assert workers_of(os.getpid()) not in ([], [pid])
 
 
 def test_a_row_says_how_slow_the_machine_was_and_what_the_threads_were_worth():

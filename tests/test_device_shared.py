@@ -71,3 +71,15 @@ def test_a_cell_asks_for_the_others_before_it_is_on_the_device(tmp_path):
     """Through the child itself: the first reading comes before `load`, and what was there then is not ours."""
     suite = replace(faulty_suite(filled_cache(tmp_path / "cache"), tmp_path), find_adapter=lambda name: Shared())
     assert suite.run(CELL).columns["device_other_processes"] == 1
+
+
+def test_children_of_its_group_are_no_other_processes(with_nvml):
+    container = Container(815, 4711)
+    with_nvml(container.nvml())
+    before = TORCH.device_reading(0)
+    container.listed.append(31415)
+    for beside, others in ((0, 2), (2, 0), (1, 1), (9, 0)):
+        watch = Watch(lambda: read([0], device=lambda: TORCH.device_reading(0)), before, beside)
+        with watch:
+            pass
+        assert watch.columns()["device_other_processes"] == others

@@ -175,6 +175,10 @@ def test_where_a_failure_ends_the_run_nothing_more_is_timed(ready):
     found = Watched(stops_at_failure=True).run(ready(A), ready(B, "raise@build"), ready(C))
     assert found.statuses == {B: "broken"}
     assert found.slices == []
+    wrong = Watched(stops_at_failure=True).run(ready(A), ready(B, "raise@verify"), ready(C))
+    assert (wrong.statuses, wrong.slices) == ({B: "broken"}, [])
+    known = Watched(stops_at_failure=True).run(ready(A), ready(B, "raise@build", is_known_to_fail=True))
+    assert known.statuses == {A: "ok", B: "broken"}
     calm = Watched(stops_at_failure=True).run(ready(A), ready(B))
     assert calm.statuses == {A: "ok", B: "ok"}
 
@@ -337,3 +341,15 @@ def test_how_the_cells_stand_to_the_first_is_said_as_far_as_it_is_known():
     assert told(first, slower) == ["    after 8 rounds, as fast as a: b 0.50x ±0%"]
     assert told(first, member(B, *[2.0] * 5)) == []
     assert told(first, slower, member(C)) == ["    after 8 rounds, as fast as a: b 0.50x ±0%"]
+
+
+def test_others_on_the_same_device_are_counted_while_they_live():
+    def on(index, kind="cuda", over=False):
+        made = member(replace(A, device_index=index), over=over)
+        made.ready.device_kind = kind
+        return made
+
+    group = Group(EFFORT, Random(0))
+    ours = on(0)
+    group._members = [ours, on(0), on(0, over=True), on(1), on(0, "tpu")]
+    assert group._beside(ours) == 1

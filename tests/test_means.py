@@ -26,6 +26,11 @@ def test_a_mean_is_known_better_than_each_of_its_ratios():
     assert (low, high) == pytest.approx((1.1**-0.5, 1.1**0.5))
 
 
+def test_what_is_wrong_with_all_of_them_is_wrong_with_their_mean():
+    _, low, high = geometric_mean([ratio(1.0, 1.1)] * 4, together=True)
+    assert (low, high) == pytest.approx((1 / 1.1, 1.1))
+
+
 def test_a_mean_of_ratios_of_which_one_has_no_interval_has_none():
     assert geometric_mean([ratio(2.0, 1.1), ratio(2.0)]) == (pytest.approx(2), None, None)
 

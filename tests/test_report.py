@@ -12,6 +12,7 @@ import pytest
 
 from results.__main__ import main
 from results.nights.history import history
+from results.record.vocabulary import STATUSES
 from results.show.report import svg
 from results.show.report.page import page
 from results.tables.table import to_frame
@@ -177,6 +178,11 @@ def test_who_cannot_be_told_from_the_fastest_is_named_with_it():
     text = page(to_frame(rows))
     assert "<td>jax_cpu, torch_cpu (within 10 %)</td>" in text or "<td>torch_cpu, jax_cpu (within 10 %)</td>" in text
     assert "1.05 s ±5%" in text
+
+
+@pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
+def test_a_cell_of_any_status_is_on_the_page(status):
+    assert "for a reason" in page(to_frame([row_of(), row_of(status, backend="jax_cpu", reason="for a reason")]))
 
 
 def test_it_is_the_same_each_time(of_rows, store, of_store, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from results.record.vocabulary import STATUSES
 from results.show.render import render
 from results.tables.table import to_frame
 from tests.fakes.rows import LATER_RUN_ID, idle_row, row_of
@@ -260,3 +261,22 @@ def test_threads_that_are_worth_little_are_said():
     rows = [row_of(threads_worth=1.1), row_of(backend="jax_cpu", threads_worth=1.05), row_of(backend="a", threads=1)]
     assert "2 threads are worth 1.1 here, beside one alone" in render(to_frame(rows))
     assert "are worth" not in render(to_frame([row_of(threads_worth=1.9), row_of(backend="jax_cpu")]))
+
+
+@pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
+def test_a_cell_of_any_status_has_a_line(status):
+    text = render(to_frame([row_of(), row_of(status, backend="jax_cpu", reason="for a reason")]))
+    assert f"jax_cpu  {status}" in text
+    assert "for a reason" in text
+
+
+def test_what_is_not_equal_work_is_not_set_against_each_other():
+    rows = [row_of(), row_of(backend="jax_cpu", latency_p50_s=0.5e-3, workload_digest="other")]
+    assert "Fastest" not in render(to_frame(rows))
+    assert "Fastest" in render(to_frame([row_of(), row_of(backend="jax_cpu", latency_p50_s=0.5e-3)]))
+
+
+def test_a_number_that_is_not_there_is_not_the_fastest():
+    rows = [row_of(throughput_mode="queued"), row_of(backend="jax_cpu", throughput_mode="queued")]
+    rows.append(row_of(backend="a", throughput_mode="queued", throughput_samples_per_s=None))
+    assert "throughput" in render(to_frame(rows))

@@ -1,13 +1,17 @@
 """Rows as frames: tidy, exact, and beside each other only where they did the same work."""
 
+from statistics import median
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.record.csvfile import read_csv, write_csv
+from results.record.rounds import to_text
 from results.record.row import make_row
 from results.record.schema import COLUMNS
+from results.tables.ratio import fastest, times_as_fast
 from results.tables.table import (
     comparison,
     default_baseline,
@@ -233,3 +237,27 @@ def test_to_rows_gives_plain_values():
     assert [type(row[name]) for name in ("batch", "latency_p50_s", "backend", "sequence")] == [
         *(int, float, str, type(None)),
     ]
+
+
+def in_rounds(backend, latencies, **changes):
+    """Returns a row of one group, with a label, whose number is the median of its rounds."""
+    known = dict(enumerate(latencies))
+    row = row_of(backend=backend, latency_p50_s=median(latencies), rounds_latency_s=to_text(known), group_id="g")
+    return row | {"label": backend} | changes
+
+
+def test_the_fastest_is_so_in_the_rounds_that_both_were_in():
+    """One went on while the machine was slow: its own median is worse, and it is the faster one all the same."""
+    settled = in_rounds("a", [1.03, 1.031, 1.029, 1.03, 1.032, 1.028, 1.03, 1.03])
+    goes_on = in_rounds("b", [1.0, 1.001, 0.999, 1.0, 1.002, 0.998, 1.0, 1.0] + [1.1] * 12)
+    assert settled["latency_p50_s"] < goes_on["latency_p50_s"]
+    found = fastest([settled, goes_on], "latency_p50_s")
+    assert (found.labels, found.next_label) == (("b",), "a")
+    assert found.next_ratio.value == pytest.approx(1.03, abs=0.001)
+
+
+def test_rows_that_another_run_measured_are_not_paired():
+    rows = [in_rounds(name, [1.0, 1.1] * 4) for name in "ab"]
+    assert times_as_fast(*rows, "latency_p50_s").is_paired
+    rows[0]["measured_in"] = "20261123T125900Z-machine-1a2b"
+    assert not times_as_fast(*rows, "latency_p50_s").is_paired

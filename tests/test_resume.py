@@ -260,6 +260,18 @@ def test_a_run_that_goes_on_measures_the_last_group_anew_unless_it_is_whole(made
     assert whole_groups(launches, [[A.columns(), B.columns()]]) == launches[:kept]
 
 
+def test_who_cannot_be_launched_keeps_no_group_from_being_whole():
+    launches = [A.columns() | {"number": number, "status": "ok"} for number in (0, 1)]
+    groups = [[A.columns(), B.columns()]]
+    assert whole_groups(launches, groups) == []
+    assert (
+        whole_groups(launches, groups, needs_none=lambda of_cell: of_cell["variant"] == B.columns()["variant"])
+        == launches
+    )
+    ended = [launches[0], B.columns() | {"number": 0, "status": "wrong"}, launches[1]]
+    assert whole_groups(ended, groups) == ended
+
+
 @pytest.fixture
 def killed(tmp_path):
     """Returns the folder of a run that was killed between two of its launches."""

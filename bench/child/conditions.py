@@ -81,27 +81,29 @@ def _total(seconds: Mapping[int, float], cpus: Sequence[int]) -> float | None:
     return sum(counted) if counted else None
 
 
-def other_processes(reading: DeviceReading, before: DeviceReading | None) -> int:
-    """Returns how many processes but this one compute on the device.
+def other_processes(reading: DeviceReading, before: DeviceReading | None, beside: int = 0) -> int:
+    """Returns how many processes but this one compute on the device, and but those `beside` it that are its group's.
 
     In a container the driver may list this process under its id of the host, which it cannot know. So of those that
     were not there `before` this process had anything on the device, one is ours, whatever its id.
     """
     if reading.processes is None:
-        return reading.other_processes
+        return max(0, reading.other_processes - beside)
     earlier = frozenset() if before is None or before.processes is None else before.processes
-    return len(reading.processes) - (1 if reading.processes - earlier else 0)
+    return max(0, len(reading.processes) - (1 if reading.processes - earlier else 0) - beside)
 
 
 @dataclass
 class Watch:
     """Adds up what happened in the spans that it was entered for: the time between spans does not count.
 
-    `before` is what the device's driver said before this process had anything on the device.
+    `before` is what the device's driver said before this process had anything on the device, `beside` how many others
+    of its group have something there.
     """
 
     reader: Callable[[], Reading]
     before: DeviceReading | None = None
+    beside: int = 0
     spans: list[tuple[Reading, Reading]] = field(default_factory=list)
     _begun: Reading | None = None
 
@@ -186,7 +188,7 @@ class Watch:
             "device_throttle_reasons": " ".join(reasons) or None,
             "device_throttled_s": sum(b.throttled_s - a.throttled_s for a, b in pairs),
             "device_power_capped_s": sum(b.power_capped_s - a.power_capped_s for a, b in pairs),
-            "device_other_processes": max(other_processes(reading, self.before) for reading in readings),
+            "device_other_processes": max(other_processes(reading, self.before, self.beside) for reading in readings),
             "device_memory_errors": sum(b.memory_errors - a.memory_errors for a, b in pairs),
         }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -71,7 +72,8 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, {self.cpu})  # 0 is the calling thread
+            with suppress(OSError):  # a CPU may go offline
+                os.sched_setaffinity(0, {self.cpu})  # 0 is the calling thread
         while True:
             self.begin.wait()
             self.begin.clear()

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from backends._probes import versions
-from backends.base import Adapter, Request, Step
+from backends.base import Adapter, DeviceReading, Request, Step
 from bench.cell import Cell
 from bench.child import load
 from bench.child.checks.proof import Elements, Proof, requested
@@ -125,23 +125,23 @@ class Trial:
         self._elements: Elements = self._proof.elements(self.step)
         self._latency: dict[int, Samples] = {}
         self._throughput: dict[int, Throughput] = {}
-        cpus = allowed_cpus()
-        device = lambda: self.adapter.device_reading(self.cell.device_index)  # noqa: E731
-        self._watch = Watch(lambda: read(cpus, device=device), self._before)
+        self._watches: dict[int, Watch] = {}
         self._compiled = self.step.compilations()
         self._stages.pause()
         return {"step_s": self._step_s, "is_serial": self._load.mode == "serial"}
 
-    def slice(self, number: int, seconds: float, with_throughput: bool = True) -> dict[str, Any]:
+    def slice(self, number: int, seconds: float, with_throughput: bool = True, beside: int = 0) -> dict[str, Any]:
         """Times steps for `seconds`, at least one, and the same with the device kept full; returns the medians.
 
-        Without throughput a step that is not serial has no `samples_per_s`.
+        Without throughput a step that is not serial has no `samples_per_s`. `beside` children of its group have
+        something on the same device.
         """
         _check_quiet_interpreter()
         self._stages.resume("measure")
         effort = replace(self.effort, budget_s=seconds, min_rounds=1)
         self._wake()
-        with self._watch:
+        watch = self._watches[number] = self._new_watch(beside)
+        with watch:
             latency = self._latency[number] = self.clock.latency(effort)
             if with_throughput and self._load.mode != "serial":
                 self._throughput[number] = self._load.take(self.clock, effort, self._step_s)
@@ -154,6 +154,20 @@ class Trial:
             "samples_per_s": self.cell.batch / fmean(of_steps) if of_steps else None,
             "n": len(latency.seconds),
         }
+
+    def _new_watch(self, beside: int) -> Watch:
+        cpus = allowed_cpus()
+
+        def device() -> DeviceReading | None:
+            return self.adapter.device_reading(self.cell.device_index)
+
+        return Watch(lambda: read(cpus, device=device), self._before, beside)
+
+    def _watched(self, kept: Collection[int]) -> dict[str, Any]:
+        """Returns what happened in the slices that are kept, as columns of a row."""
+        watches = [self._watches[number] for number in kept]
+        beside = max(watch.beside for watch in watches)
+        return Watch(watches[0].reader, self._before, beside, [span for one in watches for span in one.spans]).columns()
 
     def _wake(self) -> None:
         """Runs what is not counted after a rest: one short step, or on a device for as long as its clocks take."""
@@ -188,7 +202,7 @@ class Trial:
             "device_time_p50_s": _device_time(step, clock),
             "compilations": 0,
         }
-        columns |= self._throughput_columns(samples, kept) | self._watch.columns()
+        columns |= self._throughput_columns(samples, kept) | self._watched(kept)
         self._load.close()
         columns |= energy_columns(self.adapter, cell.device_index, clock.run, middle, self.effort.energy_s)
         columns |= self._memory() | origin(self.adapter, self.request)

@@ -17,7 +17,7 @@ import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,9 +42,16 @@ def die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _outlive(parent: int) -> NoReturn:
+    """Ends this process once its parent is another one."""
+    while os.getppid() == parent:
+        sleep(1.0)
+    os._exit(1)
 
 
 class Reporter:

@@ -13,7 +13,7 @@ import backends
 from bench.cell import Cell
 from bench.parent.cache import Cache, UnsafeCache, default_root
 from bench.parent.children.control import Control
-from bench.parent.groups import Order, groups_of, whole_groups
+from bench.parent.groups import Order, groups_of, is_idle, whole_groups
 from bench.parent.header import new_header
 from bench.parent.limits import of_today
 from bench.parent.lock import MachineLock, NoLockError
@@ -22,7 +22,7 @@ from bench.parent.plans.options import Settings, effort
 from bench.parent.plans.parse import PlanError
 from bench.parent.record import Launch
 from bench.parent.session import BenchSession
-from bench.parent.suite import CellResult, Suite, probed
+from bench.parent.suite import CellResult, Suite
 from host.home import NoHomeError
 from host.topology import usable_cpus
 from results.record.csvfile import write_csv
@@ -64,11 +64,6 @@ def in_order(cells: Collection[Cell], order: Order) -> list[Cell]:
     idle = [cell for cell in cells if is_idle(cell)]
     groups = groups_of(cell for cell in cells if cell not in idle)
     return [*idle, *(cell for group in order.shuffled(groups, order.launches - 1) for cell in group)]
-
-
-def is_idle(cell: Cell) -> bool:
-    """Returns whether the cell cannot start here: its row says why, and costs no time."""
-    return probed(backends.get(cell.backend)).status != "usable"
 
 
 class OpenRun:
@@ -226,7 +221,12 @@ def _recall(session: BenchSession, past: Run, cells: Iterable[Cell]) -> None:
     if unknown := [cell.title for key, cell in ours.items() if key not in planned]:
         raise PlanError(f"--resume {past.path}: the run did not plan {', '.join(unknown)}; start a new one")
     columns = [[cell.columns() for cell in group] for group in session.groups]
-    launches = whole_groups(past.launches, columns)
+
+    def needs_none(of_cell: Mapping[str, Any]) -> bool:
+        key = cell_of(of_cell)
+        return planned[key]["status"] != "not_run" or not session.suite.can_start(ours[key])
+
+    launches = whole_groups(past.launches, columns, needs_none)
     for key, cell in ours.items():
         records = [record for record in launches if cell_of(record) == key]
         row = planned[key]

@@ -64,6 +64,7 @@ class BenchSession:
         self._group_of = {cell: group for group in self.groups for cell in group}
         self._last_order = self.order.shuffled(self.groups, self.order.launches - 1)
         self._postponed: list[Sequence[Cell]] = []
+        self._stopped: list[Sequence[Cell]] = []
 
     @property
     def planned(self) -> int:
@@ -93,7 +94,7 @@ class BenchSession:
         """Launches every group for all generations but the last; yields each cell with whether it failed for good."""
         for number in range(self.order.launches - 1):
             for group in self.order.shuffled(self.groups, number):
-                if self._time_is_up() or all(map(self.is_done, group)):
+                if self._time_is_up() or all(map(self.is_done, group)) or group in self._stopped:
                     continue
                 with self._begun(group):
                     self._generation(group, number)
@@ -108,7 +109,7 @@ class BenchSession:
         if cell in self._rows:
             return self._result(cell, self._rows[cell])
         own = self._group_of[cell]
-        for group in self._to_run(cell):
+        for group in [] if own in self._stopped else self._to_run(cell):
             if self._time_is_up() and not any(self._launches.get(one) for one in group):
                 reason = f"the run's {self.time_budget_s:g} s were spent before this cell began"
                 self.ran_out_of_time = True
@@ -131,7 +132,8 @@ class BenchSession:
         own = self._group_of[cell]
         yield own
         for group in self._last_order:
-            if group is not own and not all(map(self.is_done, group)) and group not in self._postponed:
+            is_due = not all(map(self.is_done, group)) and group not in [*self._postponed, *self._stopped]
+            if group is not own and is_due:
                 yield group
         while self._postponed:
             yield self._postponed.pop(0)
@@ -139,12 +141,15 @@ class BenchSession:
     def _run_group(self, group: Sequence[Cell]) -> None:
         """Launches a group for the generations that it lacks, and writes the rows; what was disturbed waits."""
         with self._begun(group):
+            is_late = False
             for number in range(self.order.launches):
-                if number and self._time_is_up():
-                    self.ran_out_of_time = True
+                is_late = any(map(self._launches.get, group)) and self._time_is_up()
+                if is_late or group in self._stopped:
                     break
                 self._generation(group, number)
-            if again := [cell.backend for cell in group if self._is_asked_again(cell)]:
+            self.ran_out_of_time |= is_late
+            again = [cell.backend for cell in group if self._is_asked_again(cell)]
+            if again and not (is_late or group in self._stopped):
                 self.say(f"    {', '.join(again)}: measured again, with the group, later in the run")
                 self._postponed.append(group)
                 return
@@ -182,9 +187,12 @@ class BenchSession:
             say=self.say,
             on_slice=lambda cell, n, one: self._keep(cell, number, n, one),
         )
+        found = engine.run(working)
+        if len(found) < len(working):
+            self._stopped.append(group)
         launches = idle | {
             cell: self.suite.concluded(readies[cell], measured)  # type: ignore[arg-type]
-            for cell, measured in engine.run(working).items()
+            for cell, measured in found.items()
         }
         for cell, made in launches.items():
             columns = made.columns | ({"group_id": group_id} if made.status == "ok" else {})

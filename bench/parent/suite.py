@@ -118,7 +118,8 @@ class Suite:
         log = self.logs / f"{cell.phase}-{cell.id}.log"
         held = columns["weights_bytes"] + (columns["state_bytes"] or 0)
         need = LEAST_NEED_BYTES + TIMES_HELD * held
-        return Ready(cell, columns, job, log, side, adapter.environment, adapter.device_kind, need)
+        fails = self._known_failure(adapter, cell) is not None
+        return Ready(cell, columns, job, log, side, adapter.environment, adapter.device_kind, need, fails)
 
     def concluded(self, ready: Ready, measured: Measured) -> Launch:
         """Returns the launch of a cell that was started, from what came of it."""

@@ -154,7 +154,8 @@ def _derived(columns: Mapping[str, Any]) -> dict[str, float]:
         derived["rounds_short"] = LEAST_KEPT - (columns.get("rounds_n") or 0)
     if (little := columns.get("little_ratio")) is not None:
         derived["little_excess"] = abs(little - 1)
-    if (used := columns.get("cpu_cores_used")) is not None and (columns.get("threads_worth") or 0) > 1:
+    is_on_host = columns.get("device_clock_hz") is None and columns.get("device_time_p50_s") is None
+    if (used := columns.get("cpu_cores_used")) is not None and (columns.get("threads_worth") or 0) > 1 and is_on_host:
         derived["threads_idle"] = 1 - used / columns["threads"]
     if (running := columns.get("threads_running")) is not None:
         derived["threads_beyond"] = running - columns["threads"]

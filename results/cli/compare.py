@@ -63,9 +63,9 @@ def _compare(options: argparse.Namespace) -> str:
     if options.by in ACROSS and options.by not in across:
         across.append(options.by)
     (baseline, before), *others = sides.items()
-    spread = _known(options) if options.spread is None else options.spread
     blocks, frames = [], []
     for name, after in others:
+        spread = _known(options, after) if options.spread is None else options.spread
         compared = compare(before, after, metrics=metrics or METRICS, across=across, spread=spread)
         frames.append(compared.assign(baseline=baseline, compared=name))
         blocks.append(render_comparison(compared, f"{name} against {baseline}", width()))
@@ -81,11 +81,12 @@ def _compare(options: argparse.Namespace) -> str:
     return text
 
 
-def _known(options: argparse.Namespace) -> float | None:
+def _known(options: argparse.Namespace, after: pd.DataFrame) -> float | None:
     """Returns how numbers vary from run to run as the newest runs beside those that are compared say; None if nothing.
 
-    Of single runs only: many runs of a side say it themselves.
+    Of single runs only, and of the machine and method of the later one: many runs of a side say it themselves.
     """
+    from results.record.read import read_folders
     from results.record.run import find_runs
     from results.tables.spread import known_spread
     from results.tables.table import to_frame
@@ -93,7 +94,12 @@ def _known(options: argparse.Namespace) -> float | None:
     runs = [path for path in (options.before, options.after) if path is not None and (path / "journal.jsonl").exists()]
     stores = {path.resolve().parent for path in runs}
     beside = [run for store in sorted(stores) for run in sorted(find_runs(store))[-MOST_BESIDE:]]
-    return known_spread(to_frame(rows_of(beside))) if len(runs) == BOTH and len(beside) > BOTH else None
+    if len(runs) < BOTH or len(beside) <= BOTH:
+        return None
+    rows, _ = read_folders(beside)
+    frame = to_frame(rows)
+    alike = [frame[name].isin(after[name].dropna()) for name in ("machine_id", "method_version")]
+    return known_spread(frame[alike[0] & alike[1]])
 
 
 def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame]:

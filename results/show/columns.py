@@ -40,7 +40,7 @@ FORMULAS: dict[str, str] = {
     "throughput_tokens_per_s": "tokens_per_step × steps per second",
     "little_ratio": "steps per second × mean latency under load / in_flight: 1 by Little 1961",
     "drift": "until method 2; Theil-Sen slope × (n − 1) / median (Sen 1968)",
-    "has_drifted": "until method 2; |drift| > 0.01, and Mann-Whitney of the first against the last third with p < 0.001",
+    "has_drifted": "until method 2; |drift| > 0.01, and Mann-Whitney of first against last third with p < 0.001",
     "flops_per_step": "a multiply-add is 2; products and convolutions only; attention's full square (Chowdhery et al. "
     "2022, arXiv:2204.02311, appendix B)",
     "minimum_bytes_per_step": "inference: parameters, inputs, outputs once; training: state in and out, inputs",
@@ -81,7 +81,7 @@ FORMULAS: dict[str, str] = {
     "steal_cores": "steal of /proc/stat over the child's CPUs / watched_s (proc(5))",
     "cpu_pressure_share": "total of `some` in /proc/pressure/cpu / watched_s (Linux PSI)",
     "memory_pressure_share": "total of `some` in /proc/pressure/memory / watched_s (Linux PSI)",
-    "machine_slower": "the control's product beside the rounds that count / the faster quartile of the run's readings − 1",
+    "machine_slower": "the control's product beside rounds that count / the faster quartile of the run's readings − 1",
 }
 
 INTRODUCTION = """\

@@ -10,7 +10,8 @@ from results.tables.table import idle_labels, is_verified
 
 NAMELESS = tuple(d.column for d in DIMENSIONS if d.is_name)
 """Levels whose values say by themselves what they are."""
-BY_URGENCY = (*STATUSES[STATUSES.index("wrong") :], "known_failure", "unsupported", "unavailable")
+BY_URGENCY = (*STATUSES[STATUSES.index("wrong") :], "disturbed", "known_failure", "unsupported", "unavailable", "ok")
+"""All statuses, what needs somebody first."""
 
 
 def without_number(rows: pd.DataFrame, width: int) -> str:

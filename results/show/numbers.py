@@ -11,7 +11,7 @@ from results.record.rounds import Estimate
 from results.record.schema import COLUMN
 from results.show.layout import Cell, plural, side_by_side, wrapped
 from results.tables.ratio import half_width
-from results.tables.table import comparison, estimates_of_ratios, idle_labels, is_speed
+from results.tables.table import comparison, estimates_of_ratios, idle_labels, is_speed, is_verified
 
 SAMPLES = "throughput_samples_per_s"
 TOKENS = "throughput_tokens_per_s"
@@ -110,7 +110,9 @@ def _with_tokens(
 
 def _other_work(numbers: pd.DataFrame, beside: pd.DataFrame, rows: pd.DataFrame, baseline: str) -> list[str]:
     """Returns a line if there are verified numbers that are not of the baseline's work, and so have no ratio."""
+    proven = rows.assign(proven=is_verified(rows)).pivot(index=list(POSITION), columns="label", values="proven")
     verified = numbers.drop(columns=list(idle_labels(rows)))
+    verified = verified.where(proven[verified.columns].fillna(False).astype(bool))
     alone = verified.notna() & beside[verified.columns].isna()
     count = int(alone[verified[baseline].notna()].to_numpy().sum())
     return [f"{plural(count, 'number')} without a ratio: not of {baseline}'s workload digest."] if count else []

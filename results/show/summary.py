@@ -15,25 +15,29 @@ from results.tables.ratio import Fastest, fastest, times_as_fast
 from results.tables.table import is_verified
 
 METRICS = {"latency_p50_s": "latency", SAMPLES: "throughput"}
+BOTH = 2
+"""So many numbers can be compared."""
 
 
 def summary(rows: pd.DataFrame, baseline: str | None, width: int) -> str:
     """Returns a line for each step that two backends ran or more: who is fastest, and by how much; else nothing."""
     verified = rows[is_verified(rows)]
-    groups = [group for _, group in verified.groupby(list(POSITION), dropna=False, sort=False) if len(group) > 1]
+    by = [*POSITION, "workload_digest"]  # what is not equal work is not set against each other
+    groups = [group for _, group in verified.groupby(by, dropna=False, sort=False) if len(group) > 1]
     if not groups:
         return ""
     groups.sort(key=lambda group: tuple(str(value) for value in group[list(POSITION)].iloc[0]))
-    header, left, caption = positions(pd.concat([group.iloc[:1] for group in groups])[list(POSITION)])
+    _, left, caption = positions(pd.concat([group.iloc[:1] for group in groups])[list(POSITION)])
     places, texts = [], []
     for place, group in zip(left, groups, strict=True):
-        of_group = group.to_dict("records")
         for metric, word in METRICS.items():
-            if metric == SAMPLES and (group["throughput_mode"] == "serial").all():
+            known = group[group[metric].notna()].to_dict("records")
+            if len(known) < BOTH or (metric == SAMPLES and (group["throughput_mode"] == "serial").all()):
                 continue
             places.append([*place, word])
-            texts.append(in_words(of_group, metric, baseline))
-    del header
+            texts.append(in_words(known, metric, baseline))
+    if not texts:
+        return ""
     title = f"Fastest, with those that cannot be told from it at 99 % confidence{caption}"
     return "\n".join([wrapped([title], width), hanging(places, texts, width)])
 

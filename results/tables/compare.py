@@ -7,6 +7,7 @@ ratio of two, is made in `results.tables.spread`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import exp
 from typing import Any, NamedTuple
 
@@ -201,6 +202,8 @@ def _lines(
             lines.append({**line, "verdict": "not comparable", "reason": f"a side has no {metric}"})
             continue
         a, b = (value_of(side, metric, spread) for side in (first, second))
+        if any(set(first[name].dropna()) != set(second[name].dropna()) for name in ("machine_id", "threads")):
+            a, b = replace(a, control=None), replace(b, control=None)  # another machine is what is asked for
         line |= {"before": exp(a.x), "after": exp(b.x), "n_before": a.n, "n_after": b.n}
         line |= {"quality_before": _worst(first), "quality_after": _worst(second)}
         lines.append({**line, **ratio_of(a, b, is_rate(metric))})
@@ -253,7 +256,8 @@ def _why_not(
     for name, words in ((digest, "other work"), ("method_version", "measured by another method")):
         if both[name].nunique(dropna=False) > 1 or (name == "model_digest" and both[name].isna().any()):
             return f"{words}: {name} {' and '.join(sorted(both[name].fillna('none').unique()))}"
-    return "" if "threads" in across else _unlike_worth([side for side in ok_rows if side is not None])
+    one_machine = both["machine_id"].nunique(dropna=False) == 1 and "threads" not in across
+    return _unlike_worth([side for side in ok_rows if side is not None]) if one_machine else ""
 
 
 def _unlike_worth(sides: Sequence[pd.DataFrame]) -> str:

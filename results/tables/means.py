@@ -28,11 +28,12 @@ from results.tables.table import (
 COLUMNS = ("label", "phase", "metric", "ratio", "ratio_low", "ratio_high", "cells", "missing", "missing_cells")
 
 
-def geometric_mean(ratios: Sequence[Estimate]) -> tuple[float, float | None, float | None]:
+def geometric_mean(ratios: Sequence[Estimate], *, together: bool = False) -> tuple[float, float | None, float | None]:
     """Returns the mean of ratios and its interval, at the confidence of theirs; None where one of them has none.
 
-    The interval says how well the ratios are known, each by itself; not how much depends on which cells were chosen.
-    Raises ValueError without any ratio.
+    The interval says how well the ratios are known, not how much depends on which cells were chosen: each by itself, so
+    that halves add up by their squares, or `together`, where what is wrong with one may be wrong with all. Raises
+    ValueError without any ratio.
     """
     if not ratios:
         raise ValueError("no ratio to take the mean of; expected at least one")
@@ -41,7 +42,8 @@ def geometric_mean(ratios: Sequence[Estimate]) -> tuple[float, float | None, flo
     above = [log(one.high / one.value) for one in ratios if one.high is not None]
     if not len(below) == len(above) == len(ratios):
         return exp(mean), None, None
-    low, high = (sqrt(sum(part**2 for part in parts)) / len(ratios) for parts in (below, above))
+    low, high = (sum(parts) if together else sqrt(sum(part**2 for part in parts)) for parts in (below, above))
+    low, high = low / len(ratios), high / len(ratios)
     return exp(mean), exp(mean - low), exp(mean + high)
 
 
@@ -90,9 +92,9 @@ def means_by_machine(frame: pd.DataFrame, metric: str = "latency_p50_s", baselin
     return pd.concat(means, ignore_index=True) if means else pd.DataFrame(columns=columns)
 
 
-def _mean(of_cells: Sequence[Estimate], missing: Sequence[str]) -> dict[str, object]:
+def _mean(of_cells: Sequence[Estimate], missing: Sequence[str], *, together: bool = False) -> dict[str, object]:
     """Returns the numbers of a line: mean and interval, how many cells, and those without a ratio."""
-    mean = geometric_mean(of_cells) if of_cells else (None, None, None)
+    mean = geometric_mean(of_cells, together=together) if of_cells else (None, None, None)
     numbers = dict(zip(("ratio", "ratio_low", "ratio_high"), mean, strict=True))
     return {**numbers, "cells": len(of_cells), "missing": len(missing), "missing_cells": ", ".join(missing) or None}
 
@@ -108,7 +110,9 @@ def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
         missing = [_words(row) for row in to_rows(group[group["ratio"].isna()])]
         known = group[group["ratio"].notna()]
         sides = zip(known["ratio"], known["ratio_low"], known["ratio_high"], known["n_after"], strict=True)
-        lines.append({"phase": phase, "metric": metric, **_mean([Estimate(*of_cell) for of_cell in sides], missing)})
+        # A run that was slow was slow in all of its cells.
+        mean = _mean([Estimate(*of_cell) for of_cell in sides], missing, together=True)
+        lines.append({"phase": phase, "metric": metric, **mean})
     return pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "label"]).astype({"ratio": "Float64"})
 
 

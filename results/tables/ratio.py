@@ -30,7 +30,7 @@ def times_as_fast(row: Row, baseline: Row, metric: str, confidence: float = CONF
     of_samples = metric.replace("tokens", "samples")
     before, after = (_rounds(one, of_samples) for one in (baseline, row))
     together = _text(row, "group_id") is not None and all(
-        _text(row, name) == _text(baseline, name) for name in ("run_id", "group_id", "machine_id")
+        _text(row, name) == _text(baseline, name) for name in ("run_id", "measured_in", "group_id", "machine_id")
     )
     estimate = rounds.paired(before, after, confidence) if together else None
     estimate = estimate or rounds.unpaired(before, after, confidence)
@@ -92,7 +92,9 @@ def fastest(rows: Sequence[Row], metric: str) -> Fastest:
 
     At 99 % confidence: whoever cannot be told from the fastest is named with it.
     """
-    order = sorted(rows, key=lambda row: float(row[metric]), reverse=is_rate(metric))
+    # Some were measured in more rounds than others: what they have in common decides, not their own medians.
+    reference = max(rows, key=lambda row: len(_rounds(row, metric)))
+    order = sorted(rows, key=lambda row: times_as_fast(row, reference, metric).value, reverse=True)
     first, *others = order
     behind = [(other, times_as_fast(first, other, metric, DECISIVE)) for other in others]
     tied = [(other, ratio) for other, ratio in behind if ratio.low is not None and ratio.low <= 1]

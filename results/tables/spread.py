@@ -82,8 +82,8 @@ def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Va
 def known_spread(rows: pd.DataFrame, metric: str = "latency_p50_s") -> float | None:
     """Returns the standard deviation of ln of a number from run to run, None where too few runs are known.
 
-    Pooled over the cells of one machine, software and method with three verified runs or more, and not beyond what is
-    assumed of runs that were disturbed: a change among them is no spread.
+    Pooled over cells with three verified runs or more of one machine, software and method, and not beyond what is
+    assumed of runs that were disturbed: a change among them is no spread. `rows` are of one machine and method.
     """
     kept = rows[(rows["verification"] == "passed").fillna(False) & rows[metric].notna() & rows["variant"].isna()]
     by = ["machine_id", "machine", "software_id", "method_version", "workload_digest", *MATCHED]

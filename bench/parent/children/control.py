@@ -6,6 +6,7 @@ alone, never at a cell's own number.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from bench.parent.children.child import Child, wait_for
 SLOWER = 0.15
 """A reading that took so much longer than what is usual is low: twice the spread of readings on a quiet machine."""
 FIRST_READINGS = 8
+TRIES = 2
+"""How often the control is started for a reading: somebody may kill it, once."""
 PAUSE_S, PATIENCE_S = 0.2, 3.0
 """How long a low machine is waited for before a slice, and how often it is looked at meanwhile."""
 
@@ -39,20 +42,22 @@ class Control:
     log: Path
     readings: list[Reading] = field(default_factory=list, init=False)
     _child: Child | None = field(default=None, init=False)
+    _usual: tuple[int, Reading] | None = field(default=None, init=False)
 
     def read(self) -> Reading:
         """Returns what the machine gives now; the child is stopped again when this returns."""
-        child = self._child
-        if child is None or child.is_over:
-            job = {"job": "control", "cpus": list(self.cpus)}
-            child = self._child = Child(job, self.log, 1)
-            wait_for([child])
-        answer = child.ask({"do": "read"})
-        child.park()
-        if answer is None:
-            raise RuntimeError(f"the control ended: {child.outcome.reason}; see {self.log}")
-        self.readings.append(Reading(**answer))
-        return self.readings[-1]
+        for _ in range(TRIES):
+            child = self._child
+            if child is None or child.is_over:
+                child = self._child = Child({"job": "control", "cpus": list(self.cpus)}, self.log, 1)
+                child.is_stoppable = sys.platform == "linux"
+                wait_for([child])
+            answer = None if child.is_over else child.ask({"do": "read"})
+            if answer is not None:
+                child.park()
+                self.readings.append(Reading(**answer))
+                return self.readings[-1]
+        raise RuntimeError(f"the control ended, {TRIES} times: {child.outcome.reason}; see {self.log}")
 
     def begin(self) -> None:
         """Takes the first readings, from which it is known what is usual."""
@@ -65,6 +70,8 @@ class Control:
             return last
         begun = monotonic()
         while self.is_low(reading := self.read()) and monotonic() - begun < PATIENCE_S:
+            del self.readings[-1]  # one for each slice: what is usual is no matter of how long was waited
+            self._usual = None
             sleep(PAUSE_S)
         return reading
 
@@ -73,15 +80,19 @@ class Control:
         """The faster quartile of the run's readings."""
         if len(self.readings) < 2:
             return self.readings[0]
+        if self._usual is not None and self._usual[0] == len(self.readings):
+            return self._usual[1]
 
         def quartile(values: list[float], which: int) -> float:
             return quantiles(values, n=4, method="inclusive")[which]
 
-        return Reading(
+        usual = Reading(
             quartile([one.alone_s for one in self.readings], 0),
             quartile([one.together_s for one in self.readings], 0),
             quartile([one.worth for one in self.readings], 2),
         )
+        self._usual = (len(self.readings), usual)
+        return usual
 
     def slower(self, reading: Reading) -> float:
         """Returns by what part the threads together were slower than usual."""

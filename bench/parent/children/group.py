@@ -6,6 +6,7 @@ slice between two readings of the control; all others stand still meanwhile. At 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Ready:
     device_kind: str
     need_bytes: int
     """What preparing it may take, where nobody has measured it."""
+    is_known_to_fail: bool = False
+    """Whether its adapter declares that it does."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ class Member:
             return self.slices
         return {number: one for number, one in self.slices.items() if not any(map(control.is_low, one.readings))}
 
+    def throughputs(self, control: Control | None) -> int:
+        """Returns in how many of the slices that are kept throughput was measured."""
+        return sum(one.samples_per_s is not None for one in self.kept(control).values())
 
     def latency(self, control: Control | None) -> dict[int, float]:
         """Returns the latency of the slices that are kept."""
@@ -128,19 +134,27 @@ class Group:
         waiting = list(cells)
         while waiting:
             with ExitStack() as stack:
-                members = self._prepared(waiting, stack)
-                has_failed, why = any(not member.is_alive for member in members), ""
-                if not (has_failed and self.stops_at_failure):
+                members = self._members = self._prepared(waiting, stack)
+                why, is_stopped = "", self._stops(members)
+                if not is_stopped:
                     self._settle(members)
+                    is_stopped = self._stops(members)
+                if not is_stopped:
                     why = self._rounds([member for member in members if member.is_alive])
                 for member in members:
-                    if not member.is_alive or not (has_failed and self.stops_at_failure):
+                    if not (member.is_alive and is_stopped):
                         measured[member.ready.cell] = self._finished(member, measured.get(member.ready.cell), why)
-            if has_failed and self.stops_at_failure:
+            if is_stopped:
                 break
-            if waiting and measured[cells[0].cell].outcome.status == "ok":
+            self._begins_again = bool(waiting) and measured[cells[0].cell].outcome.status == "ok"
+            if self._begins_again:
                 waiting.insert(0, cells[0])
         return measured
+
+    def _stops(self, members: Sequence[Member]) -> bool:
+        """Returns whether nothing is timed, since a cell has failed that is not known to."""
+        failed = (member for member in members if not member.is_alive and not member.ready.is_known_to_fail)
+        return self.stops_at_failure and any(True for _ in failed)
 
     def _prepared(self, waiting: list[Ready], stack: ExitStack) -> list[Member]:
         """Starts as many of `waiting` as memory has room for, in their order, and takes them from the list.
@@ -154,7 +168,7 @@ class Group:
             batch: list[Ready] = []
             for ready in waiting[:AT_ONCE]:
                 need = max(ready.need_bytes, peak)
-                is_needed = len(members) + len(batch) == 0 or (len(members) + len(batch) == 1 and self._has_begun)
+                is_needed = len(members) + len(batch) == 0 or (len(members) + len(batch) == 1 and self._begins_again)
                 if room is not None and room < need and not is_needed:
                     break
                 room = None if room is None else room - need
@@ -162,18 +176,20 @@ class Group:
             if not batch:
                 names = ", ".join(ready.cell.backend for ready in waiting)
                 self.say(f"    no room in memory beside these for {names}: measured apart, beside the first again")
-                self._has_begun = True
                 break
             del waiting[: len(batch)]
             started = [self._start(ready, stack) for ready in batch]
             for member in started:
-                member.child.is_stoppable = member.ready.device_kind in STOPPED
+                # Elsewhere nothing ends a stopped child whose parent was killed.
+                member.child.is_stoppable = member.ready.device_kind in STOPPED and sys.platform == "linux"
             wait_for([member.child for member in started], Child.park)
             peak = max([peak, *(held_bytes(member.child.pid, "peak") or 0 for member in started)])
             members += started
         return members
 
-    _has_begun: bool = field(default=False, init=False)
+    _begins_again: bool = field(default=False, init=False)
+    """Whether the first cell is there for the others' sake only: it was measured before."""
+    _members: Sequence[Member] = field(default=(), init=False)
     _last: Reading | None = field(default=None, init=False)
     """The reading behind the last slice, where nothing was done since."""
 
@@ -216,16 +232,26 @@ class Group:
 
     def _slice(self, member: Member, number: int) -> None:
         before = () if self.control is None else (self.control.settled(self._last),)
-        known = sum(one.samples_per_s is not None for one in member.kept(self.control).values())
-        with_throughput = member.is_serial or known < self.effort.min_rounds
+        with_throughput = member.is_serial or member.throughputs(self.control) < self.effort.min_rounds
         command = {"do": "slice", "number": number, "seconds": self.effort.slice_s, "with_throughput": with_throughput}
+        if member.ready.device_kind not in STOPPED:
+            command["beside"] = self._beside(member)
         answer = self._ask(member, command)
         if answer is None:
+            self._last = None
             return
         after = () if self.control is None else (self.control.read(),)
         self._last = after[-1] if after else None
         one = member.slices[number] = Slice(**answer, readings=(*before, *after))
         self.on_slice(member.ready.cell, number, one)
+
+    def _beside(self, member: Member) -> int:
+        """Returns how many others of the group have something on the member's device."""
+        on = (member.ready.device_kind, member.ready.cell.device_index)
+        return sum(
+            one is not member and one.is_alive and (one.ready.device_kind, one.ready.cell.device_index) == on
+            for one in self._members
+        )
 
     def _uncertain(self, members: Sequence[Member], is_late: bool) -> list[Member]:
         """Returns the cells that need more rounds, with those that they are compared with; none where all is well.

@@ -32,7 +32,7 @@ def failures(rows: Sequence[Line]) -> tuple[list[Line], list[Line]]:
     failed = []
     for (status, label, reason), members in sorted(groups.items(), key=lambda item: BY_URGENCY.index(item[0][0])):
         cells = members[0]["cell"] if len(members) == 1 else f"{len(members)} cells"
-        kind = "warn" if status in ("known_failure", "not_run") else "bad"
+        kind = "warn" if status in ("known_failure", "not_run", "disturbed") else "bad"
         anchor = members[0]["anchor"]
         failed.append(
             {"status": status, "label": label, "reason": reason, "cells": cells, "kind": kind, "anchor": anchor}
@@ -80,7 +80,8 @@ def _fastest(of_cell: Sequence[Line], baseline: str | None) -> Line:
 def _named(first: Fastest) -> str:
     """Returns who is fastest, with those that nothing tells from it, and by how much they may differ."""
     within = "" if first.within is None else f" (within {100 * first.within:.0f} %)"
-    return ", ".join(str(of_backend(label)) for label in first.labels) + within
+    unsure = "" if first.is_sure else ", too few rounds to be sure"
+    return ", ".join(str(of_backend(label)) for label in first.labels) + within + unsure
 
 
 def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
