@@ -1,4 +1,4 @@
-"""Pairs of launches: the interval is the signed-rank test's, the verdict follows from it, and disturbed pairs go."""
+"""Pairs of launches: the interval is that of rounds, the verdict follows from it, and disturbed pairs go."""
 
 import csv
 

@@ -1,17 +1,17 @@
 """What rounds say: a number with its interval, and the ratio of two numbers measured in the same rounds.
 
-A round is a slice of every cell of a group, one after the other. Its estimate is that of Hodges and Lehmann, the median
-of all means of two rounds, on the logarithms; the interval belongs to Wilcoxon's signed-rank test (Hollander, Wolfe &
-Chicken, Nonparametric Statistical Methods, 3rd ed., sections 3.1 to 3.3): exact for any symmetric distribution, and an
-outlying round moves it little.
+A round is a slice of every cell of a group, one after the other. Its estimate is that of Hodges and Lehmann (1963), the
+median of all means of two rounds, on the logarithms. Its interval is as many times its standard error, by the spread of
+Shamos (1976), as holds the truth of normal noise (`FACTORS`). Both are robust: a round in which the machine hiccuped
+moves them little, where the interval of Wilcoxon's signed-rank test, exact for any symmetric noise, becomes four times
+as wide by one of 8 rounds.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from math import exp, floor, inf, log, sqrt
-from statistics import NormalDist, median
+from math import exp, hypot, inf, log, sqrt
+from statistics import median
 
 CONFIDENCE = 0.95
 """Of intervals that are printed."""
@@ -23,7 +23,11 @@ section 5). Of 12 values it is off by 4 % and varies by 24 %, where the median a
 ONE_IN_TWENTY, MOST_ALIKE = 1.645, 0.8
 """Standard errors that chance exceeds one time in twenty; the highest correlation of neighbours that is believed."""
 LEAST_ROUNDS = {CONFIDENCE: 6, DECISIVE: 8}
-"""With fewer the signed-rank test can say nothing at that confidence: 2 / 2^5 is more than 5 %, 2 / 2^7 than 1 %."""
+"""With fewer nothing is said at that confidence."""
+FACTORS = {CONFIDENCE: (2.006, 0.88, 3.49), DECISIVE: (2.636, 1.57, 11.4)}
+"""(c, a, b): so many standard errors, c (1 + a / n + b / n^2), are the half of an interval of n rounds. c is the normal
+quantile times sqrt(pi / 3), the limit; a and b are fitted to quantiles of 200,000 and more series of normal noise, of 6
+to 60 rounds, within 1.5 %."""
 
 Rounds = Mapping[int, float]
 """A positive number by round."""
@@ -48,25 +52,6 @@ class Estimate:
         return max(self.high / self.value, self.value / self.low) - 1
 
 
-@cache
-def critical(n: int, confidence: float) -> int:
-    """Returns how many of the smallest Walsh averages of `n` values lie outside the interval; 0 where it is endless.
-
-    That is the largest k with 2 P(W < k) <= 1 - confidence, W being the signed-rank statistic's exact distribution.
-    """
-    counts = [1]
-    for rank in range(1, n + 1):
-        longer = counts + [0] * rank
-        for total, ways in enumerate(counts):
-            longer[total + rank] += ways
-        counts = longer
-    below, k = 0, 0
-    while 2 * (below + counts[k]) <= (1 - confidence) * 2**n:
-        below += counts[k]
-        k += 1
-    return k
-
-
 def walsh(values: Sequence[float]) -> list[float]:
     """Returns the means of all pairs of the values, each with itself too, sorted."""
     n = len(values)
@@ -74,19 +59,20 @@ def walsh(values: Sequence[float]) -> list[float]:
 
 
 def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Returns the Hodges-Lehmann estimate of positive values, at least one, in their order, with its interval.
-
-    The interval is wider by `dependence` than that of the test.
-    """
-    n = len(values)
+    """Returns the Hodges-Lehmann estimate of positive values, at least one, in their order, with its interval."""
     logs = [log(value) for value in values]
-    means = walsh(logs)
-    middle, k = median(means), critical(n, confidence)
-    if not k:
-        return Estimate(exp(middle), None, None, n)
-    factor = dependence(logs)
-    low, high = (exp(middle + factor * (end - middle)) for end in (means[k - 1], means[-k]))
-    return Estimate(exp(middle), low, high, n)
+    middle, half = median(walsh(logs)), _half(logs, confidence)
+    low, high = (None, None) if half is None else (exp(middle - half), exp(middle + half))
+    return Estimate(exp(middle), low, high, len(logs))
+
+
+def _half(logs: Sequence[float], confidence: float) -> float | None:
+    """Returns the half of the interval of the estimate of these logarithms, None where they are too few."""
+    n = len(logs)
+    if n < LEAST_ROUNDS[confidence]:
+        return None
+    c, a, b = FACTORS[confidence]
+    return c * (1 + a / n + b / n**2) * (_spread(logs) or 0.0) / sqrt(n) * dependence(logs)
 
 
 def dependence(values: Sequence[float]) -> float:
@@ -106,7 +92,10 @@ def dependence(values: Sequence[float]) -> float:
 
 def spread(values: Sequence[float]) -> float | None:
     """Returns the robust standard deviation of ln of positive values, None of fewer than two."""
-    logs = [log(value) for value in values]
+    return _spread([log(value) for value in values])
+
+
+def _spread(logs: Sequence[float]) -> float | None:
     apart = [abs(logs[i] - logs[j]) for i in range(len(logs)) for j in range(i)]
     return SHAMOS * median(apart) if apart else None
 
@@ -120,16 +109,17 @@ def paired(a: Rounds, b: Rounds, confidence: float = CONFIDENCE) -> Estimate | N
 def unpaired(a: Rounds, b: Rounds, confidence: float = CONFIDENCE) -> Estimate | None:
     """Returns b / a of rounds that have nothing to do with each other, None where one has none.
 
-    The median of all quotients, with the interval of the rank-sum test by its normal limit (same book, section 4.3).
+    The median of all quotients, with the halves of both sides' own intervals added by their squares.
     """
     quotients = sorted(log(y / x) for x in a.values() for y in b.values())
-    n, m = len(a), len(b)
     if not quotients:
         return None
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(n * m * (n + m + 1) / 12)
-    k = floor(n * m / 2 - half)
-    low, high = (exp(quotients[k - 1]), exp(quotients[-k])) if k > 0 else (None, None)
-    return Estimate(exp(median(quotients)), low, high, min(n, m), is_paired=False)
+    halves = [_half([log(one[number]) for number in sorted(one)], confidence) for one in (a, b)]
+    middle = median(quotients)
+    known = [half for half in halves if half is not None]
+    half = hypot(*known) if len(known) == len(halves) else None
+    low, high = (None, None) if half is None else (exp(middle - half), exp(middle + half))
+    return Estimate(exp(middle), low, high, min(len(a), len(b)), is_paired=False)
 
 
 def to_text(rounds: Rounds) -> str:

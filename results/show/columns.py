@@ -29,7 +29,7 @@ FORMULAS: dict[str, str] = {
     "latency_p99_s": "k = 0.99 (n − 1), linear between neighbours: type 7 of Hyndman & Fan 1996; from 1000 samples",
     "latency_mean_s": "sum of the samples / latency_n",
     "device_time_p50_s": "events on the device's own stream around each step (cudaEventElapsedTime)",
-    "latency_ci_low_s": "Wilcoxon's signed-rank interval of the rounds' logarithms (Hollander, Wolfe & Chicken, 3.3)",
+    "latency_ci_low_s": "Hodges-Lehmann of the rounds' logarithms, by Shamos's spread (results/record/rounds.py)",
     "latency_ci_high_s": "as latency_ci_low_s",
     "latency_effective_n": "n / (1 + 3 Σ ρ), ρ of the signs about the median (Geyer 1992, and half as much again)",
     "launch_spread": "(largest − smallest) / latency_p50_s",

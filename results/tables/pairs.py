@@ -1,9 +1,8 @@
 """Two settings compared in pairs of launches: ratio, interval, verdict, and how many pairs it takes.
 
 A pair is a launch of each, measured side by side in rounds, so that a slow minute strikes both; d = ln(B / A) of their
-medians. The ratio is exp of the Hodges-Lehmann estimate of d, its interval the one that belongs to Wilcoxon's
-signed-rank test (Hollander, Wolfe & Chicken, Nonparametric Statistical Methods, 3rd ed., sections 3.1 to 3.3): exact
-for any symmetric distribution, and one outlying pair moves it little.
+medians. The ratio is exp of the Hodges-Lehmann estimate of d, with the interval of `results.record.rounds`: one
+outlying pair moves both little.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ RESOLUTION = 0.02
 """What a pair of settings should be told apart by, and within what they are called the same."""
 POWER = 0.9
 LEAST_PAIRS = rounds.LEAST_ROUNDS[CONFIDENCE]
-"""With fewer the signed-rank test can say nothing at 99 %: 2 / 2^7 is more than 1 %."""
+"""With fewer nothing is said at 99 %."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Ratio:
     def pairs_needed(self) -> int | None:
         """How many pairs find a difference of 2 % with a power of 90 %, were this spread the true one.
 
-        ((z_0.995 + z_0.9) spread / ln 1.02)^2 as for a mean, times pi/3, the signed-rank test's relative efficiency
+        ((z_0.995 + z_0.9) spread / ln 1.02)^2 as for a mean, times pi/3, the relative efficiency of the estimate
         under normal noise (Hodges & Lehmann 1956), and five more, because with few pairs its interval is wider than
         that (simulated by `python -m tests.qa ab`); at least 8.
         """
