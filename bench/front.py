@@ -15,8 +15,9 @@ import pytest
 import backends
 from bench.cell import Cell
 from bench.effort import Effort
+from bench.parent.groups import is_idle
 from bench.parent.plans.options import verified_only
-from bench.parent.run import INTERRUPTED, OpenRun, is_idle
+from bench.parent.run import INTERRUPTED, OpenRun
 from host.machine import describe_machine
 from results.record.files import AtomicPath
 

@@ -13,10 +13,13 @@ from results.record.rounds import (
     CONFIDENCE,
     DECISIVE,
     LEAST_ROUNDS,
+    PROCESS,
     Estimate,
+    between_processes,
     dependence,
     estimate,
     from_text,
+    launches_of,
     paired,
     spread,
     to_text,
@@ -179,3 +182,14 @@ def test_of_rounds_that_chance_mixes_few_seem_to_follow_each_other():
     factors = [dependence([random.gauss(0, 1) for _ in range(12)]) for _ in range(2000)]
     assert sum(factor > 1 for factor in factors) < 0.06 * len(factors)
     assert max(factors) <= 3
+
+
+def test_what_differs_from_process_to_process_is_in_the_interval_and_less_with_more_launches():
+    known = Estimate(2.0, 2.0 / 1.01, 2.0 * 1.01, 12)
+    ratio = between_processes(known, 1, 2)
+    assert log(ratio.high / 2.0) == pytest.approx((log(1.01) ** 2 + 2 * (1.96 * PROCESS) ** 2) ** 0.5, rel=1e-3)
+    assert known.half_width < between_processes(known, 9, 2).half_width < between_processes(known, 1, 1).half_width
+    assert between_processes(known, 1, 2, DECISIVE).half_width > ratio.half_width
+    none = Estimate(2.0, None, None, 3)
+    assert between_processes(none, 1, 2) == none
+    assert [launches_of(dict.fromkeys(of, 1.0)) for of in ((), (0, 999, 1003), (0, 2000, 5001))] == [0, 1, 3]

@@ -125,7 +125,7 @@ class Clock:
         def sample() -> None:
             samples.append(self._run(self.block) / self.block)
 
-        while self.i < effort.warm_up_steps:  # those of verification count
+        while self.i < effort.warm_up_steps or not samples:  # those of verification count
             sample()
         is_steady = None
         if effort.warm_up_s > 0:

@@ -81,9 +81,10 @@ def of_rounds(columns: Mapping[str, Any]) -> dict[str, Any]:
     """
     numbers: dict[str, Any] = {}
     for name, (value, low, high) in ROUNDS.items():
-        of_metric = list(rounds.from_text(columns.get(name)).values())
-        if of_metric:
-            middle, estimate = _within_extremes(median(of_metric), value, columns), rounds.estimate(of_metric)
+        by_number = rounds.from_text(columns.get(name))
+        if of_metric := list(by_number.values()):
+            middle, known = _within_extremes(median(of_metric), value, columns), rounds.estimate(of_metric)
+            estimate = rounds.between_processes(known, rounds.launches_of(by_number), 1)
             numbers |= {value: middle, low: None, high: None}
             if estimate.low is not None and estimate.high is not None:
                 numbers |= {low: min(estimate.low, middle), high: max(estimate.high, middle)}

@@ -23,11 +23,12 @@ from results.record.dimensions import CELL_COLUMNS
 from results.record.human import in_words
 from results.record.journal import Journal, not_run_row
 from results.record.limits import bounds_of
+from results.record.rounds import OF_LAUNCH
 from results.record.row import make_row
 from workloads.catalog import LIMITS
 
-ROUNDS_APART, MOST_ATTEMPTS = 1000, 2
-"""Rounds of one launch of a group have numbers this far from those of the next; one is repeated once at most."""
+MOST_ATTEMPTS = 2
+"""A launch of a group is repeated once at most; the rounds of each attempt have numbers of their own."""
 
 
 @dataclass(kw_only=True)
@@ -183,7 +184,7 @@ class BenchSession:
             self.suite.longest_stage_s,
             self.control if working else None,
             self.stops_at_failure,
-            first_round=ROUNDS_APART * (MOST_ATTEMPTS * number + attempt - 1),
+            first_round=OF_LAUNCH * number + OF_LAUNCH // MOST_ATTEMPTS * (attempt - 1),
             say=self.say,
             on_slice=lambda cell, n, one: self._keep(cell, number, n, one),
         )

@@ -8,10 +8,10 @@ as wide by one of 8 rounds.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import exp, hypot, inf, log, sqrt
-from statistics import median
+from statistics import NormalDist, median
 
 CONFIDENCE = 0.95
 """Of intervals that are printed."""
@@ -28,6 +28,12 @@ FACTORS = {CONFIDENCE: (2.006, 0.88, 3.49), DECISIVE: (2.636, 1.57, 11.4)}
 """(c, a, b): so many standard errors, c (1 + a / n + b / n^2), are the half of an interval of n rounds. c is the normal
 quantile times sqrt(pi / 3), the limit; a and b are fitted to quantiles of 200,000 and more series of normal noise, of 6
 to 60 rounds, within 1.5 %."""
+
+PROCESS = 0.007
+"""Standard deviation of ln of a number from one process to the next that does the same, which no round can see: where
+its memory lies, how its threads were started. Twins on a 2-core VM: 0.5 to 2 %, mostly under 1 % (`tests.qa twins`)."""
+OF_LAUNCH = 2000
+"""Rounds of one launch have numbers from a multiple of this on, up to the next."""
 
 Rounds = Mapping[int, float]
 """A positive number by round."""
@@ -88,6 +94,23 @@ def dependence(values: Sequence[float]) -> float:
     if r <= ONE_IN_TWENTY / sqrt(n):
         return 1.0
     return sqrt((1 + min(r, MOST_ALIKE)) / (1 - min(r, MOST_ALIKE)))
+
+
+def between_processes(one: Estimate, launches: int, numbers: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Returns the estimate with an interval that knows of `PROCESS` too.
+
+    It is made of so many `numbers`, a ratio of two, each of so many `launches`, which are processes of their own.
+    """
+    if one.low is None or one.high is None:
+        return one
+    more = NormalDist().inv_cdf((1 + confidence) / 2) * PROCESS * sqrt(numbers / max(1, launches))
+    below, above = (hypot(log(end / one.value), more) for end in (one.low, one.high))
+    return replace(one, low=one.value * exp(-below), high=one.value * exp(above))
+
+
+def launches_of(rounds: Rounds) -> int:
+    """Returns of how many launches the rounds are."""
+    return len({number // OF_LAUNCH for number in rounds})
 
 
 def spread(values: Sequence[float]) -> float | None:

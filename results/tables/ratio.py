@@ -37,6 +37,9 @@ def times_as_fast(row: Row, baseline: Row, metric: str, confidence: float = CONF
     if estimate is None:
         value = float(row[metric]) / float(baseline[metric])
         estimate = Estimate(value, None, None, 0, is_paired=False)
+    elif row is not baseline:
+        launches = min(map(rounds.launches_of, (before, after)))
+        estimate = rounds.between_processes(estimate, launches, 2, confidence)
     return estimate if is_rate(metric) else inverse(estimate)
 
 

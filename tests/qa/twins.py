@@ -45,10 +45,14 @@ def measured(suite: Suite, cells: Sequence[Cell], number: int) -> Mapping[str, M
     return latency
 
 
-def told(ratio: rounds.Estimate | None) -> tuple[bool, str]:
-    """Returns whether the two are called different, and their ratio in words."""
-    if ratio is None or ratio.low is None or ratio.high is None:
+def told(one: rounds.Rounds, other: rounds.Rounds) -> tuple[bool, str]:
+    """Returns whether the two are called different, as tables call them, and their ratio in words."""
+    of_rounds = rounds.paired(one, other, rounds.DECISIVE)
+    if of_rounds is None or of_rounds.low is None:
         return False, "no interval"
+    ratio = rounds.between_processes(of_rounds, 1, 2, rounds.DECISIVE)
+    assert ratio.low is not None
+    assert ratio.high is not None
     return not ratio.low <= 1 <= ratio.high, f"{ratio.value:.3f}±{100 * ratio.half_width:.1f}%"
 
 
@@ -71,11 +75,11 @@ def main() -> int:
                 cells = [replace(cell, variant=side) for side in sides]
                 suite.prepare(cells[:1])
                 latency = measured(suite, cells, number)
-                is_found, words = told(rounds.paired(latency["A"], latency["F"], rounds.DECISIVE))
+                is_found, words = told(latency["A"], latency["F"])
                 found, planted = found + is_found, planted + 1
                 calls = []
                 for one, other in combinations(TWINS, 2):
-                    is_different, apart = told(rounds.paired(latency[one], latency[other], rounds.DECISIVE))
+                    is_different, apart = told(latency[one], latency[other])
                     different, twins = different + is_different, twins + 1
                     if is_different:
                         calls.append(f"{one}{other} {apart}")

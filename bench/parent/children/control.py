@@ -46,8 +46,8 @@ class Control:
 
     def read(self) -> Reading:
         """Returns what the machine gives now; the child is stopped again when this returns."""
+        child = self._child
         for _ in range(TRIES):
-            child = self._child
             if child is None or child.is_over:
                 child = self._child = Child({"job": "control", "cpus": list(self.cpus)}, self.log, 1)
                 child.is_stoppable = sys.platform == "linux"
@@ -57,7 +57,8 @@ class Control:
                 child.park()
                 self.readings.append(Reading(**answer))
                 return self.readings[-1]
-        raise RuntimeError(f"the control ended, {TRIES} times: {child.outcome.reason}; see {self.log}")
+        reason = "" if child is None else child.outcome.reason
+        raise RuntimeError(f"the control ended, {TRIES} times: {reason}; see {self.log}")
 
     def begin(self) -> None:
         """Takes the first readings, from which it is known what is usual."""

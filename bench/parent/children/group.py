@@ -279,6 +279,7 @@ class Group:
         words = []
         for other in others:
             ratio = rounds.paired(other.latency(self.control), known)
+            ratio = ratio and rounds.between_processes(ratio, 1, 2)
             if ratio is not None and ratio.low is not None:
                 words.append(f"{other.name} {ratio_in_words(ratio.value)} ±{100 * ratio.half_width:.0f}%")
         if words:
