@@ -14,7 +14,8 @@ from bench.effort import Effort
 from bench.parent.children import child as children
 from bench.parent.children import group as groups
 from bench.parent.children.child import Child
-from bench.parent.children.group import Group, Member, Slice
+from bench.parent.children.group import Group
+from bench.parent.children.member import Member, Slice
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.door import is_stopped, workers_of
 from tests.test_control import USUAL, Planned, slow

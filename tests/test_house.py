@@ -114,7 +114,11 @@ def test_bench_imports_results_only_to_write_rows():
         },
         "front.py": {"results.record.files.AtomicPath"},
         "parent/header.py": {"results.record.text.slug"},
-        "parent/children/group.py": {"results.record.human.time_in_words", "results.record.rounds"},
+        "parent/children/group.py": {
+            "results.record.human.ratio",
+            "results.record.human.time_in_words",
+            "results.record.rounds",
+        },
         "parent/groups.py": {"results.record.dimensions.OF_GROUP", "results.record.row.cell_of"},
         "parent/limits.py": {
             "results.record.files.ResultsError",
@@ -152,6 +156,7 @@ def test_bench_imports_results_only_to_write_rows():
             "results.record.journal.Journal",
             "results.record.journal.not_run_row",
             "results.record.limits.bounds_of",
+            "results.record.rounds.OF_LAUNCH",
             "results.record.row.make_row",
         },
     }

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import exp
 from statistics import median
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import bench.parent.suite
 from backends.base import Effective
 from bench.parent.children.child import Outcome
-from bench.parent.children.group import Measured, Slice
+from bench.parent.children.member import Measured, Slice
 from bench.parent.record import Launch, to_launch, to_row, workload_columns
 from results.record import rounds
 from results.record.row import make_row
@@ -54,7 +55,9 @@ def row_of(*launches):
 def test_the_row_of_one_launch_is_that_launch():
     row = row_of(launch())
     assert (row["status"], row["latency_p50_s"], row["latency_n"]) == ("ok", 1.0, 3)
-    assert (row["latency_ci_low_s"], row["latency_ci_high_s"], row["launch_spread"]) == (1.0, 1.0, None)
+    # Its rounds are all alike, and another process might not be.
+    assert row["latency_ci_high_s"] == pytest.approx(exp(1.96 * rounds.PROCESS), rel=1e-5)
+    assert (row["latency_ci_low_s"], row["launch_spread"]) == (pytest.approx(1 / row["latency_ci_high_s"]), None)
     assert (row["rounds_n"], row["rounds_left_out"]) == (8, 0)
     assert row["rounds_latency_s"] == " ".join(f"{n}:1" for n in range(8))
     assert row["rounds_samples_per_s"] == " ".join(f"{n}:4" for n in range(8))
@@ -67,7 +70,7 @@ SECONDS = (1.0, 1.04, 0.97, 1.2, 1.01, 0.99, 1.02, 0.98)
 
 def test_latency_and_throughput_are_the_medians_of_the_rounds_with_their_intervals():
     row = row_of(launch(seconds=SECONDS))
-    expected = rounds.estimate(SECONDS)
+    expected = rounds.between_processes(rounds.estimate(SECONDS), 1, 1)
     assert row["latency_p50_s"] == pytest.approx(median(SECONDS))
     assert (row["latency_ci_low_s"], row["latency_ci_high_s"]) == pytest.approx((expected.low, expected.high))
     rates = [CELL.batch / one for one in SECONDS]
@@ -122,7 +125,7 @@ def test_the_row_of_several_is_their_median_with_their_spread():
 
 def test_the_rounds_of_several_are_put_together():
     row = row_of(launch(1.0), launch(1.2, 1))
-    expected = rounds.estimate([1.0] * 8 + [1.2] * 8)
+    expected = rounds.between_processes(rounds.estimate([1.0] * 8 + [1.2] * 8), 2, 1)
     assert row["latency_p50_s"] == pytest.approx(1.1)
     assert (row["latency_ci_low_s"], row["latency_ci_high_s"]) == pytest.approx((expected.low, expected.high))
     assert row["launch_spread"] == pytest.approx(0.2 / 1.1)

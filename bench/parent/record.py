@@ -24,7 +24,7 @@ from workloads.count import count
 from workloads.workload import Workload
 
 if TYPE_CHECKING:
-    from bench.parent.children.group import Measured
+    from bench.parent.children.member import Measured
 
 SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s", "operators")
 """What a launch measured, sample by sample and operator by operator, in seconds per step: in its record, not in a row.

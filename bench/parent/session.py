@@ -13,7 +13,8 @@ from typing import Any
 import backends
 from bench.cell import Cell
 from bench.parent.children.control import Control
-from bench.parent.children.group import Group, Slice
+from bench.parent.children.group import Group
+from bench.parent.children.member import Slice
 from bench.parent.environment import cpu_ceiling_flops_per_s
 from bench.parent.groups import Order, group_id_of
 from bench.parent.record import Launch, to_row

@@ -20,7 +20,8 @@ from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
 from bench.parent.children.child import Outcome
 from bench.parent.children.crew import Crew, makers
-from bench.parent.children.group import Group, Measured, Ready
+from bench.parent.children.group import Group
+from bench.parent.children.member import Measured, Ready
 from bench.parent.environment import job_paths
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from host.topology import usable_cpus

@@ -14,7 +14,8 @@ from statistics import median
 from bench.cell import Cell
 from bench.parent.cache import Cache, default_root
 from bench.parent.children.control import Control
-from bench.parent.children.group import Group, Member
+from bench.parent.children.group import Group
+from bench.parent.children.member import Member
 from bench.parent.plans.presets import PRESETS
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
