@@ -2,12 +2,12 @@
 
 import inspect
 import os
-import signal
 from dataclasses import replace
 
 import pytest
 
 from bench.parent.children import control as controls
+from bench.parent.children.child import Child
 from bench.parent.children.control import FIRST_READINGS, SLOWER, Control, Reading
 from tests.fakes.door import is_stopped, workers_of
 from tests.test_rows_of_launches import failed, launch, row_of
@@ -102,14 +102,6 @@ def test_the_reading_behind_a_slice_is_the_one_before_the_next(monkeypatch):
     assert control.settled(slow(2.0)) == slow(1.02)  # that was low: another one is taken
 
 
-def test_a_control_that_was_killed_is_started_anew(real):
-    real.read()
-    (pid,) = workers_of(os.getpid())
-    os.kill(pid, signal.SIGKILL)
-    assert real.read().alone_s > 0
-    assert workers_of(os.getpid()) not in ([], [pid])
-
-
 def test_a_row_says_how_slow_the_machine_was_and_what_the_threads_were_worth():
     readings = [slow(1.0, 1.9), slow(1.1, 1.7), slow(1.04, 1.8)]
     expected = {"threads_worth": 1.8, "machine_slower": pytest.approx(0.04), "control_s": 1.04}
@@ -157,10 +149,14 @@ def test_a_control_that_ended_is_started_anew(real):
     real.read()
     (pid,) = workers_of(os.getpid())
     os.kill(pid, 9)
-    with pytest.raises(RuntimeError, match="the control ended: child ended by SIGKILL"):
-        real.read()
     assert real.read().alone_s > 0
-    assert workers_of(os.getpid()) != [pid]
+    assert workers_of(os.getpid()) not in ([], [pid])
+
+
+def test_a_control_that_ends_each_time_says_why(real, monkeypatch):
+    monkeypatch.setattr(Child, "ask", lambda child, command: child.end())
+    with pytest.raises(RuntimeError, match="the control ended, 2 times: child ended by SIGKILL"):
+        real.read()
 
 
 def test_threads_together_are_read_beside_one(tmp_path):

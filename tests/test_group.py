@@ -222,6 +222,25 @@ def test_what_a_child_has_held_is_what_the_next_one_is_taken_to_need(ready, monk
     assert found.rounds == {A: [*range(8)], B: [0, 1, 2, 3], C: [4, 5, 6, 7]}
 
 
+def test_what_first_steps_take_of_memory_is_looked_at_before_the_next_one_takes_it(ready, monkeypatch):
+    """The first child grows by 500 in its first steps; then there is room for 400."""
+    asked = {}
+
+    def held(pid, which):
+        asked[pid] = asked.get(pid, 0) + (which == "now")
+        return 100 if which == "peak" or asked[pid] % 2 else 600
+
+    rooms = iter([9000] * 4 + [400])
+    monkeypatch.setattr(groups, "held_bytes", held)
+    monkeypatch.setattr(groups, "available_bytes", lambda: next(rooms, 9000))
+    found = Watched().run(*(ready(cell, need_bytes=50) for cell in (A, B, C)))
+    assert found.statuses == {A: "ok", B: "ok", C: "ok"}
+    assert found.rounds == {A: [*range(8)], B: [0, 1, 2, 3], C: [4, 5, 6, 7]}
+    assert [line.strip() for line in found.said if "no room" in line] == [
+        "no room in memory beside these for c: measured apart, beside the first again"
+    ]
+
+
 def test_where_memory_is_unknown_all_are_started(ready, monkeypatch):
     monkeypatch.setattr(groups, "available_bytes", lambda: None)
     found = Watched().run(*map(ready, (A, B, C)))

@@ -28,6 +28,8 @@ from results.record.human import time_in_words
 
 AT_ONCE = 2
 """Children that are prepared beside each other, where cores and memory allow."""
+AT_LEAST = 2
+"""So many cells are in each part of a group, the first one and another: whatever memory says."""
 STOPPED = ("cpu", "none", "fake")
 """Kinds of device whose children are stopped between slices; those of others wait for their next command."""
 LOOKS_APART = 1.2
@@ -63,7 +65,9 @@ class Group:
                 members = self._members = self._prepared(waiting, stack)
                 why, is_stopped = "", self._stops(members)
                 if not is_stopped:
-                    self._settle(members)
+                    late = self._settle(members)
+                    members = self._members = [member for member in members if member not in late]
+                    waiting[:0] = [member.ready for member in late]
                     is_stopped = self._stops(members)
                 if not is_stopped:
                     why = self._rounds([member for member in members if member.is_alive])
@@ -100,8 +104,7 @@ class Group:
                 room = None if room is None else room - need
                 batch.append(ready)
             if not batch:
-                names = ", ".join(ready.cell.backend for ready in waiting)
-                self.say(f"    no room in memory beside these for {names}: measured apart, beside the first again")
+                self._say_apart(waiting)
                 break
             del waiting[: len(batch)]
             started = [self._start(ready, stack) for ready in batch]
@@ -128,12 +131,31 @@ class Group:
         member.child.park()
         return answer
 
-    def _settle(self, members: Sequence[Member]) -> None:
-        """Has each child see that its step waits, and warm up, while all others stand still."""
-        for member in members:
+    def _settle(self, members: Sequence[Member]) -> list[Member]:
+        """Has each child see that its step waits, and warm up, while all others stand still.
+
+        Its first steps take memory too. Those for which there is less room than another one took are ended, and
+        returned: they are measured later.
+        """
+        grown = 0
+        for place, member in enumerate(members):
+            room = available_bytes()
+            if place >= AT_LEAST and room is not None and room < grown:
+                late = [one for one in members[place:] if one.is_alive]
+                for one in late:
+                    one.child.end()
+                self._say_apart([one.ready for one in late])
+                return late
+            before = held_bytes(member.child.pid, "now") or 0
             if member.is_alive and (answer := self._ask(member, {"do": "settle"})) is not None:
                 member.step_s, member.is_serial = answer["step_s"], answer["is_serial"]
+                grown = max(grown, (held_bytes(member.child.pid, "now") or 0) - before)
                 self.say(f"    {member.ready.cell.title}: verified, about {time_in_words(member.step_s)} per step")
+        return []
+
+    def _say_apart(self, waiting: Sequence[Ready]) -> None:
+        names = ", ".join(ready.cell.backend for ready in waiting)
+        self.say(f"    no room in memory beside these for {names}: measured apart, beside the first again")
 
     def _rounds(self, members: Sequence[Member]) -> str:
         """Measures in rounds until every ratio is sure enough, or the time is spent; at least so many as are wanted.
