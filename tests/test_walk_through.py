@@ -12,7 +12,7 @@ from results.show.render import render
 from tests.walk_through import PAGE, ROOT, renewed
 
 RUNS = ROOT / "docs" / "measured" / "runs"
-FIRST = ROOT / "docs" / "measured" / "2026-11-26-first-command.csv"
+FIRST = ROOT / "docs" / "measured" / "2026-11-29-first-command.csv"
 """What the first command gave."""
 
 
