@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from backends._arithmetic import in_words
 from backends._jax_ops import ops_of
+from backends._xla_arithmetic import products_of
 from backends._xla_profile import operators_of
 from backends.base import Effective, Operator, Request, Step
 from workloads.ops import Ops
-from workloads.precision import FP32
+from workloads.precision import FLOAT32, Precision
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """The event that JAX reports for each executable that XLA has compiled (jax._src.dispatch)."""
@@ -24,6 +28,16 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 def narrowed(array: NDArray[Any]) -> NDArray[Any]:
     """Returns integers as int32, JAX's own default; floating arrays as they are."""
     return array.astype(np.int32) if array.dtype == np.int64 else array
+
+
+def typed(request: Request, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Returns a copy of a tensor or an input of the request, in the type in which the step reads it."""
+    return np.array(array, jnp.dtype(request.precision.compute) if name in request.low else narrowed(array).dtype)
+
+
+def matmul_of(precision: Precision) -> str:
+    """Returns JAX's name of how products of float32 are computed."""
+    return "tensorfloat32" if precision.operands else "highest"
 
 
 def device_at(platform: str, index: int) -> jax.Device:
@@ -52,9 +66,10 @@ class JaxStep(Step):
         self.compiled = 0
         jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
         self.ops: Ops = ops_of(request.options)
-        tensors = {name: jax.device_put(np.array(p), device) for name, p in request.parameters.items()}
+        tensors = {name: jax.device_put(typed(request, name, p), device) for name, p in request.parameters.items()}
         self.on_host = [
-            {spec.name: narrowed(batch[spec.name]) for spec in self.program.inputs} for batch in request.batches
+            {spec.name: typed(request, spec.name, batch[spec.name]) for spec in self.program.inputs}
+            for batch in request.batches
         ]
         self.batches = [{name: jax.device_put(a, device) for name, a in batch.items()} for batch in self.on_host]
         self.parts_compile = self.program.update is not None
@@ -137,11 +152,13 @@ class JaxStep(Step):
     def effective(self) -> Effective:
         leaves = jax.tree.leaves((self.constants, self.held, self.last))
         dtypes = {str(x.dtype) for x in leaves}
+        precision = self.request.precision
         kinds = {device_kind(device) for x in leaves for device in x.devices()}
         # None on the CPU (0.10.2); the peak of this process on accelerators.
         memory = self.device.memory_stats() or {}
         matmul = jax.config.jax_default_matmul_precision
-        is_fp32 = dtypes == {FP32.compute} and matmul == "highest"
+        stored = {FLOAT32, *([precision.compute] if self.request.low & self.constants.keys() else [])}
+        is_asked = dtypes <= stored and matmul == matmul_of(precision)
         more: dict[str, str | int | float | bool] = {
             "device_name": self.device.device_kind,
             "platform_version": " ".join(self.device.client.platform_version.split()),
@@ -151,10 +168,13 @@ class JaxStep(Step):
         }
         if "peak_bytes_in_use" in memory:
             more["device_peak_memory_bytes"] = memory["peak_bytes_in_use"]
+        if precision.is_reduced:
+            more["arithmetic"] = in_words(products_of(self.executable.as_text() or ""))
+            more["xla_flags"] = os.environ.get("XLA_FLAGS", "")
         if self.program.update is not None:
             more["optimizer"] = f"workloads.optim.{type(self.program.update.rule).__name__}"
         return Effective(
             device="/".join(sorted(kinds)),
-            precision=FP32.name if is_fp32 else f"{'/'.join(sorted(dtypes))} with {matmul} matmul",
+            precision=precision.name if is_asked else f"{'/'.join(sorted(dtypes))} with {matmul} matmul",
             more=more,
         )

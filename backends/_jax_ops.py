@@ -89,8 +89,10 @@ class JaxOps(Ops):
     @scoped
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
         # jax.nn wants (B, T, H, D); XLA folds the transposes into the products.
-        q, k, v = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
-        return jax.nn.dot_product_attention(q, k, v, is_causal=causal).transpose(0, 2, 1, 3)
+        # It asks for products of float16 summed in float32, which XLA does not have on a CPU (0.10).
+        wide = jnp.float32 if query.dtype == jnp.float16 else query.dtype
+        q, k, v = (x.transpose(0, 2, 1, 3).astype(wide) for x in (query, key, value))
+        return jax.nn.dot_product_attention(q, k, v, is_causal=causal).astype(query.dtype).transpose(0, 2, 1, 3)
 
     @scoped
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
@@ -112,6 +114,9 @@ class JaxOps(Ops):
 
     def sqrt(self, x: Array) -> Array:
         return jnp.sqrt(x)
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.astype(dtype)
 
     def value_and_grad(
         self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters

@@ -29,7 +29,7 @@ class _Differentiated:
 
     def value_and_grad(self, f: Any, parameters: Any) -> Any:
         """Returns no loss, the buffers after it, and its gradients."""
-        return (None, self._buffers), self._gradients
+        return (jnp.zeros(()), self._buffers), self._gradients
 
 
 class JaxParts:
@@ -46,7 +46,8 @@ class JaxParts:
             return jax.vjp(lambda p: loss(ops, {**p, **held}, batch), of_parameters, has_aux=True)
 
         def backward(loss: Any, pull_back: Any) -> Any:
-            return pull_back(jnp.ones_like(loss))[0]
+            assert program.update is not None
+            return pull_back(jnp.full_like(loss, program.update.loss_scale))[0]
 
         def optimizer(constants: Any, state: Any, buffers: Any, gradients: Any) -> Any:
             # The program's own step, in which the gradients are not computed again.

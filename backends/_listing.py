@@ -6,19 +6,36 @@ import argparse
 from collections.abc import Callable, Sequence
 
 import backends
+from backends._arithmetic import OF_CHIP, cpu_has
 from backends._kinds import kinds
 from backends.base import Adapter, Probe
 from workloads.catalog import phases
+from workloads.precision import PRECISIONS, Precision
 
 
 def describe(adapter: Adapter, probe: Probe) -> str:
     """Returns the lines about one adapter: status, device, versions, what it supports, or what to do."""
-    supports = f"{', '.join(adapter.phases or phases())} in {', '.join(adapter.precisions)}"
+    supports = f"{', '.join(adapter.phases or phases())} in {in_precisions(adapter)}"
     lines = [f"{adapter.name:18} {probe.status:8} {probe.device or '-'}"]
     if probe.version:
         lines.append(f"{'':18} {probe.version}")
     lines.append(f"{'':18} {supports}" if probe.status == "usable" else f"{'':18} {probe.reason}")
     return "\n".join(lines)
+
+
+def in_precisions(adapter: Adapter) -> str:
+    """Returns its precisions, each with who computes it: the chip and the runtime, or the runtime in a wider type."""
+    return " · ".join(_who_computes(adapter, PRECISIONS[n]) if n in PRECISIONS else n for n in adapter.precisions)
+
+
+def _who_computes(adapter: Adapter, precision: Precision) -> str:
+    if not precision.is_reduced:
+        return precision.name
+    if why := adapter.emulates.get(precision.name):
+        return f"{precision.name} emulated ({why})"
+    if adapter.device_kind == "cpu" and not cpu_has(precision.compute):
+        return f"{precision.name} emulated (no {' or '.join(OF_CHIP[precision.compute][:2])})"
+    return f"{precision.name} native"
 
 
 def main(arguments: Sequence[str], prog: str, check: Callable[[str], bool]) -> int:

@@ -15,10 +15,10 @@ import torch_neuronx
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends._torch_module import StatelessModule
+from backends._torch_module import StatelessModule, placed
 from backends._torch_ops import TorchOps, to_torch
 from backends.base import ONE_GRAPH, Effective, Request, Step
-from workloads.precision import FP32
+from workloads.precision import FLOAT32, FP32
 
 CPU = torch.device("cpu")
 COMPILER_ARGS = ("--auto-cast", "none")
@@ -32,7 +32,9 @@ class NeuronStep(Step):
         # A process owns its cores from the runtime's start, which the first traced model brings.
         os.environ.setdefault("NEURON_RT_VISIBLE_CORES", str(request.device_index))
         program, buffers = request.program, {spec.name for spec in request.workload.buffers}
-        self.module = StatelessModule(program, request.parameters, buffers).eval().requires_grad_(False)
+        self.module = (
+            StatelessModule(program, placed(request, request.parameters), buffers).eval().requires_grad_(False)
+        )
         self.batches = [tuple(to_torch(batch[spec.name], CPU) for spec in program.inputs) for batch in request.batches]
         named = dict(zip((spec.name for spec in program.inputs), self.batches[0], strict=True))
         with torch.no_grad():
@@ -70,7 +72,7 @@ class NeuronStep(Step):
         casts = {word.strip("'\"") for word in re.findall(r"--auto-cast[= ]+(\S+)", flags)}
         dtypes = self.dtypes | {str(tensor.dtype) for tensor in self.last}
         names = "/".join(sorted(dtype.removeprefix("torch.") for dtype in dtypes))
-        is_fp32 = dtypes == {f"torch.{FP32.compute}"} and casts == {"none"}
+        is_fp32 = dtypes == {f"torch.{FLOAT32}"} and casts == {"none"}
         return Effective(
             device=self._device(),
             precision=FP32.name if is_fp32 else f"{names} with --auto-cast {'/'.join(sorted(casts))}",

@@ -7,7 +7,8 @@ through `torch.func.grad`, so that `make_fx` traces it first, with the decomposi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,40 +19,63 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends._decompositions import decomposition_table
 from backends._graphs import ONNX_FILE
-from backends._torch_module import StatelessModule
+from backends._torch_module import CPU, StatelessModule, placed
 from backends._torch_ops import TorchOps, to_torch
 from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.ops import Array
 from workloads.program import Program
 
 if TYPE_CHECKING:
     from backends.base import Setting
     from workloads.data import Arrays
 
-CPU = torch.device("cpu")
 OPSET = 20
+
+
+class ExportOps(TorchOps):
+    """The vocabulary as it is exported: each operation says itself in what type it computes.
+
+    torch's mathematical form of attention widens short types and gives its products float32; here they keep theirs.
+    """
+
+    widens_inside = frozenset()
+
+    def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        if query.dtype == torch.float32:
+            return super().attention(query, key, value, causal)
+        scores = (query @ key.transpose(-1, -2)).float() / sqrt(query.shape[-1])
+        if causal:
+            n = query.shape[-2]
+            scores = scores + torch.full((n, n), float("-inf")).triu(1)
+        return torch.softmax(scores, -1).to(query.dtype) @ value
+
+    def split(self, x: Array, parts: int) -> Sequence[Array]:
+        if x.dtype == torch.float32:
+            return super().split(x, parts)
+        width = x.shape[-1] // parts  # ONNX has no SplitToSequence of bfloat16
+        return [x[..., i * width : (i + 1) * width] for i in range(parts)]
 
 
 def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
     """Writes the step of the program to `step.onnx` in `folder`, from the arrays in the `inputs`' folders."""
-    parameters = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
+    tensors = placed(setting, map_arrays(inputs["parameters"] / PARAMETERS_FILE))
     batch = load_batches(inputs["batches"] / BATCHES_FILE)[0]
     program = setting.program
     if program.state:
-        export_step(program, parameters, batch, folder / ONNX_FILE)
+        export_step(program, tensors, batch, folder / ONNX_FILE)
     else:
-        buffers = {spec.name for spec in setting.workload.buffers}
-        export_stateless(program, parameters, batch, folder / ONNX_FILE, buffers)
+        export_stateless(program, tensors, batch, folder / ONNX_FILE, setting.kept)
     return {}
 
 
 def export_stateless(
-    program: Program, parameters: Arrays, batch: Arrays, path: Path, buffers: Collection[str] = ()
+    program: Program, tensors: Mapping[str, Tensor], batch: Arrays, path: Path, buffers: Collection[str] = ()
 ) -> None:
     """Writes a step without state to `path`, weights beside it as external data where they are large."""
     inputs = tuple(to_torch(batch[spec.name], CPU) for spec in program.inputs)
-    module = StatelessModule(program, parameters, buffers).eval()
+    module = StatelessModule(program, tensors, buffers, ExportOps()).eval()
     with torch.no_grad():
-        names = list(program.outputs_of(TorchOps(), module.tensors(), {}, _named(program.inputs, inputs)))
+        names = list(program.outputs_of(ExportOps(), module.tensors(), {}, _named(program.inputs, inputs)))
     exported = torch.onnx.export(
         module,
         inputs,
@@ -64,7 +88,7 @@ def export_stateless(
     _save(exported, path)
 
 
-def export_step(program: Program, parameters: Arrays, batch: Arrays, path: Path) -> None:
+def export_step(program: Program, tensors: Mapping[str, Tensor], batch: Arrays, path: Path) -> None:
     """Writes one whole step to `path`, state in and state out.
 
     Inputs are the batch and the state under canonical names; outputs are those of the program, `loss` in training, and
@@ -72,7 +96,6 @@ def export_step(program: Program, parameters: Arrays, batch: Arrays, path: Path)
     """
     specs = program.inputs
     inputs = tuple(to_torch(batch[spec.name], CPU) for spec in specs)
-    tensors = {name: to_torch(p, CPU) for name, p in parameters.items()}
     constants, state = program.constants_of(tensors), program.initial_state(tensors, torch.zeros)
     first_constant, first_state = len(specs), len(specs) + len(constants)
     names: list[str] = []
@@ -81,7 +104,7 @@ def export_step(program: Program, parameters: Arrays, batch: Arrays, path: Path)
         batch = _named(specs, flat[:first_constant])
         frozen = dict(zip(constants, flat[first_constant:first_state], strict=True))
         held = dict(zip(state, flat[first_state:], strict=True))
-        outputs, new = program.step(TorchOps(), frozen, held, batch)
+        outputs, new = program.step(ExportOps(), frozen, held, batch)
         names[:] = outputs
         return (*outputs.values(), *(new[name] for name in state))
 

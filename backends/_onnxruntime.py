@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from backends._arithmetic import in_words
 from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.precision import FP32
@@ -28,6 +29,16 @@ LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
 }
+# fmt: off
+PRODUCTS = frozenset({
+    "Attention", "Conv", "ConvInteger", "ConvTranspose", "DynamicQuantizeMatMul", "FusedConv", "FusedGemm",
+    "FusedMatMul", "Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention",
+    "NhwcFusedConv", "QGemm", "QLinearConv", "QLinearMatMul", "TransposeMatMul",
+})
+# fmt: on
+"""Types of nodes that multiply matrices: ONNX's own, and those that ONNX Runtime makes of them."""
+FLOATS = (1, 10, 11, 16)
+"""onnx.TensorProto's numbers of float32, float16, float64 and bfloat16."""
 SWITCH = {"on": "1", "off": "0"}
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
@@ -46,7 +57,9 @@ class OnnxRuntimeStep(Step):
 
     def compile(self) -> None:
         request = self.request
-        self.session = open_session(request, self.provider, request.threads)
+        self.session, self.arithmetic = open_session(request, self.provider, request.threads), ""
+        if request.precision.is_reduced:
+            self.arithmetic = in_words(products_of(request, self.provider))
         self.batches = [{s.name: self._value(b[s.name]) for s in request.program.inputs} for b in request.batches]
         initial = request.program.initial_state(request.parameters, zeros)
         self.buffers: list[dict[str, Any]] = [{name: self._value(a) for name, a in initial.items()} for _ in range(2)]
@@ -118,7 +131,7 @@ class OnnxRuntimeStep(Step):
         return operators_of(events, steps)
 
     def effective(self) -> Effective:
-        return with_optimizer(effective_of(self.session), self.request.program)
+        return with_optimizer(effective_of(self.session, self.arithmetic), self.request.program)
 
     def flows(self) -> list[Callable[[], Flow]]:
         """Several runs at once on one session, from a thread each: every way to share out the threads evenly."""
@@ -187,12 +200,16 @@ class OnnxRuntimeFlow(Flow):
         return replace(effective, threads=(effective.threads or 0) * self.in_flight)
 
 
-def open_session(request: Request, provider: str, threads: int, profile: Path | None = None) -> Any:
+def open_session(
+    request: Request, provider: str, threads: int, profile: Path | None = None, optimized: Path | None = None
+) -> Any:
     """Returns a session of the request's graph on `threads` threads, which never falls back to another provider.
 
-    With `profile` it writes where time goes into a file whose name begins so.
+    With `profile` it writes where time goes into a file whose name begins so, with `optimized` the graph that it runs.
     """
     options = ort.SessionOptions()
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
@@ -222,8 +239,42 @@ def operators_of(events: Sequence[Mapping[str, Any]], steps: int) -> list[Operat
     return [Operator(name, seconds[name] / steps, calls[name] / steps) for name in seconds]
 
 
-def effective_of(session: Any) -> Effective:
-    """Returns what a session says of itself: where its nodes run, in what precision, on how many threads."""
+def products_of(request: Request, provider: str) -> Counter[str]:
+    """Returns how many products of the graph that is run take operands of each type: of one opened for the purpose."""
+    import onnx
+
+    with TemporaryDirectory(prefix="samestep-optimized-") as folder:
+        path = Path(folder) / "optimized.onnx"
+        open_session(request, provider, 1, optimized=path)
+        return graph_products(onnx.load(str(path), load_external_data=False).graph)
+
+
+def graph_products(graph: Any) -> Counter[str]:
+    """Returns how many products of an ONNX graph take operands of each type.
+
+    Types are carried from inputs, constants and casts along the nodes; nodes of other domains have none of their own.
+    """
+    from onnx import TensorProto
+
+    types = {one.name: one.data_type for one in graph.initializer}
+    types |= {one.name: one.type.tensor_type.elem_type for one in (*graph.input, *graph.value_info)}
+    found: Counter[str] = Counter()
+    for node in graph.node:
+        if node.op_type in PRODUCTS:
+            operands = [types[name] for name in node.input[:2] if name in types]
+            found[TensorProto.DataType.Name(operands[-1]).lower() if operands else "unknown"] += 1
+        casts = [attribute.i for attribute in node.attribute if attribute.name == "to"]
+        floats = [types[name] for name in node.input if types.get(name) in FLOATS]
+        for name in node.output:
+            types.setdefault(name, casts[0] if casts else next(iter(floats), 0))
+    return found
+
+
+def effective_of(session: Any, arithmetic: str = "") -> Effective:
+    """Returns what a session says of itself: where its nodes run, in what precision, on how many threads.
+
+    `arithmetic` is what its products run in, where that is a precision that its inputs and outputs do not show.
+    """
     placed: Counter[str] = Counter()
     for group in session.get_provider_graph_assignment_info():
         placed[group.ep_name] += len(group.get_nodes())
@@ -232,7 +283,7 @@ def effective_of(session: Any) -> Effective:
     provider = session.get_providers()[0]
     return Effective(
         device="cpu" if set(placed) == {"CPUExecutionProvider"} else "/".join(sorted(placed)),
-        precision=FP32.name if floats == {"tensor(float)"} else "/".join(sorted(floats)),
+        precision=None if arithmetic else FP32.name if floats == {"tensor(float)"} else "/".join(sorted(floats)),
         threads=options.intra_op_num_threads,
         more={
             "provider": provider,
@@ -241,5 +292,6 @@ def effective_of(session: Any) -> Effective:
             "compile_mode": f"graph optimisation {options.graph_optimization_level.name}",
             "spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
             "cpu_mem_arena": options.enable_cpu_mem_arena,
-        },
+        }
+        | ({"arithmetic": arithmetic} if arithmetic else {}),
     )

@@ -12,10 +12,14 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from backends._arithmetic import in_words
 from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.count import output_names
-from workloads.precision import FP32
+from workloads.precision import FLOAT32, Precision
+
+PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"})
+"""Types of executed layers that multiply matrices (CPU plugin, 2026.4)."""
 
 
 class OpenVinoStep(Step):
@@ -114,7 +118,7 @@ class OpenVinoStep(Step):
         return operators_of(first, self.last.get_profiling_info(), steps)
 
     def effective(self) -> Effective:
-        return with_optimizer(effective_of(self.compiled), self.request.program)
+        return with_optimizer(effective_of(self.compiled, self.request.precision), self.request.program)
 
     def flows(self) -> list[Callable[[], Flow]]:
         """Requests in flight as OpenVINO's own hint for throughput has it, and with a stream for every thread."""
@@ -131,6 +135,7 @@ class OpenVinoFlow(Flow):
 
     def __init__(self, step: OpenVinoStep, hints: Mapping[str, Any]) -> None:
         self.compiled = step.compile_model(hints)
+        self.precision = step.request.precision
         batches = step.batches
         # At least one for each batch, so that batches rotate though every request keeps its own.
         self.in_flight = max(len(batches), int(self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
@@ -172,7 +177,7 @@ class OpenVinoFlow(Flow):
         yield from self.written
 
     def effective(self) -> Effective:
-        return effective_of(self.compiled)
+        return effective_of(self.compiled, self.precision)
 
     def close(self) -> None:
         del self.queue, self.compiled
@@ -197,18 +202,35 @@ def operators_of(first: Iterable[Any], last: Iterable[Any], steps: int) -> list[
     return [Operator(name, max(0.0, seconds[name]), calls[name]) for name in seconds]
 
 
-def effective_of(compiled: Any) -> Effective:
-    """Returns what a compiled model says of itself: device, precision, threads, streams."""
+def products_of(compiled: Any) -> Counter[str]:
+    """Returns how many products of the executed layers run in each type. A `Subgraph` may hide one that it fused."""
+    found: Counter[str] = Counter()
+    for layer in compiled.get_runtime_model().get_ordered_ops():
+        told = layer.get_rt_info()
+        if str(told["layerType"].value) in PRODUCTS:
+            found[str(told["runtimePrecision"].value)] += 1
+    return found
+
+
+def effective_of(compiled: Any, asked: Precision) -> Effective:
+    """Returns what a compiled model says of itself: device, precision, threads, streams.
+
+    Its hint lowers float32 and raises nothing: under `f32` the graph's own types are what runs.
+    """
 
     def read(key: str) -> Any:
         return compiled.get_property(key)
 
     precision = str(read("INFERENCE_PRECISION_HINT")).lower()
+    more: dict[str, str | int | float | bool] = (
+        {"arithmetic": in_words(products_of(compiled))} if asked.is_reduced else {}
+    )
     return Effective(
         device="/".join(read("EXECUTION_DEVICES")).lower(),
-        precision=FP32.name if FP32.compute in precision or "f32" in precision else precision,
+        precision=asked.name if FLOAT32 in precision or "f32" in precision else precision,
         threads=int(read("INFERENCE_NUM_THREADS")),
-        more={
+        more=more
+        | {
             "inference_precision_hint": precision,
             "performance_hint": str(read("PERFORMANCE_HINT")),
             "streams": int(read("NUM_STREAMS")),

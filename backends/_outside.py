@@ -153,7 +153,7 @@ def _name_faults(attribute: str, value: object) -> list[str]:
     if attribute in ("phases", "precisions") and (not value or not all(map(NAME.fullmatch, value))):
         return [f"{attribute} must name at least one, in a-z, 0-9 and _, got {value!r}"]
     if attribute == "precisions" and DEFAULT.name not in value:
-        return [f"precisions must include {DEFAULT.name}: no workload has tolerances for another yet; got {value!r}"]
+        return [f"precisions must include {DEFAULT.name}: what runs in another one is held against it; got {value!r}"]
     return []
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from workloads.mixed import low_constants, low_inputs, lowered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,10 +66,22 @@ class Setting:
     options: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """Every option that the adapter declares, with the value chosen."""
 
-    @property
+    @cached_property
     def program(self) -> Program:
-        """The program of the workload that is asked for."""
-        return self.workload.programs[self.phase]
+        """The program of the workload that is asked for, in the precision that is asked for."""
+        return lowered(self.workload.programs[self.phase], self.precision, self.kept)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The model's tensors that are float32 in every precision: running statistics."""
+        return frozenset(spec.name for spec in self.workload.buffers)
+
+    @property
+    def low(self) -> frozenset[str]:
+        """The constants and inputs that a step reads in the type of activations, and may keep in it."""
+        if not self.precision.is_reduced:
+            return frozenset()
+        return low_constants(self.program, self.kept) | low_inputs(self.program)
 
 
 @dataclass(frozen=True)

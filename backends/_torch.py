@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backends._arithmetic import in_words
+from backends._torch_arithmetic import Products, has_kernels
 from backends._torch_ops import EagerTorchOps, TorchOps, to_torch
 from backends.base import Effective, Operator, Request, Step
 from workloads.ops import Parameters, Scoped
 from workloads.optim import SGD, AdamW, Optimizer
-from workloads.precision import FP32
+from workloads.precision import FLOAT32
 
 
 def native_optimizer(rule: Optimizer, parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -63,6 +65,8 @@ class TorchStep(Step):
 
     fp32_switches: ClassVar[tuple[str, ...]] = ("none", "ieee")
     """Values of `precision_switches()` under which fp32 is fp32."""
+    tf32_switches: ClassVar[tuple[str, ...]] = ()
+    """Those under which products round their operands, as a precision may have it."""
 
     def __init__(self, request: Request, device: torch.device) -> None:
         self.program = program = request.program
@@ -75,12 +79,13 @@ class TorchStep(Step):
         # thread: of 50,176 the variance is off by 1e-5, and with one thread ResNet-50 is no longer the same step.
         mixed = "channels_last" if program.update is None else "contiguous"
         self.memory_format = mixed if chosen == "mixed" else chosen
-        tensors = {name: self._laid_out(to_torch(p, device)) for name, p in request.parameters.items()}
+        self.low = request.low
+        tensors = {name: self._placed(name, p) for name, p in request.parameters.items()}
         self.parameters = {name: tensor for name, tensor in tensors.items() if name not in buffers}
         self.buffers = {name: tensor for name, tensor in tensors.items() if name in buffers}
         names = [spec.name for spec in program.inputs]
         self.on_host = [{name: batch[name] for name in names} for batch in request.batches]
-        self.batches = [{name: self._laid_out(to_torch(a, device)) for name, a in b.items()} for b in self.on_host]
+        self.batches = [{name: self._placed(name, a) for name, a in b.items()} for b in self.on_host]
         self.last: dict[str, Tensor] = {}
         self.carried: dict[str, Tensor] = {}
         if program.update is None:
@@ -91,6 +96,11 @@ class TorchStep(Step):
             self.trained = [self.parameters[spec.name] for spec in program.update.trained]
             self.optimizer = native_optimizer(program.update.rule, self.trained)
         self.tensors = self._bound()
+
+    def _placed(self, name: str, array: NDArray[Any]) -> Tensor:
+        """Returns an array on the device, in the type and the layout in which the step reads it."""
+        tensor = self._laid_out(to_torch(array, self.device))
+        return tensor.to(getattr(torch, self.precision.compute)) if name in self.low else tensor
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         """Returns images and the weights of convolutions with their channels last in memory, where that was chosen."""
@@ -122,7 +132,7 @@ class TorchStep(Step):
             return
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._forward(batch)
-        loss.backward()
+        self._backward(loss)
         self.optimizer.step()
         self.last = {"loss": loss.detach()}
 
@@ -134,12 +144,22 @@ class TorchStep(Step):
             self.tensors = self._bound()
         return loss
 
+    def _backward(self, loss: Tensor) -> None:
+        """Gives each trained parameter its gradient: that of the scaled loss, scaled back."""
+        assert self.program.update is not None
+        scale = self.program.update.loss_scale
+        if scale == 1:
+            loss.backward()
+            return
+        (loss * scale).backward()
+        torch._foreach_div_([parameter.grad for parameter in self.trained], scale)
+
     def parts(self) -> dict[str, Callable[[int], object]]:
         """As in `step`; `forward` first drops the gradients of the step before. Batches come from pageable memory."""
         n = len(self.on_host)
 
         def input_copy(i: int) -> None:
-            self.copied = {name: to_torch(array, self.device) for name, array in self.on_host[i % n].items()}
+            self.copied = {name: self._placed(name, array) for name, array in self.on_host[i % n].items()}
 
         def forward(i: int) -> None:
             self.optimizer.zero_grad(set_to_none=True)
@@ -156,7 +176,7 @@ class TorchStep(Step):
         if self.program.update is not None:
             parts |= {
                 "forward": forward,
-                "backward": lambda i: self.part_loss.backward(),
+                "backward": lambda i: self._backward(self.part_loss),
                 "optimizer": lambda i: self.optimizer.step(),
             }
         return {name: waiting(part) for name, part in parts.items()}
@@ -233,10 +253,12 @@ class TorchStep(Step):
 
     def effective(self) -> Effective:
         floats = (*self.parameters.values(), *self.last.values())
-        dtypes = {str(x.dtype).removeprefix("torch.") for x in floats}
+        dtypes = {str(x.dtype).removeprefix("torch.") for x in floats if x.is_floating_point()}
         switches = self.precision_switches()
-        others = [f"{name} {value}" for name, value in switches.items() if value not in self.fp32_switches]
-        is_fp32 = dtypes == {FP32.compute} and not others
+        allowed = self.tf32_switches if self.precision.operands else self.fp32_switches
+        others = [f"{name} {value}" for name, value in switches.items() if value not in allowed]
+        stored = {FLOAT32, *([self.precision.compute] if self.low & self.parameters.keys() else [])}
+        is_asked = dtypes <= stored and not others
         update = self.program.update
         more: dict[str, str | int | float | bool] = {
             **switches,
@@ -245,9 +267,32 @@ class TorchStep(Step):
         }
         if update is not None:
             more["optimizer"] = f"torch.optim.{type(update.rule).__name__}(fused)"
+        if self.precision.is_reduced:
+            more["arithmetic"] = self.arithmetic()
         return Effective(
             device=device_types([*self.parameters.values(), *self.buffers.values(), *self.last.values()]),
-            precision=FP32.name if is_fp32 else " with ".join(["/".join(sorted(dtypes)), *others]),
+            precision=self.precision.name if is_asked else " with ".join(["/".join(sorted(dtypes)), *others]),
             threads=torch.get_num_threads(),
             more=more,
         )
+
+    def arithmetic(self) -> str:
+        """Returns the types of the operands of all products of a step, as torch dispatches them.
+
+        One more step is run for it, the first time that it is asked.
+        """
+        if self._arithmetic is None:
+            with Products() as products:
+                self.step(0)
+            self._arithmetic = self._told(products.types)
+        return self._arithmetic
+
+    _arithmetic: str | None = None
+
+    def _told(self, products: Mapping[str, int]) -> str:
+        """Returns types in words; one that a CPU has no kernels for is widened before it is multiplied."""
+        is_emulated = self.device.type == "cpu" and not has_kernels(self.precision.compute)
+        told = dict(products)
+        if is_emulated and self.precision.compute in told:
+            told[FLOAT32] = told.pop(self.precision.compute) + told.get(FLOAT32, 0)
+        return in_words(told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from backends._torch import TorchStep
+from backends._torch_arithmetic import of_graph
 from backends._torch_cuda import TorchCudaStep
 from backends._torch_module import StatelessModule
 from backends._torch_ops import TorchOps
@@ -43,11 +45,12 @@ class CompiledStep(TorchStep):
         self.folder = Path(mkdtemp(prefix="samestep-inductor-"))
         self.remove_folder = finalize(self, rmtree, self.folder, ignore_errors=True)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.folder)
-        self.graphs = 0
+        self.graphs, self.products = 0, Counter[str]()
         compiler = torch._dynamo.lookup_backend(self.backend)
 
         def counting(graph: Any, examples: Any) -> Any:
             self.graphs += 1
+            self.products += of_graph(graph.graph)
             return compiler(graph, examples)
 
         ops, program, p = self.ops, self.program, self.tensors
@@ -61,7 +64,7 @@ class CompiledStep(TorchStep):
         else:
             loss = update.loss
             self.loss = torch.compile(lambda p, batch: loss(ops, p, batch), **options)  # type: ignore[method-assign]
-            self.loss(p, self.batches[0])[0].backward()
+            self._backward(self.loss(p, self.batches[0])[0])
             self.optimizer.zero_grad(set_to_none=True)
         self.sync()
         if self.graphs == 0:
@@ -78,13 +81,17 @@ class CompiledStep(TorchStep):
 
         `freezing` of torch._inductor.config (2.13) does so for a module's own parameters, and for no argument.
         """
-        held = {name: tensor.detach().cpu().numpy() for name, tensor in (self.parameters | self.buffers).items()}
+        held = {name: tensor.detach() for name, tensor in (self.parameters | self.buffers).items()}
         module = StatelessModule(self.program, held, self.buffers)
         compiled = torch.compile(module.to(self.device).eval(), **options)
         inputs = [spec.name for spec in self.program.inputs]
         with torch.inference_mode():
             names = list(self.program.outputs_of(self.ops, self.tensors, {}, self.batches[0]))
         return lambda p, batch: (dict(zip(names, compiled(*(batch[name] for name in inputs)), strict=True)), {})
+
+    def arithmetic(self) -> str:
+        """Returns the types of the products in the graphs that were compiled."""
+        return self._told(self.products)
 
     def counted(self) -> Iterable[tuple[str, int]]:
         """Returns what Inductor counted while it compiled; oneDNN's packed weights are those that it froze (2.13)."""

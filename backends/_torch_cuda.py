@@ -10,12 +10,16 @@ import torch
 
 from backends._torch import TorchStep
 from backends.base import Effective, Request
+from workloads.precision import Precision
+
+TF32, IEEE = "tf32", "ieee"
 
 
-def set_fp32() -> None:
-    """Turns TF32 off, which is torch's default for convolutions (2.13: matmul `none`, convolution `tf32`)."""
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+def set_products(precision: Precision) -> None:
+    """Has products of float32 be what the precision says. torch's own default for convolutions is TF32 (2.13)."""
+    of_products = TF32 if precision.operands else IEEE
+    torch.backends.cuda.matmul.fp32_precision = of_products
+    torch.backends.cudnn.conv.fp32_precision = of_products
 
 
 def cuda_device(index: int) -> torch.device:
@@ -31,7 +35,8 @@ def cuda_device(index: int) -> torch.device:
 class TorchCudaStep(TorchStep):
     """A step on a CUDA device: calls queue on its stream."""
 
-    fp32_switches: ClassVar[tuple[str, ...]] = ("ieee", "unset", "0")
+    fp32_switches: ClassVar[tuple[str, ...]] = (IEEE, "unset", "0")
+    tf32_switches: ClassVar[tuple[str, ...]] = (TF32, "unset", "1")
 
     def __init__(self, request: Request, device: torch.device) -> None:
         super().__init__(request, device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,25 +12,39 @@ from backends._torch_ops import TorchOps, to_torch
 from workloads.program import Program
 
 if TYPE_CHECKING:
+    from backends.base import Setting
     from workloads.data import Arrays
 
 CPU = torch.device("cpu")
 
 
+def placed(setting: Setting, arrays: Arrays) -> dict[str, Tensor]:
+    """Returns the model's tensors on the host, each in the type in which a step reads it."""
+    compute = getattr(torch, setting.precision.compute)
+    return {
+        name: to_torch(a, CPU).to(compute) if name in setting.low else to_torch(a, CPU) for name, a in arrays.items()
+    }
+
+
 class StatelessModule(nn.Module):
     """A program without state as a module whose parameters carry their published names."""
 
-    def __init__(self, program: Program, parameters: Arrays, buffers: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        program: Program,
+        parameters: Mapping[str, Tensor],
+        buffers: Collection[str] = (),
+        ops: TorchOps | None = None,
+    ) -> None:
         super().__init__()
-        self.program = program
-        for name, array in parameters.items():
+        self.program, self.ops = program, ops or TorchOps()
+        for name, tensor in parameters.items():
             path, _, leaf = name.rpartition(".")
             owner: nn.Module = self
             for part in filter(None, path.split(".")):
                 if part not in dict(owner.named_children()):
                     owner.add_module(part, nn.Module())
                 owner = owner.get_submodule(part)
-            tensor = to_torch(array, CPU)
             if name in buffers:
                 owner.register_buffer(leaf, tensor)
             else:
@@ -42,4 +56,4 @@ class StatelessModule(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         batch = {spec.name: x for spec, x in zip(self.program.inputs, inputs, strict=True)}
-        return tuple(self.program.outputs_of(TorchOps(), self.tensors(), {}, batch).values())
+        return tuple(self.program.outputs_of(self.ops, self.tensors(), {}, batch).values())

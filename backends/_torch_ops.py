@@ -19,6 +19,7 @@ class TorchOps(Ops):
 
     updates_in_place: ClassVar[bool] = False
     """Whether `batch_norm` changes the running statistics that it is given, and returns them."""
+    widens_inside = frozenset({"batch_norm", "gelu", "layer_norm", "max_pool2d", "mean", "sqrt", "tanh"})
 
     def embedding(self, table: Array, ids: Array) -> Array:
         return F.embedding(ids, table)
@@ -81,6 +82,9 @@ class TorchOps(Ops):
 
     def sqrt(self, x: Array) -> Array:
         return torch.sqrt(x)
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.to(getattr(torch, dtype))
 
     def value_and_grad(
         self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters

@@ -186,6 +186,10 @@ class Adapter(ABC):
     phases: ClassVar[tuple[str, ...] | None] = None
     """The programs that it runs; None: all."""
     precisions: ClassVar[tuple[str, ...]] = (DEFAULT.name,)
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Why it cannot run in a precision, by its name, where there is more to say than that."""
+    emulates: ClassVar[Mapping[str, str]] = {}
+    """The precisions whose products it computes in a wider type on any chip, by name, and why."""
     overlap: ClassVar[Literal["all", "stateless", "none"]] = "all"
     """Which programs' steps may overlap: all, those without state, none. Where steps cannot, one set of samples serves
     latency and throughput."""
@@ -240,8 +244,8 @@ class Adapter(ABC):
             reason = f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
             return "phase_not_supported", reason
         if precision not in self.precisions:
-            reason = f"{self.name} cannot run in {precision}; it can in: {', '.join(self.precisions)}"
-            return "precision_not_supported", reason
+            why = self.lacks.get(precision, f"it can in: {', '.join(self.precisions)}")
+            return "precision_not_supported", f"{self.name} cannot run in {precision}; {why}"
         return None
 
     def chosen_options(self, chosen: Mapping[str, str]) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu, xla_is_out_of_memory
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.precision import BF16, FP16, FP32
 
 
 class JaxCpu(Adapter):
@@ -16,6 +18,10 @@ class JaxCpu(Adapter):
     extra = "jax"
     kinds = ("cpu",)
     overlap = "stateless"
+    precisions = (FP32.name, BF16.name, FP16.name)
+    emulates: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (BF16.name, FP16.name), "XLA widens operands to float32 on a CPU"
+    )
     distributions = ("jax", "jaxlib")
     options: ClassVar[Options] = {"conv_1x1": ("matmul", "conv"), "conv_layout": ("nchw", "nhwc"), "memory": MEMORY}
 

@@ -42,7 +42,8 @@ class JaxCuda(Adapter):
         import jax
 
         jax.config.update("jax_platforms", "cuda")  # alone, so that JAX raises where it would take the CPU
-        jax.config.update("jax_default_matmul_precision", "highest")  # else TF32
+        # JAX's own default is TF32.
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if setting.precision.operands else "highest")
 
     def prepare(self, request: Request) -> Step:
         from backends._jax import JaxStep, device_at

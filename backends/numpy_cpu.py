@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends._probes import probe_cpu
 from backends.base import Adapter, Effective, Probe, Request, Setting, Step
-from workloads.precision import FP32
+from workloads.precision import FLOAT32, FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class NumpyStep(Step):
 
     def effective(self) -> Effective:
         dtypes = {str(array.dtype) for array in (*self.inputs, self.result)}
-        return Effective("cpu", FP32.name if dtypes == {FP32.compute} else "/".join(sorted(dtypes)))
+        return Effective("cpu", FP32.name if dtypes == {FLOAT32} else "/".join(sorted(dtypes)))
 
 
 class NumpyCpu(Adapter):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.precision import BF16, FP16
 
 
 class OnnxRuntimeCpu(Adapter):
@@ -16,6 +18,11 @@ class OnnxRuntimeCpu(Adapter):
     extra = "onnxruntime"
     kinds = ("cpu", "edge")
     overlap = "stateless"
+    lacks: ClassVar[Mapping[str, str]] = {
+        BF16.name: "ONNX Runtime's CPU provider has no kernels for it: Gemm, MatMul and Add are NOT_IMPLEMENTED (1.32)",
+        FP16.name: "ONNX Runtime puts casts around float32 kernels on a CPU and drops most of them again, at every"
+        " level of graph optimisation: it computes in float32 (1.32)",
+    }
     artifacts = (ONNX,)
     distributions = ("onnxruntime",)
     options: ClassVar[Options] = {

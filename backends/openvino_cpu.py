@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.precision import BF16, FP16
 
 
 class OpenVinoCpu(Adapter):
@@ -16,6 +18,11 @@ class OpenVinoCpu(Adapter):
     extra = "openvino"
     kinds = ("cpu", "openvino")
     overlap = "stateless"
+    lacks: ClassVar[Mapping[str, str]] = {
+        BF16.name: "on a CPU without bf16 OpenVINO computes it in float32 (2026.4), and on one that has it this adapter"
+        " has not been run yet",
+        FP16.name: "OpenVINO's CPU plugin computes it in another type: FP16 is none of its capabilities (2026.4)",
+    }
     artifacts = (ONNX,)
     distributions = ("openvino",)
     options: ClassVar[Options] = {"hint": ("latency", "throughput"), "pinning": ("off", "on")}

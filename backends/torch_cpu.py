@@ -7,6 +7,7 @@ from typing import ClassVar
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.precision import BF16, FP16, FP32
 
 
 class TorchCpu(Adapter):
@@ -16,6 +17,7 @@ class TorchCpu(Adapter):
     extra = "torch"
     kinds = ("cpu",)
     overlap = "none"
+    precisions = (FP32.name, BF16.name, FP16.name)
     distributions = ("torch",)
     options: ClassVar[Options] = {"memory_format": ("mixed", "contiguous", "channels_last"), "memory": MEMORY}
 

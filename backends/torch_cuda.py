@@ -6,12 +6,14 @@ from typing import ClassVar
 
 from backends._nvidia import energy_counter, is_lost, is_out_of_memory, probe_torch_cuda, read_device
 from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
+from workloads.precision import BF16, FP16, FP32, TF32
 
 
 class TorchCuda(Adapter):
     """Eager PyTorch on one GPU; steps queue."""
 
     device_kind = "cuda"
+    precisions = (FP32.name, TF32.name, BF16.name, FP16.name)
     extra = "cuda"
     cpu_torch = False
     distributions: ClassVar[tuple[str, ...]] = ("torch", "nvidia-ml-py")
@@ -23,10 +25,10 @@ class TorchCuda(Adapter):
     def load(self, setting: Setting) -> None:
         import torch
 
-        from backends._torch_cuda import set_fp32
+        from backends._torch_cuda import set_products
 
         torch.set_num_threads(setting.threads)
-        set_fp32()
+        set_products(setting.precision)
 
     def prepare(self, request: Request) -> Step:
         from backends._torch_cuda import TorchCudaStep, cuda_device

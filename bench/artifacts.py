@@ -10,12 +10,13 @@ from backends.base import Adapter, Artifact
 PARAMETERS = Artifact("parameters", "bench.child.inputs:make_parameters", needs=(), is_shared=True, of_model_alone=True)
 BATCHES = Artifact("batches", "bench.child.inputs:make_batches", needs=("parameters",), is_shared=True)
 EXPECTED = Artifact("expected", "bench.child.expected:make", libraries=("torch",))
+NOISE = Artifact("noise", "bench.child.noise:make", needs=("parameters", "batches", "expected"), libraries=("torch",))
 
 
 def artifacts_for(adapter: Adapter) -> tuple[Artifact, ...]:
     """Returns what a cell of the adapter needs, each after what it is made from."""
-    expected = (EXPECTED,) if adapter.verifiable else ()
-    return tuple(artifact for wave in waves((PARAMETERS, BATCHES, *expected, *adapter.artifacts)) for artifact in wave)
+    reference = (EXPECTED, NOISE) if adapter.verifiable else ()
+    return tuple(artifact for wave in waves((PARAMETERS, BATCHES, *reference, *adapter.artifacts)) for artifact in wave)
 
 
 def waves(artifacts: Iterable[Artifact]) -> Iterator[tuple[Artifact, ...]]:

@@ -12,6 +12,9 @@ from workloads.catalog import load
 from workloads.specs import Weights
 from workloads.workload import Workload
 
+PLAIN = "expected_fp32"
+"""The name under which a cell of a reduced precision is given what float32 computes."""
+
 
 @dataclass(frozen=True)
 class Variant:

@@ -29,7 +29,8 @@ from bench.parent.plans.plan import default_cell
 from bench.parent.sources import ROOT
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
-from workloads.catalog import CATALOG, MODELS, is_run_by, load, phases, phases_of
+from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
+from workloads.precision import DEFAULT, PRECISIONS
 
 CHILD = Path(__file__).resolve().parent / "conformance_child.py"
 EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=3)
@@ -94,9 +95,12 @@ class AdapterConformance:
 
     @pytest.mark.parametrize("phase", phases())
     @pytest.mark.parametrize("workload", CATALOG)
-    def test_it_computes_the_same_step(self, usable: Adapter, suite: Suite, workload: str, phase: str) -> None:
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_it_computes_the_same_step(
+        self, usable: Adapter, suite: Suite, precision: str, workload: str, phase: str
+    ) -> None:
         """Prepared, verified against the float64 reference, effective device and precision read back, timed."""
-        cell = _supported(usable, workload, phase)
+        cell = _supported(usable, workload, phase, precision)
         row = suite.outcome(cell)
         if row["status"] == "known_failure":
             pytest.xfail(row["reason"])
@@ -135,11 +139,13 @@ def _cell(adapter: Adapter, workload: str, phase: str) -> Cell:
     return default_cell(workload, "tiny", phase, adapter.name, len(usable_cpus()))
 
 
-def _supported(adapter: Adapter, workload: str, phase: str) -> Cell:
+def _supported(adapter: Adapter, workload: str, phase: str, precision: str = DEFAULT.name) -> Cell:
     """Returns the tiny cell, and skips where the adapter says that it has no such phase, or runs other workloads."""
     if not is_run_by(workload, adapter.workloads) or phase not in phases_of(workload):
         pytest.skip(f"{adapter.name} has no {phase} cells of {workload}")
-    cell = _cell(adapter, workload, phase)
+    if workload in CONTROLS and precision != DEFAULT.name:
+        pytest.skip(f"{workload} has one precision")
+    cell = replace(_cell(adapter, workload, phase), precision=precision)
     if refusal := _why_unsupported(adapter, phase, cell.precision):
         pytest.skip(refusal[1])
     return cell

@@ -34,10 +34,9 @@ from bench.parent.cache import Cache, default_root
 from bench.parent.environment import child_environment
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
-from tests.fakes.steps import request_in
+from tests.fakes.steps import request_in, widest
 from tests.print_fidelity import interval
-from workloads.catalog import load, tolerances
-from workloads.precision import FP32
+from workloads.catalog import load
 
 COMPARISONS = (("train", "torch_cpu"), ("infer", "torch_cpu"), ("infer", "onnxruntime_cpu"))
 WARM_UP = 3
@@ -129,7 +128,7 @@ def prepared(request: Request, backend: str) -> Step:
 def must_agree(ours: Step, theirs: Step | TheirTorch, request: Request) -> None:
     """Raises ValueError unless the first step of both computes the same."""
     quantity = request.program.checks.quantity
-    allowed = tolerances(request.workload.name, request.workload.size, FP32.name)[quantity].error
+    allowed = widest(request.workload)[quantity]
     ours.step(0)
     theirs.step(0)
     other = theirs.outputs()

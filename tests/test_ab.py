@@ -227,7 +227,7 @@ def older_tree(tmp_path):
     for name, old, new in (
         ("child/worker.py", 'job.get("options", {})', "{}"),
         (
-            "child/trial.py",
+            "child/told.py",
             '        "options": json.dumps(dict(request.options), sort_keys=True)',
             '        "options": None',
         ),

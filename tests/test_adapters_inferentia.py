@@ -11,9 +11,9 @@ from backends.base import Request
 from bench.child.checks import verify
 from bench.child.checks.proof import WrongResult, verify_step
 from bench.child.expected import load_expected
-from tests.fakes.steps import make_in, with_threads
+from tests.fakes.steps import allowed_in, make_in, with_threads
 from workloads import data
-from workloads.catalog import MODELS, load, tolerances
+from workloads.catalog import MODELS, load
 from workloads.precision import FP32
 
 ADAPTER = inferentia.Inferentia()
@@ -131,17 +131,17 @@ def made(tmp_path_factory):
         batches = tuple(data.make_batches(workload))
         parameters = data.make_parameters(workload)
         request = Request(workload, "infer", FP32, torch.get_num_threads(), 3, parameters=parameters, batches=batches)
-        return request, load_expected(folders["expected"])
+        return request, load_expected(folders["expected"]), allowed_in(folders)
 
     return make
 
 
 def verified(made, name="mlp"):
-    request, expected = made(name)
+    request, expected, allowed = made(name)
     ADAPTER.load(with_threads(torch.get_num_threads()))
     step = ADAPTER.prepare(request)
     step.compile()
-    columns, _ = verify_step(ADAPTER, step, request, expected, tolerances(name, "tiny", FP32.name))
+    columns, _ = verify_step(ADAPTER, step, request, expected, allowed)
     return request, step, columns
 
 

@@ -214,8 +214,8 @@ def test_the_two_sides_of_an_ab_are_a_group_and_nothing_else_is():
 
 def test_backends_and_devices_of_one_step_are_a_group():
     plain = Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1)
-    assert replace(plain, backend="numpy_cpu", device_index=1).group == plain.group
-    others = {"workload": "gpt2", "size": "base", "phase": "train", "batch": 8, "sequence": 16, "precision": "bf16"}
+    assert replace(plain, backend="numpy_cpu", device_index=1, precision="bf16").group == plain.group
+    others = {"workload": "gpt2", "size": "base", "phase": "train", "batch": 8, "sequence": 16}
     for changed in ({name: value} for name, value in (others | {"threads": 2, "weights_path": "w"}).items()):
         assert replace(plain, **changed).group != plain.group
 

@@ -17,9 +17,8 @@ from bench.child.measure import Throughput, flow_throughput
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.suite import Suite
-from tests.fakes.steps import request_in, with_threads
-from workloads.catalog import load, tolerances
-from workloads.precision import FP32
+from tests.fakes.steps import allowed_in, request_in, with_threads
+from workloads.catalog import load
 
 # JAX, where another test has imported it, minds that OpenVINO forks when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
@@ -35,17 +34,17 @@ def request_and_expected(tmp_path_factory):
     suite = Suite(Cache(default_root(os.environ), print), tmp_path_factory.mktemp("logs"), Effort(0.0, 0, 0.0, 1))
     entries = suite.entries(cell, tiny, backends.get("onnxruntime_cpu"))
     request = request_in(entries, backends.get("onnxruntime_cpu"), tiny, "infer", THREADS)
-    return request, load_expected(entries["expected"].path)
+    return request, load_expected(entries["expected"].path), allowed_in(entries)
 
 
 @pytest.fixture(params=["onnxruntime_cpu", "openvino_cpu"])
 def proof_and_step(request, request_and_expected):
-    given, expected = request_and_expected
+    given, expected, allowed = request_and_expected
     adapter = backends.get(request.param)
     adapter.load(with_threads(THREADS))
     step = adapter.prepare(given)
     step.compile()
-    return Proof(adapter, given, expected, tolerances("mlp", "tiny", FP32.name)), step
+    return Proof(adapter, given, expected, allowed), step
 
 
 def test_every_flow_computes_what_its_step_computes(proof_and_step):
@@ -113,9 +112,9 @@ EXPECTED = [np.full((4, 5), value) for value in (1.0, 2.0)]
 def proof(request_and_expected):
     from workloads.summary import summarize
 
-    given, _ = request_and_expected
+    given, _, allowed = request_and_expected
     expected = {f"output.{i}.logits": summarize(array) for i, array in enumerate(EXPECTED)}
-    return Proof(backends.get("onnxruntime_cpu"), given, expected, tolerances("mlp", "tiny", FP32.name))
+    return Proof(backends.get("onnxruntime_cpu"), given, expected, allowed)
 
 
 def test_two_steps_at_once_are_twice_the_rate():

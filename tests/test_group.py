@@ -358,9 +358,9 @@ def told(*members):
 
 def test_how_the_cells_stand_to_the_first_is_said_as_far_as_it_is_known():
     first, slower = member(A, *STEADY), member(B, *[2.0] * 8)
-    assert told(first, slower) == ["    after 8 rounds, as fast as a: b 0.50x ±2%"]
+    assert told(first, slower) == ["    after 8 rounds, as fast as a: b 0.50x ±3%"]
     assert told(first, member(B, *[2.0] * 5)) == []
-    assert told(first, slower, member(C)) == ["    after 8 rounds, as fast as a: b 0.50x ±2%"]
+    assert told(first, slower, member(C)) == ["    after 8 rounds, as fast as a: b 0.50x ±3%"]
 
 
 def test_others_on_the_same_device_are_counted_while_they_live():

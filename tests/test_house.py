@@ -114,6 +114,7 @@ def test_bench_imports_results_only_to_write_rows():
         },
         "front.py": {"results.record.files.AtomicPath"},
         "parent/header.py": {"results.record.text.slug"},
+        "parent/belief.py": {"results.record.schema.MEASURED"},
         "parent/children/group.py": {
             "results.record.human.ratio",
             "results.record.human.time_in_words",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.child.checks import verify
+from bench.child.checks import predicted, verify
 from bench.parent.environment import cpu_ceiling_flops_per_s
 from bench.parent.groups import Order, groups_of
 from bench.parent.record import Launch, to_row
@@ -23,12 +23,13 @@ from tests.fakes.door import bench
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 from tests.fakes.steps import infer
 from workloads import data
-from workloads.catalog import LIMITS, load, tolerances
+from workloads.catalog import LIMITS, load
 from workloads.count import Counts, count
 from workloads.ops import Ops
 from workloads.precision import FP32
 from workloads.reference import NumpyOps, float64
 from workloads.summary import summarize
+from workloads.tolerance import tolerances
 
 H100 = "NVIDIA H100 80GB HBM3"
 
@@ -352,4 +353,5 @@ def test_a_lower_precision_is_wrong(name, bits):
     low = {k: rounded(v, bits) for k, v in parameters.items()}, {k: rounded(v, bits) for k, v in batch.items()}
     found = np.asarray(infer(workload, ops, *low)["y"], np.float32)
     kept = {"output.0.y": summarize(found)}, {"output.0.y": summarize(expected)}
-    assert bool(verify.compare(*kept, tolerances(name, "tiny", FP32.name)).failures) == (bits < 23)
+    stored, _ = predicted.find(workload, "infer", FP32)
+    assert bool(verify.compare(*kept, tolerances(stored, FP32)).failures) == (bits < 23)

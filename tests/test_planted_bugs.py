@@ -10,10 +10,10 @@ from bench.child.checks import verify, waits
 from bench.child.checks.proof import WrongResult, verify_step
 from bench.child.expected import load_expected
 from tests import planted_models  # noqa: F401 - it registers its bugs
-from tests.fakes.steps import make_in
+from tests.fakes.steps import allowed_in, make_in
 from tests.planted import BUGS, PlantedAdapter
-from workloads import data
-from workloads.catalog import MODELS, load, tolerances
+from workloads import data, deviation
+from workloads.catalog import MODELS, load
 from workloads.models import mlp
 from workloads.precision import FP32
 
@@ -33,7 +33,7 @@ def prepared(tmp_path_factory):
         folders = make_in(tmp_path_factory.mktemp("made"), workload, phase)
         parameters, batches = data.make_parameters(workload), tuple(data.make_batches(workload))
         request = Request(workload, phase, FP32, torch.get_num_threads(), 0, parameters=parameters, batches=batches)
-        return request, load_expected(folders["expected"])
+        return request, load_expected(folders["expected"]), allowed_in(folders)
 
     return make
 
@@ -41,8 +41,7 @@ def prepared(tmp_path_factory):
 def verified(adapter_class, prepared, step=None):
     """Returns the reason code with which the adapter's step, or `step`, is refused, None where it passes."""
     adapter = adapter_class()
-    request, expected = prepared(adapter.workload, adapter.size, adapter.phase)
-    allowed = tolerances(adapter.workload, adapter.size, FP32.name)
+    request, expected, allowed = prepared(adapter.workload, adapter.size, adapter.phase)
     try:
         verify_step(adapter, step or adapter.prepare(request), request, expected, allowed)
     except WrongResult as wrong:
@@ -112,21 +111,20 @@ def test_the_reason_says_what_differs(name, code, prepared):
 
 def test_the_worst_deviation_is_named_with_its_tolerance(prepared):
     adapter = BUGS["OneLayersGradientOnePercentTooLargeUnderSGD"]()
-    request, expected = prepared("mlp", "tiny", "train")
+    request, expected, allowed = prepared("mlp", "tiny", "train")
     with pytest.raises(WrongResult, match=r"of first_moment layers\.1\.weight is 0\.01, tolerance .* \(and \d+ more\)"):
-        verify_step(adapter, adapter.prepare(request), request, expected, tolerances("mlp", "tiny", FP32.name))
+        verify_step(adapter, adapter.prepare(request), request, expected, allowed)
 
 
 COMPARISONS = (
     "output",
     "loss",
     "first_moment",
-    "second_moment",
-    "parameter_change",
     "buffer_change",
     "error",
     "scale",
-    *(error.__name__ for error in verify.ERRORS),
+    "compare_update",
+    *(error.__name__ for error in deviation.ERRORS),
     "check_waits",
     "check_effective",
 )
@@ -140,8 +138,10 @@ def test_every_comparison_is_needed(comparison, prepared, replayed, monkeypatch)
     if comparison.startswith("check_"):
         room = waits if comparison == "check_waits" else verify
         monkeypatch.setattr(room, comparison, lambda *given: (0, 0.0))
+    elif comparison == "compare_update":
+        monkeypatch.setattr(verify, comparison, lambda *given: verify.Verification(()))
     elif comparison.endswith("_error"):
-        monkeypatch.setattr(verify, "ERRORS", tuple(e for e in verify.ERRORS if e.__name__ != comparison))
+        monkeypatch.setattr(deviation, "ERRORS", tuple(e for e in deviation.ERRORS if e.__name__ != comparison))
     else:
         compare = verify.compare
 

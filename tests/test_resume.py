@@ -106,9 +106,9 @@ def test_a_group_has_what_a_ratio_compares_the_baseline_first():
         [("null", "infer")],
     ]
     assert [group_id_of(group[0]) for group in groups[:3]] == [
-        "mlp tiny infer b4 fp32 t1 cpu",
-        "mlp tiny train b4 fp32 t1 cpu",
-        "mlp tiny infer b4 fp32 t1 cuda",
+        "mlp tiny infer b4 t1 cpu",
+        "mlp tiny train b4 t1 cpu",
+        "mlp tiny infer b4 t1 cuda",
     ]
 
 

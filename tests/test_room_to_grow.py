@@ -18,18 +18,14 @@ from __future__ import annotations
 
 from workloads.ops import Array, Ops, Parameters
 from workloads.optim import SGD
-from workloads.precision import FP32
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec
-from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": 6, "base": 600}
 PUBLISHED = "base"
 BATCHES = {"tiny": 4, "base": 64}
 SEQUENCES = None
-BOUND = Tolerance(1e-4, 1e-4, correct_error=1e-6, correct_scale=1e-6)
-TOLERANCES = {("", FP32.name): dict.fromkeys(("output", "loss", "first_moment", "parameter_change"), BOUND)}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

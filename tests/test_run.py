@@ -36,9 +36,9 @@ def test_a_run_from_python(settings):
     assert run.header["options"]["selection"]["--workloads"] == "mlp"
     titles = [line.partition("  (about")[0] for line in lines if not line.startswith(" ")]
     assert sorted(titles) == [
-        "control_copy tiny infer b4 fp32 t2 cpu: numpy_cpu",
-        "control_matmul tiny infer b4 fp32 t2 cpu: numpy_cpu",
-        "mlp tiny infer b4 fp32 t2 none: null",
+        "control_copy tiny infer b4 t2 cpu: numpy_cpu",
+        "control_matmul tiny infer b4 t2 cpu: numpy_cpu",
+        "mlp tiny infer b4 t2 none: null",
     ]
 
 

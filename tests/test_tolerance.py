@@ -1,61 +1,147 @@
-"""A tolerance that nobody has measured: our own fault, with the command that measures one, whose status is told."""
+"""Tolerances follow from the arithmetic: what is predicted, where it is kept, and what is said where it is missing."""
 
-import tempfile
-from dataclasses import replace
+import json
+import sys
 
+import numpy as np
 import pytest
 
-from bench import correct_errors
-from results.record.row import make_row
+from bench import predict
+from bench.child import noise
+from bench.child.checks import predicted
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
-from tests.fakes.faulty import Faulty
-from workloads.catalog import tolerances
-from workloads.tolerance import MissingTolerance
+from tests.fakes.steps import make_in, setting
+from workloads import data
+from workloads.catalog import CATALOG, load
+from workloads.deviation import measured
+from workloads.precision import BF16, FP32, PRECISIONS
+from workloads.summary import summarize
+from workloads.tolerance import FACTOR, MissingTolerance, Tolerance, tolerances
+from workloads.update import applied
 
-COMMAND = "`python -m bench.correct_errors mlp tiny BACKEND…`"
+TINY = [(name, phase) for name in CATALOG for phase in load(name, "tiny").programs]
+
+
+@pytest.mark.parametrize(("name", "phase"), TINY)
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+def test_what_is_predicted_for_the_tiny_sizes_is_of_this_code(name, phase, precision):
+    stored, why = predicted.find(load(name, "tiny"), phase, precision)
+    assert stored, f"{why}: python -m bench.predict {name}-tiny"
+
+
+@pytest.mark.parametrize(("name", "phase"), TINY)
+def test_what_is_predicted_can_be_made_again(name, phase):
+    workload = load(name, "tiny")
+    stored, _ = predicted.find(workload, phase, FP32)
+    made, samples = predict.make(workload, phase, FP32)
+    assert samples in (noise.SAMPLES, noise.SAMPLES_WITH_KINKS)
+    assert made.keys() == stored.keys()
+    for key, one in made.items():
+        assert one.error == pytest.approx(stored[key].error, rel=0.02, abs=1e-12), key
+
+
+def test_every_published_size_has_what_it_is_held_against():
+    missing = [
+        f"{name} {phase}"
+        for name, model in CATALOG.items()
+        for phase in load(name).programs
+        if predicted.find(load(name, model.PUBLISHED), phase, FP32)[0] is None
+    ]
+    assert missing == []
+
+
+def test_a_prediction_of_other_code_is_made_anew_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(predicted, "key_of", lambda *given: "another")
+    folders = make_in(tmp_path, load("mlp", "tiny"), "infer")
+    folder = tmp_path / "again"
+    folder.mkdir()
+    made = noise.make(setting(load("mlp", "tiny")), folder, folders)
+    assert made["samples"] >= noise.SAMPLES
+    assert "mlp tiny infer-b4-fp32 in the repository is of other code" in made["said"]
+    assert noise.load(folder).keys() == {"output.0.logits", "output.1.logits"}
+
+
+def test_another_shape_is_sampled(tmp_path):
+    folders = make_in(tmp_path, load("mlp", "tiny", batch=3), "infer")
+    assert noise.load(folders["noise"])["output.0.logits"].error > 0
+
+
+def test_without_prediction_and_without_torch_the_command_is_said(tmp_path, monkeypatch):
+    folders = make_in(tmp_path, load("mlp", "tiny", batch=3), "infer")
+    monkeypatch.setitem(sys.modules, "backends._torch_noise", None)
+    with pytest.raises(MissingTolerance, match=r"no tolerance: nothing is predicted .*`python -m bench.predict mlp`"):
+        noise.make(setting(load("mlp", "tiny", batch=3)), tmp_path, folders)
 
 
 def test_a_missing_tolerance_is_no_backends_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(Faulty, "precisions", ("fp32", "fp99"))
-    monkeypatch.setenv("SAMESTEP_FAKE", "says@precision=fp99")
-    suite = faulty_suite(filled_cache(tmp_path / "cache"), tmp_path)
-    row = make_row(**suite.run(replace(CELL, precision="fp99")).columns)
-    assert (row["status"], row["reason_code"]) == ("error", "no_tolerance")
-    assert row["reason"].startswith(f"no tolerances for mlp tiny at fp99; measure correct code with {COMMAND}")
+    monkeypatch.setenv("SAMESTEP_FAKE", "says")
+    cache = filled_cache(tmp_path / "cache")
+    (entry,) = (tmp_path / "cache").glob("noise-*")
+    (entry / noise.FILE).write_text("{}")
+    manifest = json.loads((entry / "manifest.json").read_text())
+    (entry / "manifest.json").write_text(json.dumps(manifest | {"files": {}}))
+    columns = faulty_suite(cache, tmp_path).outcome(CELL)
+    assert (columns["status"], columns["reason_code"]) == ("error", "no_tolerance")
 
 
-def test_neither_is_that_of_one_quantity():
-    allowed = tolerances("mlp", "tiny", "fp32")
-    assert allowed["output"].error > 0
-    with pytest.raises(MissingTolerance, match="no tolerance for second_moment of mlp tiny at fp32") as missing:
-        allowed["second_moment"]
-    assert COMMAND in str(missing.value)
+def test_a_bound_is_a_constant_times_what_is_predicted_and_never_under_a_roundoff():
+    given = {"output.a": Tolerance(1e-6, 1e-7), "output.b": Tolerance(4e-6, 1e-7), "output.c": Tolerance(2e-6, 0.0)}
+    bounds = tolerances(given, FP32)
+    assert bounds["output.b"].error == FACTOR * 4e-6
+    assert bounds["output.a"].error == FACTOR * 2e-6  # the median of its quantity
+    assert bounds["output.c"].scale == FACTOR * 1e-7
+    assert tolerances(given, BF16)["output.b"].scale == FACTOR * BF16.unit
+    assert tolerances({"output.a": Tolerance(0.0, 0.0)}, FP32)["output.a"].error == FACTOR * FP32.unit
 
 
-def test_a_backend_that_fails_is_in_the_exit_status_and_named(capfd):
-    assert correct_errors.main(["mlp", "tiny", "nowhere", "elsewhere"]) == 1
-    assert "failed: nowhere (status 1), elsewhere (status 1)" in capfd.readouterr().err
+def sgd_state(workload, spoil=None):
+    """Returns what a step of `mlp` leaves, by its own rule in float32, and the model's tensors before it."""
+    rule, before = workload.programs["train"].update.rule, data.make_parameters(workload)
+    random = np.random.default_rng(0)
+    summaries = {}
+    for name, p in before.items():
+        gradient = random.normal(size=p.shape).astype(np.float32)
+        after = p - np.float32(rule.learning_rate) * gradient
+        if spoil is not None:
+            after = spoil(p, after)
+        summaries[f"first_moment.{name}"] = summarize(gradient)
+        summaries[f"parameter_change.{name}"] = summarize(after, minus=p)
+    return summaries, before
 
 
-def test_the_others_are_printed_all_the_same(monkeypatch):
-    ended = {"a": 0, "b": -11, "c": 0}
-    asked = []
-
-    def run(command, check):
-        asked.append(command[-1])
-        return type("Done", (), {"returncode": ended[command[-1]]})
-
-    monkeypatch.setattr(correct_errors.subprocess, "run", run)
-    assert correct_errors.main(["mlp", "tiny", *ended]) == 1
-    assert asked == [*ended]
-    assert correct_errors.main(["mlp", "tiny", "a", "c"]) == 0
-    assert correct_errors.main(["mlp"]) == 2
+def worst_update(workload, spoil=None):
+    state, before = sgd_state(workload, spoil)
+    return max(one.value / one.bound for one in applied(workload.programs["train"], state, before))
 
 
-def test_it_leaves_no_folder(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(correct_errors, "print_backend", lambda *given: seen.append(given[-1].logs))
-    assert correct_errors.main(["mlp", "tiny", "null"]) == 0
-    assert seen[0].parent == tmp_path
-    assert list(tmp_path.iterdir()) == []
+def test_an_update_is_held_against_its_own_rule():
+    tiny = load("mlp", "tiny")
+    assert worst_update(tiny) < 0.7
+    assert worst_update(tiny, lambda p, after: p + np.float32(1.002) * (after - p)) > 3
+    assert worst_update(tiny, lambda p, after: after * np.float32(np.nan)) == float("inf")
+
+
+def test_elements_that_are_not_kept_are_seen_by_their_sums():
+    wide = load("mlp")
+    assert worst_update(wide) < 0.7
+
+    def half(p, after):
+        from workloads.summary import chosen
+
+        kept = chosen(p.size)
+        if kept is None:
+            return after
+        left = p.copy().reshape(-1)
+        left[kept] = after.reshape(-1)[kept]
+        return left.reshape(p.shape)
+
+    assert worst_update(wide, half) > 1
+
+
+def test_a_tensor_without_a_bound_is_our_own_fault():
+    from bench.child.checks import verify
+
+    summary = summarize(np.ones(4))
+    with pytest.raises(MissingTolerance, match=r"no tolerance for output\.0\.y"):
+        verify.compare({"output.0.y": summary}, {"output.0.y": summary}, {})
+    assert [one.value for one in measured({"output.0.y": summary}, {"output.0.y": summary}, ["output.0.y"])] == [0, 0]

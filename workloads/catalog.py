@@ -1,7 +1,7 @@
 """The workloads by name. The folder `workloads/models` is the registry: a file there is a workload.
 
 A file has `SIZES` (by name, `tiny` among them), `PUBLISHED` (the size that is measured), `BATCHES` and `SEQUENCES`
-(by size; None where samples are no sequences), `TOLERANCES`, and `build(size, batch, sequence)`. It may have `KIND`
+(by size; None where samples are no sequences), and `build(size, batch, sequence)`. It may have `KIND`
 (`model` unless it says `limit` or `control`) and `SHAPES` (of preset `full`).
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 
 from workloads import models
-from workloads.tolerance import MissingTolerance, Tolerance, Tolerances
 from workloads.workload import Workload
 
 KINDS = ("model", "limit", "control")
@@ -82,28 +81,3 @@ def load(name: str, size: str | None = None, batch: int | None = None, sequence:
         sequence = model.SEQUENCES[size]
     workload: Workload = model.build(size, batch or model.BATCHES[size], sequence)
     return workload
-
-
-def tolerances(workload: str, size: str, precision: str) -> Mapping[str, Tolerance]:
-    """Returns how far correct code may lie off, by quantity. Raises MissingTolerance where the file has none.
-
-    A quantity that has none raises it when it is looked up in what is returned.
-    """
-    bounds: Tolerances = getattr(CATALOG[workload], "TOLERANCES", {})
-    title = f"{workload} {size} at {precision}"
-    how = f"measure correct code with `python -m bench.correct_errors {workload} {size} BACKEND…`"
-    for key in ((size, precision), ("", precision)):
-        if key in bounds:
-            return _ByQuantity(bounds[key], f"of {title}; {how}")
-    raise MissingTolerance(f"no tolerances for {title}; {how}, and add them to its file")
-
-
-class _ByQuantity(dict[str, Tolerance]):
-    """Tolerances by quantity; asked for another quantity it raises MissingTolerance."""
-
-    def __init__(self, tolerances: Mapping[str, Tolerance], of_what: str) -> None:
-        super().__init__(tolerances)
-        self.of_what = of_what
-
-    def __missing__(self, quantity: str) -> Tolerance:
-        raise MissingTolerance(f"no tolerance for {quantity} {self.of_what}, and add it to its file")

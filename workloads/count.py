@@ -155,6 +155,9 @@ class CountOps(Ops):
     def sqrt(self, x: Array) -> Array:
         return _result([x], x.shape)
 
+    def cast(self, x: Array, dtype: str) -> Array:
+        return _view(x, x.shape)
+
     def value_and_grad(
         self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
     ) -> tuple[tuple[Array, Parameters], Parameters]:
@@ -176,16 +179,16 @@ def output_names(program: Program) -> tuple[str, ...]:
     return tuple(_on_shapes(program)[1])
 
 
-def count(program: Program) -> Counts:
-    """Returns the FLOPs and compulsory bytes of one step, in float32.
+def count(program: Program, constant_bytes: int = 4) -> Counts:
+    """Returns the FLOPs and compulsory bytes of one step: constants of `constant_bytes` each, all else in float32.
 
     Compulsory bytes are what even a perfect cache must move: constants are read (of an embedding only the rows looked
     up), the state is read and written once, inputs are read, outputs written. Scalars fit a register; activations and
     gradients count as cached.
     """
     tally, outputs = _on_shapes(program)
-    elements = sum(tally.elements_read.values())
-    elements += 2 * sum(spec.size for spec in program.state if spec.shape)
+    constants = sum(tally.elements_read.values())
+    elements = 2 * sum(spec.size for spec in program.state if spec.shape)
     elements += sum(prod(output.shape) for output in outputs.values() if output.shape)
     input_bytes = sum(prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in program.inputs)
-    return Counts(tally.forward_flops + tally.backward_flops, 4 * elements + input_bytes)
+    return Counts(tally.forward_flops + tally.backward_flops, constant_bytes * constants + 4 * elements + input_bytes)

@@ -108,6 +108,23 @@ class Ops(ABC):
     def sqrt(self, x: Array) -> Array:
         """Element-wise square root."""
 
+    widens_inside: frozenset[str] = frozenset()
+    """Names of operations that take a type shorter than float32 and compute inside in float32, rounding once."""
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        """`x` in another floating type, by NumPy's name of it, rounded to nearest even.
+
+        Not composed of others: a binding without it computes in float32 alone. Raises TypeError there.
+        """
+        raise TypeError(f"{type(self).__name__} has no cast: it needs one for every precision but fp32")
+
+    def rounded(self, x: Array, dtype: str) -> Array:
+        """What a step keeps of a stored tensor `x` (a parameter, an input) in a shorter type; a gradient passes.
+
+        For a runtime that is `cast`. A reference in float64 rounds here, exactly as all do, and nowhere else.
+        """
+        return self.cast(x, dtype)
+
     def value_and_grad(
         self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
     ) -> tuple[tuple[Array, Parameters], Parameters]:

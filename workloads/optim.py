@@ -27,6 +27,10 @@ class Optimizer(ABC):
     def update(self, ops: Ops, state: Parameters, gradients: Parameters) -> dict[str, Array]:
         """Returns the next parameters and moments for `gradients` by parameter name."""
 
+    @abstractmethod
+    def gradient(self, first_moment: Array) -> Array:
+        """Returns the gradient of the first step, from the moment behind it: moments begin as zeros."""
+
     def description(self) -> dict[str, Any]:
         """Returns the rule's name and its hyperparameters."""
         return {"rule": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
@@ -47,6 +51,9 @@ class SGD(Optimizer):
             new[f"first_moment.{name}"] = moment
             new[f"parameter.{name}"] = state[f"parameter.{name}"] - self.learning_rate * moment
         return new
+
+    def gradient(self, first_moment: Array) -> Array:
+        return first_moment
 
 
 @dataclass(frozen=True)
@@ -77,3 +84,6 @@ class AdamW(Optimizer):
             decayed = (1 - self.learning_rate * self.weight_decay) * parameter
             new[f"parameter.{name}"] = decayed - rate * (first / denominator)
         return new
+
+    def gradient(self, first_moment: Array) -> Array:
+        return first_moment / (1 - self.beta1)

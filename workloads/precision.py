@@ -1,31 +1,52 @@
-"""Precisions by name: what is stored, computed and accumulated in what, and what the reference must be given."""
+"""Precisions by name: what products take, how finely results are rounded, and what a step stores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+FLOAT32 = "float32"
+ROUNDOFF = 2.0**-24
+"""Unit roundoff of float32: half of the distance from 1 to the next number."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """A named recipe. `storage`, `compute` and `accumulate` are NumPy's names of types."""
+    """A named recipe. `compute` is NumPy's name of the type of activations, `unit` its unit roundoff.
+
+    Parameters and floating inputs are rounded to `compute` once, where the loss or the inference begins. Products take
+    and give it and sum in float32; norms, softmax, activations and the loss are computed in float32, and every
+    operation of the vocabulary rounds once. What training keeps (masters, moments, running statistics), the optimiser,
+    the loss and all outputs are float32.
+    """
 
     name: str
-    storage: str
-    compute: str
-    accumulate: str
+    compute: str = FLOAT32
+    unit: float = ROUNDOFF
+    operands: float = 0.0
+    """The unit roundoff to which products round their operands, where that is coarser than `unit`; else 0."""
+    smallest: float = 0.0
+    """The distance between the smallest numbers of `compute`, where a step can meet them; else 0."""
+    loss_scale: float = 1.0
+    """By what the loss is multiplied before it is differentiated, and its gradients divided after."""
 
-    def seen(self, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns what the float64 reference must be given in place of these parameters or inputs.
+    @property
+    def is_reduced(self) -> bool:
+        """Whether activations are shorter than float32."""
+        return self.compute != FLOAT32
 
-        That is what a step of this precision sees of them; float32 arrays are what they are.
-        """
-        return arrays
+    @property
+    def bytes_each(self) -> int:
+        """Bytes of one activation, and of one parameter where nothing is trained."""
+        return 2 if self.is_reduced else 4
 
 
-FP32 = Precision("fp32", storage="float32", compute="float32", accumulate="float32")
-PRECISIONS: Mapping[str, Precision] = {precision.name: precision for precision in (FP32,)}
+FP32 = Precision("fp32")
+TF32 = Precision("tf32", operands=2.0**-11)
+"""Products of NVIDIA's tensor cores: float32 whose operands are rounded to 10 bits of mantissa."""
+BF16 = Precision("bf16", "bfloat16", unit=2.0**-8)
+FP16 = Precision("fp16", "float16", unit=2.0**-11, smallest=2.0**-24, loss_scale=1024.0)
+PRECISIONS: Mapping[str, Precision] = {precision.name: precision for precision in (FP32, TF32, BF16, FP16)}
 DEFAULT = FP32
 
 

@@ -60,6 +60,8 @@ class Update:
     rule: Optimizer
     trained: tuple[ParameterSpec, ...]
     buffers: tuple[ParameterSpec, ...] = ()
+    loss_scale: float = 1.0
+    """A power of two by which the loss is multiplied before it is differentiated, and its gradients divided after."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def training(
     buffers: tuple[ParameterSpec, ...] = (),
     trained: Callable[[str], bool] | None = None,
     constants: tuple[ParameterSpec, ...] = (),
+    loss_scale: float = 1.0,
 ) -> Program:
     """Returns the program of one training step: forward, backward, the optimiser's update of what is `trained`.
 
@@ -144,16 +147,22 @@ def training(
     if not chosen:
         raise ValueError(f"nothing is trained: none of {len(parameters)} parameters was chosen; choose at least one")
     frozen = tuple(spec for spec in parameters if spec not in chosen) + constants
-    update = Update(loss, optimizer, chosen, buffers)
+    update = Update(loss, optimizer, chosen, buffers, loss_scale)
 
     def tensors(constants: Parameters, state: Parameters) -> Parameters:
         return {**constants, **subset(state, "buffer.")}
 
     def step(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> tuple[Outputs, dict[str, Array]]:
         held = tensors(constants, state)
-        (value, after), gradients = ops.value_and_grad(
-            lambda p: loss(ops, {**p, **held}, batch), subset(state, "parameter.")
-        )
+
+        def scaled(p: Parameters) -> tuple[Array, dict[str, Array]]:
+            value, after = loss(ops, {**p, **held}, batch)
+            return value if loss_scale == 1 else value * loss_scale, after
+
+        (value, after), gradients = ops.value_and_grad(scaled, subset(state, "parameter."))
+        if loss_scale != 1:
+            value = value / loss_scale
+            gradients = {name: gradient / loss_scale for name, gradient in gradients.items()}
         new = optimizer.update(ops, state, gradients) | {f"buffer.{name}": b for name, b in after.items()}
         return {"loss": value}, {name: new[name] for name in state}
 

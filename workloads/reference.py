@@ -22,6 +22,8 @@ def _windows(x: Array, kernel: int, stride: int, padding: int, fill: float) -> A
     return np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
 
 
+GRIDS = {"bfloat16": (8, -125), "float16": (11, -13)}
+"""Bits of mantissa, the hidden one among them, and the least exponent (of `frexp`) that has all of them."""
 _erf = np.vectorize(erf, otypes=[np.float64])
 
 
@@ -98,6 +100,14 @@ class NumpyOps(Ops):
 
     def sqrt(self, x: Array) -> Array:
         return np.sqrt(x)
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x  # float64 stands for every type
+
+    def rounded(self, x: Array, dtype: str) -> Array:
+        bits, least = GRIDS[dtype]
+        step = np.maximum(np.frexp(x)[1], least) - bits
+        return np.ldexp(np.rint(np.ldexp(x, -step)), step)
 
 
 def float64(arrays: Any) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ from safetensors.numpy import save_file
 
 from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
 from workloads.summary import Summary, summarize
+from workloads.update import is_of_rule
 
 if TYPE_CHECKING:
     from backends.base import Setting
+    from workloads.ops import Ops
     from workloads.program import Program
 
 
@@ -28,34 +31,55 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str
     """
     import torch
 
-    from backends._torch_ops import TorchOps, to_torch
+    from backends._torch_noise import ReferenceOps
 
-    cpu, ops, program = torch.device("cpu"), TorchOps(), setting.program
     initial = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
-    tensors = {name: to_torch(p, cpu, torch.float64) for name, p in setting.precision.seen(initial).items()}
-    batches = [
-        {name: to_torch(a, cpu, torch.float64) for name, a in setting.precision.seen(batch).items()}
-        for batch in load_batches(inputs["batches"] / BATCHES_FILE)
-    ]
-    constants = program.constants_of(tensors)
-    state = program.initial_state(tensors, lambda shape: torch.zeros(shape, dtype=torch.float64))
-    summaries: dict[str, Summary] = {}
-    last = program.checks.steps - 1
-    for i in range(program.checks.steps):
-        batch = batches[i % len(batches)]
-        with torch.no_grad():  # `torch.func` differentiates all the same
-            if i == last and i != program.checks.state_after:
-                outputs = program.outputs_of(ops, constants, state, batch)
-            else:
-                outputs, state = program.step(ops, constants, state, batch)
-        summaries |= {program.checks.key(i, name): summarize(x.numpy()) for name, x in outputs.items()}
-        if i == program.checks.state_after:
-            summaries |= summarize_state(program, ((name, x.numpy()) for name, x in state.items()), initial)
+    batches = load_batches(inputs["batches"] / BATCHES_FILE)
+    with torch.no_grad():  # `torch.func` differentiates all the same
+        summaries = computed(setting.program, ReferenceOps(), initial, batches)
     for name, summary in summaries.items():
         if not (isfinite(summary.norm) and isfinite(summary.total)):
             raise ValueError(f"the reference is not finite in {name}: check the weights file, or take more tokens")
     save_expected(summaries, folder)
     return {"torch": torch.__version__}
+
+
+def computed(
+    program: Program,
+    ops: Ops,
+    initial: Mapping[str, NDArray[Any]],
+    batches: Sequence[Mapping[str, NDArray[Any]]],
+    within: AbstractContextManager[Any] | None = None,
+) -> dict[str, Summary]:
+    """Returns what the program computes with `ops`, a binding of torch in float64: all that is compared.
+
+    `initial` are the model's tensors. Outputs are computed `within` a context, the update never. What an optimiser made
+    of the first gradient is left out: it is held against its own rule.
+    """
+    import torch
+
+    from backends._torch_ops import to_torch
+
+    cpu = torch.device("cpu")
+    tensors = {name: to_torch(p, cpu, torch.float64) for name, p in initial.items()}
+    on_host = [{name: to_torch(a, cpu, torch.float64) for name, a in batch.items()} for batch in batches]
+    constants = program.constants_of(tensors)
+    state = program.initial_state(tensors, lambda shape: torch.zeros(shape, dtype=torch.float64))
+    summaries: dict[str, Summary] = {}
+    last = program.checks.steps - 1
+    for i in range(program.checks.steps):
+        batch = on_host[i % len(on_host)]
+        is_last = i == last and i != program.checks.state_after
+        with nullcontext() if within is None or (program.update is not None and not is_last) else within:
+            if is_last:
+                outputs = program.outputs_of(ops, constants, state, batch)
+            else:
+                outputs, state = program.step(ops, constants, state, batch)
+        summaries |= {program.checks.key(i, name): summarize(x.numpy()) for name, x in outputs.items()}
+        if i == program.checks.state_after:
+            of_state = summarize_state(program, ((name, x.numpy()) for name, x in state.items()), initial)
+            summaries |= {key: one for key, one in of_state.items() if not is_of_rule(program, key)}
+    return summaries
 
 
 def summarize_state(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import resource
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,10 +11,9 @@ from statistics import fmean, median
 from time import perf_counter
 from typing import Any
 
-from backends._probes import versions
-from backends.base import Adapter, DeviceReading, Request, Step
-from bench.cell import Cell
-from bench.child import load
+from backends.base import Adapter, DeviceReading, Step
+from bench.cell import PLAIN, Cell
+from bench.child import load, noise
 from bench.child.checks.proof import Elements, Proof, requested
 from bench.child.checks.verify import Refused
 from bench.child.conditions import Watch, read
@@ -27,9 +24,10 @@ from bench.child.memory import give_back
 from bench.child.operators import operator_columns
 from bench.child.parts import measure_parts, not_measured
 from bench.child.settings import MANIFEST, request_of, setting_of
+from bench.child.told import arithmetic, origin
 from bench.effort import ONE_STEP, Effort
 from host.topology import allowed_cpus, cpu_kind
-from workloads.catalog import tolerances
+from workloads.tolerance import tolerances
 
 ON_HOST = ("cpu", "none")
 """Kinds of device whose memory is the host's."""
@@ -105,8 +103,10 @@ class Trial:
         self._proof = Proof(self.adapter, self.request, {}, {})
         self.columns, self.clock = {"verification": "not applicable"}, Clock(self.step)
         if self.adapter.verifiable:
-            allowed = tolerances(self.cell.workload, self.cell.size, self.cell.precision)
-            self._proof = replace(self._proof, expected=load_expected(self.entries["expected"]), allowed=allowed)
+            allowed = tolerances(noise.load(self.entries["noise"]), self.request.precision)
+            plain = load_expected(self.entries[PLAIN]) if PLAIN in self.entries else {}
+            expected = load_expected(self.entries["expected"])
+            self._proof = replace(self._proof, expected=expected, allowed=allowed, plain=plain)
             self.columns, took_s = self._proof.before(self.step)
             self.clock = self._proof.waits(self.step, took_s)
         give_back()
@@ -208,6 +208,7 @@ class Trial:
         columns |= self._memory() | origin(self.adapter, self.request)
         columns["requested"] = requested(self.adapter, self.request)
         columns["effective"] = effective = step.effective().told()
+        columns |= arithmetic(effective, self.request.precision)
         columns["peak_memory_bytes"] = effective.get("device_peak_memory_bytes", columns.get("peak_memory_bytes"))
         stages.enter("parts")
         parts, why_none = measure_parts(step, clock, self.effort)
@@ -263,15 +264,6 @@ def measure_cell(
     trial.settle()
     trial.slice(0, effort.slice_s)
     return trial.step, trial.finish([0])
-
-
-def origin(adapter: Adapter, request: Request) -> dict[str, Any]:
-    """Returns what ran, as only the child knows it: another side of an A/B may have another Python."""
-    return {
-        "library_versions": json.dumps(versions((*adapter.distributions, "numpy")), sort_keys=True),
-        "python_version": platform.python_version(),
-        "options": json.dumps(dict(request.options), sort_keys=True) if request.options else None,
-    }
 
 
 def _thinned(samples: list[float]) -> list[float]:

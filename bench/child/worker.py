@@ -95,6 +95,8 @@ def answer_to(question: str, adapter: Adapter | None, error: BaseException) -> b
 
 def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Makes one cache entry and ends."""
+    from workloads.tolerance import MissingTolerance
+
     report.enter("artifacts")
     start = perf_counter()
     try:
@@ -105,6 +107,8 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
         inputs = {name: Path(path) for name, path in job["inputs"].items()}
         make = getattr(import_module(module), function)
         made = make(setting_of(Cell(**job["cell"])), Path(job["folder"]), inputs)
+    except MissingTolerance as missing:
+        report.end("error", "no_tolerance", str(missing))
     except Exception as error:  # noqa: BLE001 - whatever it is, the cells that need it say so
         traceback.print_exc()
         report.end("error", "artifact_failed", f"making the {job['name']} failed: {one_line(error)}")

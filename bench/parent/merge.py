@@ -35,6 +35,7 @@ ROUNDS = {
 BESIDE = {
     "error_worst": ("error_worst_of", "error_tolerance"),
     "scale_worst": ("scale_worst_of", "scale_tolerance"),
+    "update_worst": ("update_worst_of", "update_tolerance"),
 }
 """A deviation with its tensor and its tolerance: they are of one launch, the one nearest to its tolerance."""
 

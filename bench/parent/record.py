@@ -21,6 +21,7 @@ from results.record import rounds
 from results.record.schema import COLUMN
 from results.record.vocabulary import REASON_CODES, STATUSES
 from workloads.count import count
+from workloads.precision import DEFAULT, Precision
 from workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ def percentile(ordered: Sequence[float], q: float) -> float | None:
     return ordered[low] + (k - low) * (ordered[high] - ordered[low])
 
 
-def workload_columns(workload: Workload, phase: str) -> dict[str, Any]:
+def workload_columns(workload: Workload, phase: str, precision: Precision = DEFAULT) -> dict[str, Any]:
     """Returns what is known of a cell before it runs, whatever comes of it."""
     program = workload.programs[phase]
-    counts = count(program)
+    counts = count(program, precision.bytes_each)
     return {
         "samples_per_step": program.work.samples,
         "tokens_per_step": program.work.tokens,

@@ -12,6 +12,7 @@ from typing import Any
 
 import backends
 from bench.cell import Cell
+from bench.parent import belief
 from bench.parent.children.control import Control
 from bench.parent.children.group import Group
 from bench.parent.children.member import Slice
@@ -171,11 +172,10 @@ class BenchSession:
         if any(map(self.suite.can_start, places)):  # what is not here is said once, below the tables
             self.say(self._title(group, number))
         self.suite.prepare(places)
-        readies = {cell: self.suite.ready(cell) for cell in places}
+        readies = {cell: self.suite.ready(cell) for cell in places} | belief.refused(self.suite, places)
         idle = {cell: ready for cell, ready in readies.items() if isinstance(ready, Launch)}
         working = [ready for ready in readies.values() if not isinstance(ready, Launch)]
-        group_id = group_id_of(group[0])
-        attempt = max(attempt for _, attempt in places.values())
+        group_id, attempt = group_id_of(group[0]), max(attempt for _, attempt in places.values())
         effort = self.suite.effort
         if group[0].workload in LIMITS:  # the most that any backend reaches bounds the chip: no ratio is wanted
             effort = replace(effort, relative_half_width=inf)
@@ -196,7 +196,7 @@ class BenchSession:
             cell: self.suite.concluded(readies[cell], measured)  # type: ignore[arg-type]
             for cell, measured in found.items()
         }
-        for cell, made in launches.items():
+        for cell, made in belief.held_together(launches).items():
             columns = made.columns | ({"group_id": group_id} if made.status == "ok" else {})
             at, attempt = places[cell]
             launch = replace(made, columns=columns, number=at, attempt=attempt, order=self._n_launches)

@@ -14,8 +14,8 @@ from typing import Any
 import backends
 from backends._outside import in_one_line, unsupported_faults
 from backends.base import Adapter, Artifact, Probe
-from bench.artifacts import artifacts_for, waves
-from bench.cell import Cell
+from bench.artifacts import EXPECTED, artifacts_for, waves
+from bench.cell import PLAIN, Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
 from bench.parent.children.child import Outcome
@@ -25,9 +25,7 @@ from bench.parent.children.member import Measured, Ready
 from bench.parent.environment import job_paths
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from host.topology import usable_cpus
-from workloads.catalog import tolerances
-from workloads.precision import precision_of
-from workloads.tolerance import MissingTolerance
+from workloads.precision import DEFAULT, PRECISIONS, precision_of
 from workloads.workload import Workload
 
 LEAST_NEED_BYTES, TIMES_HELD = 1 << 30, 6
@@ -87,7 +85,7 @@ class Suite:
     def ready(self, cell: Cell) -> Launch | Ready:
         """Returns what starts `cell`, its artifacts made; a launch that says why where it cannot be started."""
         workload = cell.load_workload()
-        columns = cell.columns() | workload_columns(workload, cell.phase)
+        columns = cell.columns() | workload_columns(workload, cell.phase, PRECISIONS.get(cell.precision, DEFAULT))
         adapter = self.find_adapter(cell.backend)
         probe = probed(adapter)
         columns |= adapter_columns(adapter, probe)
@@ -158,20 +156,9 @@ class Suite:
             status, code, reason = "unavailable", probe.reason_code, probe.reason
         elif probe.status == "broken":
             status, code, reason = "broken", probe.reason_code, probe.reason
-        elif missing := self._missing_tolerance(adapter, cell):
-            status, code, reason = "error", "no_tolerance", missing
         else:
             return None
         return _not_started(status, code, reason)
-
-    def _missing_tolerance(self, adapter: Adapter, cell: Cell) -> str | None:
-        """Returns how to make what a verified cell is held against, where nobody has made it."""
-        try:
-            if adapter.verifiable:
-                tolerances(cell.workload, cell.size, cell.precision)
-        except MissingTolerance as missing:
-            return str(missing)
-        return None
 
     def _known_failure(self, adapter: Adapter, cell: Cell) -> str | None:
         for failure in adapter.known_failures:
@@ -194,6 +181,9 @@ class Suite:
             for artifact in artifacts_for(adapter):
                 kinds[artifact.name] = artifact
                 wanted[_entry_name(artifact, cell, workload)] = (artifact, cell, workload)
+            if is_held_against_plain(cell, adapter):
+                plain = replace(cell, precision=DEFAULT.name)
+                wanted[_entry_name(EXPECTED, plain, workload)] = (EXPECTED, plain, workload)
         # What takes longest comes first, so that it does not come last, alone.
         ordered = sorted(wanted.values(), key=lambda one: _cost(one[1], one[2]), reverse=True)
         with Crew(makers()) as crew:
@@ -207,7 +197,10 @@ class Suite:
     def entries(self, cell: Cell, workload: Workload, adapter: Adapter) -> dict[str, Entry]:
         """Returns the cache entries that the cell needs, made where they are missing. Raises ArtifactError."""
         with Crew(1) as crew:
-            return {one.name: self._entry(one, cell, workload, crew) for one in artifacts_for(adapter)}
+            made = {one.name: self._entry(one, cell, workload, crew) for one in artifacts_for(adapter)}
+            if is_held_against_plain(cell, adapter):
+                made[PLAIN] = self._entry(EXPECTED, replace(cell, precision=DEFAULT.name), workload, crew)
+        return made
 
     def _entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> Entry:
         """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
@@ -240,7 +233,8 @@ class Suite:
                 outcome.stage = "artifacts"
                 self._failed[name] = outcome
                 raise ArtifactError(outcome)
-            self.cache.say(f"… made {title} in {outcome.result['seconds']:.1f} s")
+            why = f": {said}" if (said := outcome.result.pop("said", "")) else ""
+            self.cache.say(f"… made {title} in {outcome.result['seconds']:.1f} s{why}")
             return outcome.result
 
         try:
@@ -253,6 +247,11 @@ class Suite:
 def non_defaults(record: Cell | Effort) -> dict[str, Any]:
     """Returns the fields that are not their defaults: another checkout (`--ab tree=…`) may be older than a field."""
     return {field.name: value for field in fields(record) if (value := getattr(record, field.name)) != field.default}
+
+
+def is_held_against_plain(cell: Cell, adapter: Adapter) -> bool:
+    """Returns whether the cell must lie away from what float32 computes too: that of a reduced precision."""
+    return adapter.verifiable and precision_of(cell.precision).is_reduced
 
 
 def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:

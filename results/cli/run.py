@@ -1,4 +1,4 @@
-"""The commands that read one run at a time: table, parts, ab, operators, roofline; and columns."""
+"""The commands that read one run at a time: table, precisions, parts, ab, operators, roofline; and columns."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def add_commands(commands: Any) -> None:
         "--metric", metavar="COLUMN", action="append", help="a numeric column to show (default: latency, throughput)"
     )
     add_outputs(table)
+    precisions = commands.add_parser("precisions", help="what a lower precision brings: time, error, arithmetic")
+    precisions.set_defaults(made_by=_precisions)
+    add_runs(precisions)
+    add_outputs(precisions)
     parts = commands.add_parser("parts", help="what a step consists of, what its start takes, and what it holds")
     parts.set_defaults(made_by=_parts)
     add_runs(parts)
@@ -58,6 +62,19 @@ def _parts(options: argparse.Namespace) -> str:
     from results.tables.table import to_frame
 
     return render_parts(to_frame(rows), width())
+
+
+def _precisions(options: argparse.Namespace) -> str:
+    """Returns the text of `precisions`, after writing its files."""
+    rows = rows_of(options.runs)
+
+    from results.show.precisions_text import precisions_text
+    from results.tables.precisions import precisions
+    from results.tables.table import to_frame
+
+    found = precisions(to_frame(rows))
+    write_outputs(found, options)
+    return precisions_text(found, width())
 
 
 def _table(options: argparse.Namespace) -> str:

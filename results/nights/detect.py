@@ -21,7 +21,7 @@ from results.nights.changepoints import (
     median,
     packed,
 )
-from results.tables.distributions import stats
+from results.tables.spread import stats
 
 WINDOW = 90
 """Nights looked back on: a quarter of a year. What is older says nothing of tonight."""

@@ -157,6 +157,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
         matched_as_read_back=True,
         place=7,
         may_cross=True,
+        is_compared=True,
         bounds=True,
         is_name=True,
         by_place_in_series=True,

@@ -7,6 +7,8 @@ TIME_UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 DEGRADED = "~"
 """Stands behind a number that was disturbed while it was measured."""
+EMULATED = "e"
+"""Stands behind a number whose products ran in a wider type than was asked for."""
 
 
 def significant(value: float) -> str:

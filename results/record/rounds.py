@@ -29,9 +29,10 @@ FACTORS = {CONFIDENCE: (2.006, 0.88, 3.49), DECISIVE: (2.636, 1.57, 11.4)}
 quantile times sqrt(pi / 3), the limit; a and b are fitted to quantiles of 200,000 and more series of normal noise, of 6
 to 60 rounds, within 1.5 %."""
 
-PROCESS = 0.007
+PROCESS = 0.012
 """Standard deviation of ln of a number from one process to the next that does the same, which no round can see: where
-its memory lies, how its threads were started. Twins on a 2-core VM: 0.5 to 2 %, mostly under 1 % (`tests.qa twins`)."""
+its memory lies, how its threads were started. Twins on a 2-core VM: 0.5 to 2 % (`tests.qa twins`); so much makes the
+intervals of five runs hold what the five say together as often as they claim (`tests.qa twice`)."""
 OF_LAUNCH = 2000
 """Rounds of one launch have numbers from a multiple of this on, up to the next."""
 

@@ -79,6 +79,11 @@ COLUMNS: tuple[Column, ...] = (
     _number("scale_worst", "1", "The largest systematic deviation |<a,b>/<b,b> - 1|."),
     _text("scale_worst_of", "The tensor whose scale deviates most."),
     _number("scale_tolerance", "1", "The deviation of scale that was tolerated."),
+    _number("update_worst", "1", "What an optimiser made of its gradient: float32 roundoffs from its rule, at most."),
+    _text("update_worst_of", "The tensor that lies so far off."),
+    _number("update_tolerance", "1", "How many roundoffs were tolerated."),
+    _text("arithmetic", "What the products ran in, read back: `bf16`, `f32`, `bf16/f32 47:6`; empty at fp32."),
+    _boolean("is_emulated", "Whether no product ran in the precision's own type; empty at fp32."),
     _measured("latency_p50_s", "s", "Median time of one step, with one step in flight."),
     _measured("latency_mean_s", "s", "Mean time of one step, with one step in flight."),
     _measured(

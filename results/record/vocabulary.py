@@ -49,6 +49,7 @@ REASON_CODES = (
     "state_differs",
     "not_finite",
     "effective_precision",
+    "fp32_not_verified",
     "effective_device",
     "effective_threads",
     "effective_options",

@@ -6,7 +6,7 @@ from results.record.vocabulary import REASON_CODES, STATUSES, STOP_REASONS
 GROUPS: dict[str, tuple[str, str]] = {
     "Which cell, on what": ("row_format", "tokens_per_step"),
     "What came of it": ("status", "reason"),
-    "Verification": ("verification", "scale_tolerance"),
+    "Verification": ("verification", "is_emulated"),
     "Latency": ("latency_p50_s", "stop_reason"),
     "Rounds": ("group_id", "control_s"),
     "Throughput": ("throughput_samples_per_s", "little_ratio"),

@@ -2,13 +2,18 @@
 
 from results.record.run import Run
 from results.show.pairs import render_pairs
+from results.show.precisions_text import precisions_text
 from results.show.render import render
 from results.tables.pairs import pairs_of
+from results.tables.precisions import precisions
 from results.tables.table import to_frame
 
 
 def shown_at_the_end(run: Run, baseline: str | None, width: int) -> str:
     """Returns what a person reads of the run, and before it what was forgiven in reading it."""
     is_ab = bool(run.header["options"].get("selection", {}).get("--ab"))
-    table = render_pairs(pairs_of(run), width) if is_ab else render(to_frame(run.rows), baseline, width=width)
-    return "\n".join([*run.problems, table, "", f"rows: {run.path / 'results.csv'}"])
+    frame = to_frame(run.rows)
+    table = render_pairs(pairs_of(run), width) if is_ab else render(frame, baseline, width=width)
+    found = precisions(frame)
+    brought = [] if is_ab or found.empty else ["", precisions_text(found, width)]
+    return "\n".join([*run.problems, table, *brought, "", f"rows: {run.path / 'results.csv'}"])

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from results.record.dimensions import DIMENSIONS, POSITION
-from results.record.human import DEGRADED, in_time_unit, time_unit
+from results.record.human import DEGRADED, EMULATED, in_time_unit, time_unit
 from results.record.vocabulary import STATUSES
 from results.show.layout import hanging, plural, wrapped
 from results.tables.table import idle_labels, is_verified
@@ -46,6 +46,10 @@ def legend(rows: pd.DataFrame, baseline: str | None, no_ratios: str, width: int)
     for phase, labels in sorted(_labels_by(serial, "phase").items()):
         lines.append(f"Serial in {phase} (overlapping is not possible, or no faster): {', '.join(labels)}.")
     lines += _flags(rows)
+    emulated = rows[(rows["status"] == "ok") & rows["is_emulated"].fillna(False)]
+    if not emulated.empty:
+        names = ", ".join(sorted((emulated["label"] + " " + emulated["precision_requested"]).unique()))
+        lines.append(f"{EMULATED} emulated: products ran in a wider type, since chip or runtime has no other: {names}.")
     partly = rows[(rows["status"] == "ok") & (rows["launches_failed"].fillna(0) > 0)]
     if not partly.empty:
         lines.append(f"Some launches failed, the numbers are of the others: {', '.join(partly['label'].unique())}.")

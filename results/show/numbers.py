@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from results.record.dimensions import POSITION
-from results.record.human import in_time_unit, mark, prefixed, rate, ratio, time_unit
+from results.record.human import EMULATED, in_time_unit, mark, prefixed, rate, ratio, time_unit
 from results.record.rounds import Estimate
 from results.record.schema import COLUMN
 from results.show.layout import Cell, plural, side_by_side, wrapped
@@ -74,6 +74,8 @@ def _lines(
     """Returns the left side and the cells of each line."""
     of_rows = rows.pivot(index=list(POSITION), columns="label", values=["status", "quality"])
     statuses, qualities = (of_rows[name][numbers.columns].fillna("") for name in ("status", "quality"))
+    emulated = rows.assign(e=rows["is_emulated"].fillna(False)).pivot(index=list(POSITION), columns="label", values="e")
+    wider = emulated[numbers.columns].fillna(False).astype(bool)
     halves = pd.Series([half_width(row, metric) for row in rows.to_dict("records")], rows.index, dtype=float)
     widths = rows.assign(half=halves).pivot(index=list(POSITION), columns="label", values="half")[numbers.columns]
     unit = "%" if metric in SHARES else COLUMN[metric].unit
@@ -82,8 +84,10 @@ def _lines(
     for number in range(len(left)):
         words = ["-" if status == "ok" else status for status in statuses.iloc[number]]
         marks = [
-            mark(quality) + plus_minus(half)
-            for quality, half in zip(qualities.iloc[number], widths.iloc[number], strict=True)
+            (EMULATED if is_wider else "") + mark(quality) + plus_minus(half)
+            for quality, half, is_wider in zip(
+                qualities.iloc[number], widths.iloc[number], wider.iloc[number], strict=True
+            )
         ]
         cells.append(_cells(numbers.iloc[number], beside.iloc[number], words, unit, idle, marks))
     return list(left), cells

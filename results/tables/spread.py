@@ -21,7 +21,6 @@ from typing import Any
 import pandas as pd
 
 from results.record.dimensions import MATCHED
-from results.tables.distributions import stats
 from results.tables.ratio import INTERVALS, half_width
 
 CONFIDENCE = 0.99
@@ -146,3 +145,13 @@ def _more_runs(before: Value, after: Value) -> str | None:
 def student(confidence: float, freedom: int) -> float:
     """Returns Student's two-sided quantile. Raises ModuleNotFoundError, with what to install, without scipy."""
     return float(stats().t.ppf((1 + confidence) / 2, freedom))
+
+
+def stats() -> Any:
+    """Returns `scipy.stats`. Raises ModuleNotFoundError, with what to install, where it is missing."""
+    try:
+        from scipy import stats as of_scipy
+    except ModuleNotFoundError as error:
+        cure = "intervals and tests take scipy: pip install -e '.[reports]'"
+        raise ModuleNotFoundError(f"{error}: {cure}", name="scipy") from error
+    return of_scipy

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from backends.base import Artifact
-from bench.artifacts import BATCHES, EXPECTED, PARAMETERS
+from bench.artifacts import BATCHES, EXPECTED, NOISE, PARAMETERS
 from bench.cell import Cell
+from bench.child import noise
 from bench.child.expected import save_expected
 from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
@@ -40,6 +41,7 @@ def filled_cache(root: Path) -> Cache:
     ensure_real(BATCHES)
     made_up = {"output.0.logits": summarize(np.ones((4, 5)))}
     ensure(EXPECTED, lambda folder: save_expected(made_up, folder))
+    ensure(NOISE, lambda folder: (folder / noise.FILE).write_text('{"output.0.logits": [1e-6, 1e-7]}') and None)
     return cache
 
 

@@ -12,9 +12,9 @@ from backends import _nvidia, _torch
 from backends.base import Request
 from bench.child.checks.proof import verify_step
 from bench.child.expected import load_expected
-from tests.fakes.steps import make_in
+from tests.fakes.steps import allowed_in, make_in
 from workloads import data
-from workloads.catalog import load, tolerances
+from workloads.catalog import load
 from workloads.precision import FP32
 
 
@@ -24,15 +24,14 @@ class Prepared:
     def __init__(self, name, phase, folder):
         self.workload = load(name, "tiny")
         folders = make_in(folder, self.workload, phase)
-        self.expected = load_expected(folders["expected"])
+        self.expected, self.allowed = load_expected(folders["expected"]), allowed_in(folders)
         parameters, batches = data.make_parameters(self.workload), tuple(data.make_batches(self.workload))
         threads = torch.get_num_threads()
         self.request = Request(self.workload, phase, FP32, threads, 0, parameters=parameters, batches=batches)
 
     def verify(self, adapter, step):
         """Returns verification's columns of `step`, as a cell would."""
-        allowed = tolerances(self.workload.name, self.workload.size, FP32.name)
-        return verify_step(adapter, step, self.request, self.expected, allowed)[0]
+        return verify_step(adapter, step, self.request, self.expected, self.allowed)[0]
 
 
 class FakeEvent:

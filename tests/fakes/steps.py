@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from backends.base import Adapter, Artifact, Request, Setting
-from bench.artifacts import BATCHES, EXPECTED, PARAMETERS
+from bench.artifacts import BATCHES, EXPECTED, NOISE, PARAMETERS
+from bench.child import noise
+from bench.child.checks import predicted
 from bench.child.settings import request_of
 from workloads.catalog import load
+from workloads.deviation import quantity_of
 from workloads.ops import Array, Ops, Parameters
 from workloads.optim import Optimizer
-from workloads.precision import FP32
+from workloads.precision import FP32, Precision
 from workloads.program import Update
+from workloads.tolerance import Tolerance, tolerances
 from workloads.workload import Workload
+
+MADE = (PARAMETERS, BATCHES, EXPECTED, NOISE)
 
 
 def setting(workload: Workload, phase: str = "infer", threads: int = 1, **more: Any) -> Setting:
@@ -24,21 +31,35 @@ def setting(workload: Workload, phase: str = "infer", threads: int = 1, **more: 
 
 
 def make_in(
-    folder: Path, workload: Workload, phase: str, artifacts: Iterable[Artifact] = (PARAMETERS, BATCHES, EXPECTED)
+    folder: Path, workload: Workload, phase: str, artifacts: Iterable[Artifact] = MADE, precision: Precision = FP32
 ) -> dict[str, Path]:
     """Makes the artifacts, each in a folder of its own below `folder`, and returns those folders by name."""
     folders: dict[str, Path] = {}
     for artifact in artifacts:
         folders[artifact.name] = folder / artifact.name
         folders[artifact.name].mkdir()
-        make(artifact, workload, phase, folders[artifact.name], folders)
+        make(artifact, workload, phase, folders[artifact.name], folders, precision)
     return folders
 
 
-def make(artifact: Artifact, workload: Workload, phase: str, folder: Path, inputs: Mapping[str, Path]) -> Any:
+def make(
+    artifact: Artifact,
+    workload: Workload,
+    phase: str,
+    folder: Path,
+    inputs: Mapping[str, Path],
+    precision: Precision = FP32,
+) -> Any:
     """Has the artifact's own maker write into `folder`, as a child of the suite would."""
     module, _, function = artifact.maker.partition(":")
-    return getattr(import_module(module), function)(setting(workload, phase), folder, inputs)
+    return getattr(import_module(module), function)(
+        replace(setting(workload, phase), precision=precision), folder, inputs
+    )
+
+
+def allowed_in(folders: Mapping[str, Any], precision: Precision = FP32) -> dict[str, Tolerance]:
+    """Returns how far each tensor may lie off, from folders, or from entries of the cache, by artifact."""
+    return tolerances(noise.load(getattr(folders["noise"], "path", folders["noise"])), precision)
 
 
 def request_in(
@@ -74,3 +95,14 @@ def rule_of(workload: Workload) -> Optimizer:
 def with_threads(threads: int) -> Setting:
     """Returns a setting of some workload, for what looks at its threads alone."""
     return setting(load("mlp", "tiny"), threads=threads)
+
+
+def widest(workload: Workload) -> dict[str, float]:
+    """Returns by quantity the largest error that any tensor of the workload may have in fp32, of what is predicted."""
+    errors: dict[str, float] = {}
+    for phase in workload.programs:
+        stored, why = predicted.find(workload, phase, FP32)
+        assert stored is not None, why
+        for key, bound in tolerances(stored, FP32).items():
+            errors[quantity_of(key)] = max(errors.get(quantity_of(key), 0.0), bound.error)
+    return errors

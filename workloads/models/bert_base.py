@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass
 
 from workloads.ops import Array, Ops, Parameters, subset
 from workloads.optim import AdamW
-from workloads.precision import FP32
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec
-from workloads.tolerance import Tolerance
 from workloads.weights.published import Published
 from workloads.workload import Workload
 
@@ -51,17 +49,6 @@ FILES = Published(
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
 )
-TOLERANCES = {
-    # The worst outputs and moments are those of the next-sentence head, two numbers from cancelling sums, and the
-    # error of the keys' biases, whose true gradient is zero.
-    ("", FP32.name): {
-        "output": Tolerance(4e-5, 1.5e-5, correct_error=7.6e-6, correct_scale=3.5e-6),
-        "loss": Tolerance(1e-5, 1e-5, correct_error=2.3e-7, correct_scale=0),
-        "first_moment": Tolerance(4e-4, 5e-5, correct_error=8.9e-5, correct_scale=1.0e-5),
-        "second_moment": Tolerance(6e-5, 1e-5, correct_error=1.6e-5, correct_scale=1.7e-6),
-        "parameter_change": Tolerance(3e-3, 1.5e-3, correct_error=5.2e-4, correct_scale=2.4e-4),
-    },
-}
 
 
 def forward(ops: Ops, config: Config, p: Parameters, input_ids: Array, token_type_ids: Array) -> dict[str, Array]:

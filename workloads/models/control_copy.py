@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.precision import FP32
 from workloads.program import Work, inference
 from workloads.specs import InputSpec
-from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": 256, "64mib": 1 << 20}
@@ -15,12 +13,6 @@ PUBLISHED = "64mib"
 BATCHES = {"tiny": 4, "64mib": 16}
 SEQUENCES = None
 KIND = "control"
-TOLERANCES = {
-    # A copy is exact.
-    ("", FP32.name): {
-        "output": Tolerance(1e-12, 1e-12, correct_error=0, correct_scale=0),
-    },
-}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

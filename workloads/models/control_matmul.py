@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from workloads.models.matmul import product
-from workloads.precision import FP32
-from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": 16, "1024": 1024}
@@ -13,11 +11,6 @@ PUBLISHED = "1024"
 BATCHES = {"tiny": 4, "1024": 512}
 SEQUENCES = None
 KIND = "control"
-TOLERANCES = {
-    ("", FP32.name): {
-        "output": Tolerance(1e-5, 3e-6, correct_error=0, correct_scale=0),
-    },
-}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

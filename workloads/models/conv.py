@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.precision import FP32
 from workloads.program import Work, inference
 from workloads.specs import InputSpec, ParameterSpec
-from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": (8, 6), "256x28": (256, 28)}
@@ -15,11 +13,6 @@ PUBLISHED = "256x28"
 BATCHES = {"tiny": 2, "256x28": 8}
 SEQUENCES = None
 KIND = "limit"
-TOLERANCES = {
-    ("", FP32.name): {
-        "output": Tolerance(1e-5, 3e-6, correct_error=8.4e-7, correct_scale=6.8e-9),
-    },
-}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass
 
 from workloads.ops import Array, Ops, Parameters
 from workloads.optim import AdamW
-from workloads.precision import FP32
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec
-from workloads.tolerance import Tolerance
 from workloads.weights.published import Published
 from workloads.workload import Workload
 
@@ -47,15 +45,6 @@ FILES = Published(
     ignored=(r"transformer\.h\.\d+\.attn\.(masked_)?bias",),
     tied={"lm_head.weight": "transformer.wte.weight"},
 )
-TOLERANCES = {
-    ("", FP32.name): {
-        "output": Tolerance(1e-5, 3e-6, correct_error=1.2e-6, correct_scale=3.4e-8),
-        "loss": Tolerance(1e-5, 1e-5, correct_error=5.2e-7, correct_scale=0),
-        "first_moment": Tolerance(1e-5, 3e-6, correct_error=1.4e-6, correct_scale=2.8e-7),
-        "second_moment": Tolerance(2e-5, 1e-5, correct_error=2.1e-6, correct_scale=1.0e-6),
-        "parameter_change": Tolerance(3e-3, 1.5e-3, correct_error=5.7e-4, correct_scale=3.1e-4),
-    },
-}
 
 
 def forward(ops: Ops, config: Config, p: Parameters, input_ids: Array) -> Array:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.precision import FP32
 from workloads.program import Work, inference
 from workloads.specs import InputSpec, ParameterSpec
-from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": 16, "2048": 2048}
@@ -16,11 +14,6 @@ BATCHES = {"tiny": 16, "2048": 2048}
 """Rows of the other factor: a chip that 2048 do not fill takes more (`--batch`)."""
 SEQUENCES = None
 KIND = "limit"
-TOLERANCES = {
-    ("", FP32.name): {
-        "output": Tolerance(1e-5, 3e-6, correct_error=5.7e-7, correct_scale=4.9e-9),
-    },
-}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

@@ -6,10 +6,8 @@ from itertools import pairwise
 
 from workloads.ops import Array, Ops, Parameters
 from workloads.optim import SGD
-from workloads.precision import FP32
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec
-from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": (12, 16, 16, 5), "base": (1024, 2048, 2048, 2048, 10)}
@@ -19,14 +17,6 @@ BATCHES = {"tiny": 4, "base": 64}
 SEQUENCES = None
 SHAPES = ((1, None), (64, None), (256, None))
 """(batch, sequence) of preset `full`."""
-TOLERANCES = {
-    ("", FP32.name): {
-        "output": Tolerance(1e-5, 3e-6, correct_error=1.2e-6, correct_scale=9.4e-8),
-        "loss": Tolerance(1e-5, 1e-5, correct_error=2.6e-7, correct_scale=0),
-        "first_moment": Tolerance(1e-5, 3e-6, correct_error=1.4e-6, correct_scale=1.2e-7),
-        "parameter_change": Tolerance(2e-4, 1e-5, correct_error=4.2e-5, correct_scale=7.1e-7),
-    },
-}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

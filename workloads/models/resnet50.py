@@ -12,10 +12,8 @@ from dataclasses import asdict, dataclass
 
 from workloads.ops import Array, Ops, Parameters, subset
 from workloads.optim import SGD
-from workloads.precision import FP32
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec
-from workloads.tolerance import Tolerance
 from workloads.weights.published import Published
 from workloads.workload import Workload
 
@@ -42,25 +40,6 @@ BATCHES = {"tiny": 4, "224": 4}
 SEQUENCES = None
 # torchvision's state dict counts the batches of each batch norm.
 FILES = Published(ignored=(r".*\.num_batches_tracked",))
-TOLERANCES = {
-    # ReLU and maximum have kinks: in float32 an activation near one falls on the other side, and the loss moves off
-    # with the steps. Elsewhere than at the tiny size only the scale can tell a mistake from that.
-    ("", FP32.name): {
-        "output": Tolerance(1e-5, 3e-6, correct_error=6.0e-7, correct_scale=1.0e-7),
-        "loss": Tolerance(1.5e-3, 1.5e-3, correct_error=2.9e-4, correct_scale=0),
-        "first_moment": Tolerance(2e-2, 3e-3, correct_error=4.4e-3, correct_scale=6.2e-4),
-        "parameter_change": Tolerance(2.5e-2, 3e-3, correct_error=6.0e-3, correct_scale=6.1e-4),
-        "buffer_change": Tolerance(1e-5, 4e-6, correct_error=1.5e-6, correct_scale=8.3e-7),
-    },
-    ("tiny", FP32.name): {
-        "output": Tolerance(1e-5, 3e-6, correct_error=2.9e-7, correct_scale=1.7e-7),
-        "loss": Tolerance(1e-5, 1e-5, correct_error=1.6e-7, correct_scale=0),
-        # scale 1.2e-5 is torch.compile's, of one bias of 8 elements
-        "first_moment": Tolerance(5e-5, 4e-5, correct_error=4.9e-6, correct_scale=1.2e-5),
-        "parameter_change": Tolerance(3e-3, 5e-4, correct_error=6.4e-4, correct_scale=1.0e-4),
-        "buffer_change": Tolerance(1e-5, 4e-6, correct_error=2.4e-6, correct_scale=6.2e-7),
-    },
-}
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ the written one before it overwrites it is not counted, there as here.
 from __future__ import annotations
 
 from workloads.ops import Ops, Parameters
-from workloads.precision import FP32
 from workloads.program import Work, inference
 from workloads.specs import InputSpec
-from workloads.tolerance import Tolerance
 from workloads.workload import Workload
 
 SIZES = {"tiny": 256, "192mib": 1 << 20}
@@ -19,11 +17,6 @@ PUBLISHED = "192mib"
 BATCHES = {"tiny": 4, "192mib": 16}
 SEQUENCES = None
 KIND = "limit"
-TOLERANCES = {
-    ("", FP32.name): {
-        "output": Tolerance(1e-6, 1e-7, correct_error=2.8e-8, correct_scale=6.5e-10),
-    },
-}
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

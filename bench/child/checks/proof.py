@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from backends.base import Adapter, Flow, Request, Step
 from bench.child.checks import verify, waits
 from bench.child.measure import Clock
-from workloads.tolerance import Tolerance
+from workloads.catalog import LIMITS
+from workloads.deviation import Expected
 
 LOOKED_AT = 1024
 """Elements of each trained tensor that must not all stand still while steps are timed."""
@@ -44,14 +45,16 @@ class Proof:
 
     adapter: Adapter
     request: Request
-    expected: verify.Expected
-    allowed: Mapping[str, Tolerance]
+    expected: Expected
+    allowed: verify.Allowed
+    plain: Expected = field(default_factory=dict)
+    """What float32 computes, where the precision is a reduced one."""
 
     def before(self, step: Step) -> tuple[dict[str, Any], list[float]]:
         """Returns verification's columns, and the seconds of its steps. Raises `Refused` or `WrongResult`."""
         observed, took_s = verify.observe(step, self.request.program, self.request.parameters)
         verify.check_effective(step.effective(), requested(self.adapter, self.request))
-        verification = verify.compare(observed, self.expected, self.allowed)
+        verification = self._compared(observed)
         error, scale = verification.worst("error"), verification.worst("scale")
         columns: dict[str, Any] = {
             "verification": "passed",
@@ -63,8 +66,24 @@ class Proof:
             "scale_worst_of": f"{scale.quantity} {scale.tensor}",
             "scale_tolerance": scale.tolerance,
         }
+        if update := verification.worst_update():
+            columns |= {
+                "update_worst": update.value,
+                "update_worst_of": f"{update.quantity} {update.tensor}",
+                "update_tolerance": update.tolerance,
+            }
         must_pass(verification, columns)
+        if self.request.workload.name not in LIMITS:  # one operation rounds once, and a compiler may leave that out
+            verify.check_not_finer(verification, self.request.precision)
+        if self.plain:
+            verify.check_rounds(verify.compare(observed, self.plain, self.allowed), self.request.precision)
         return columns, took_s
+
+    def _compared(self, observed: Expected) -> verify.Verification:
+        """Returns all deviations: from the reference, and of the update from its rule."""
+        verification = verify.compare(observed, self.expected, self.allowed)
+        of_rule = verify.compare_update(self.request.program, observed, self.request.parameters)
+        return verify.Verification(verification.deviations + of_rule.deviations)
 
     def waits(self, step: Step, took_s: list[float]) -> Clock:
         """Returns a clock that goes on behind the steps that took `took_s`. Raises `Refused` where it does not wait."""
@@ -91,7 +110,7 @@ class Proof:
                 return "before only"
         observed, _ = verify.observe(step, program, self.request.parameters)
         verify.check_effective(step.effective(), requested(self.adapter, self.request))
-        must_pass(verify.compare(observed, self.expected, self.allowed), {}, "after it was timed: ")
+        must_pass(self._compared(observed), {}, "after it was timed: ")
         return "passed"
 
     def _must_have_moved(self, step: Step, earlier: Elements) -> None:
@@ -127,8 +146,8 @@ def verify_step(
     adapter: Adapter,
     step: Step,
     request: Request,
-    expected: verify.Expected,
-    allowed: Mapping[str, Tolerance],
+    expected: Expected,
+    allowed: verify.Allowed,
 ) -> tuple[dict[str, Any], Clock]:
     """Returns verification's columns and a clock that goes on behind it. Raises `Refused` or `WrongResult`."""
     proof = Proof(adapter, request, expected, allowed)

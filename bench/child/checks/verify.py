@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import isfinite
+from statistics import median
 from time import perf_counter
 from typing import Any, Literal
 
@@ -16,29 +17,30 @@ from numpy.typing import NDArray
 
 from backends.base import Effective, Flow, Step
 from bench.child.expected import summarize_state
+from workloads.deviation import Expected, measured
+from workloads.precision import DEFAULT, Precision
 from workloads.program import Program
 from workloads.summary import Summary, summarize
-from workloads.tolerance import Tolerance
+from workloads.tolerance import FACTOR, MissingTolerance, Tolerance
+from workloads.update import applied
 
-FLOOR = 1e-3
-"""A tensor's error is taken relative to at least this part of the root mean square over all tensors of its kind."""
-
-Expected = Mapping[str, Summary]
-"""Summaries under `<quantity>.<tensor>`, in which `loss.<i>` and `output.<batch>.<name>` are tensors too."""
-
-
-def quantity_of(key: str) -> str:
-    """Returns the kind of quantity that is compared under `key`: `output`, `loss`, `first_moment` …"""
-    return key.partition(".")[0]
+FINER, AWAY = 5.0, 10.0
+TELLING = ("output", "first_moment")
+"""The quantities that a precision shows in: a loss is one number, which may be right by luck."""
+Allowed = Mapping[str, Tolerance]
+"""How far each tensor that is expected may lie off."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far one tensor lies from its reference by one measure, and how far it may."""
+    """How far one tensor lies from its reference by one measure, and how far it may.
+
+    `roundoffs` are of what an optimiser made of its gradient: from its own rule, not from the reference.
+    """
 
     quantity: str
     tensor: str
-    measure: Literal["error", "scale"]
+    measure: Literal["error", "scale", "roundoffs"]
     value: float
     tolerance: float
 
@@ -48,6 +50,9 @@ class Deviation:
         return self.value <= self.tolerance
 
     def __str__(self) -> str:
+        if self.measure == "roundoffs":
+            off = f"{self.value:.2g} roundoffs off its rule, tolerance {self.tolerance:.2g}"
+            return f"{self.quantity} {self.tensor} is {off}"
         return f"{self.measure} of {self.quantity} {self.tensor} is {self.value:.2g}, tolerance {self.tolerance:.2g}"
 
 
@@ -65,6 +70,10 @@ class Verification:
     def worst(self, measure: str) -> Deviation:
         """Returns the deviation by `measure` that lies nearest to, or furthest over, its tolerance."""
         return max((d for d in self.deviations if d.measure == measure), key=_badness)
+
+    def worst_update(self) -> Deviation | None:
+        """Returns where the optimiser's rule was followed least, None where nothing is trained."""
+        return max((d for d in self.deviations if d.measure == "roundoffs"), key=_badness, default=None)
 
 
 def _badness(deviation: Deviation) -> float:
@@ -100,83 +109,27 @@ def observe(
     return summaries, took_s
 
 
-def compare(observed: Expected, expected: Expected, allowed: Mapping[str, Tolerance]) -> Verification:
+def compare(observed: Expected, expected: Expected, allowed: Allowed) -> Verification:
     """Returns the deviations of what was `observed` from what was `expected`, tensor by tensor.
 
-    The error of a tensor is the norm of the difference relative to its reference's norm or, where that is
-    larger, to the `FLOOR`: some true gradients are zero. A parameter's change is left out where its gradient
-    lies under the floor, because AdamW makes a full step of whatever noise stands there.
+    Raises MissingTolerance where nobody has said how far a tensor may lie off.
     """
     deviations = []
-    floors = {quantity: _floor_rms(expected, quantity) for quantity in map(quantity_of, expected)}
-    for key, reference in expected.items():
+    for key, measure, value in measured(observed, expected, expected):
+        if key not in allowed:
+            raise MissingTolerance(f"no tolerance for {key}: nothing was predicted for it")
         quantity, _, tensor = key.partition(".")
-        summary, kept = observed.get(key), None
-        if quantity == "parameter_change":
-            gradient, floor_of_gradients = expected[f"first_moment.{tensor}"], floors["first_moment"]
-            kept = np.abs(gradient.values) > floor_of_gradients
-            if gradient.norm <= floor_of_gradients * sqrt(gradient.n) or not kept.any():
-                continue
-        bounds = allowed[quantity]
-        error = _error(summary, reference, floors[quantity], kept)
-        deviations.append(Deviation(quantity, tensor, "error", error, bounds.error))
-        if reference.n > 1 and reference.norm > floors[quantity] * sqrt(reference.n):
-            deviations.append(Deviation(quantity, tensor, "scale", _scale(summary, reference, kept), bounds.scale))
+        deviations.append(Deviation(quantity, tensor, measure, value, getattr(allowed[key], measure)))
     return Verification(tuple(deviations))
 
 
-def _floor_rms(expected: Expected, quantity: str) -> float:
-    """Returns `FLOOR` times the root mean square over all elements of all tensors of the quantity."""
-    ours = [summary for key, summary in expected.items() if key.partition(".")[0] == quantity]
-    n = sum(summary.n for summary in ours)
-    return FLOOR * sqrt(sum(summary.norm**2 for summary in ours) / n) if n else 0.0
+def compare_update(program: Program, observed: Expected, initial: Mapping[str, NDArray[Any]]) -> Verification:
+    """Returns how far the state after the first step lies from what the optimiser's rule makes of its gradient."""
+    parts = ((key.partition("."), value, bound) for key, value, bound in applied(program, observed, initial))
+    return Verification(tuple(Deviation(q, tensor, "roundoffs", v, bound) for (q, _, tensor), v, bound in parts))
 
 
-def _error(observed: Summary | None, reference: Summary, floor: float, kept: Any) -> float:
-    """Returns the largest of `ERRORS`: infinite where the tensor is missing or of another size, NaN where it is NaN.
-
-    `floor` is the least root mean square that an error is taken relative to.
-    """
-    if observed is None or observed.n != reference.n:
-        return float("inf")
-    errors = [error(observed, reference, floor, kept) for error in ERRORS]
-    # max() would drop a NaN that does not come first.
-    return max(errors) if all(map(isfinite, errors)) else float("nan")
-
-
-def elements_error(observed: Summary, reference: Summary, floor: float, kept: Any) -> float:
-    """Returns the norm of the difference over the elements that are kept, relative to their norm."""
-    a, b = _elements(observed, reference, kept)
-    return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), floor * sqrt(b.size))
-
-
-def norm_error(observed: Summary, reference: Summary, floor: float, kept: Any) -> float:
-    """Returns the difference of the norms over all elements: it sees those that are not kept."""
-    return abs(observed.norm - reference.norm) / max(reference.norm, floor * sqrt(reference.n))
-
-
-def sum_error(observed: Summary, reference: Summary, floor: float, kept: Any) -> float:
-    """Returns the difference of the sums, at most sqrt(n) times that of the norms (Cauchy-Schwarz): it sees signs."""
-    whole = max(reference.norm, floor * sqrt(reference.n)) * sqrt(reference.n)
-    return abs(observed.total - reference.total) / whole
-
-
-ERRORS = (elements_error, norm_error, sum_error)
-
-
-def _elements(observed: Summary, reference: Summary, kept: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (observed.values, reference.values) if kept is None else (observed.values[kept], reference.values[kept])
-
-
-def _scale(observed: Summary | None, reference: Summary, kept: Any) -> float:
-    """Returns how much too long `observed` is along the reference: random noise hardly moves it, a mistake does."""
-    if observed is None or observed.n != reference.n:
-        return float("inf")
-    a, b = _elements(observed, reference, kept)
-    return abs(float(np.dot(a, b)) / float(np.dot(b, b)) - 1)
-
-
-def compare_flow(flow: Flow, expected: Expected, allowed: Mapping[str, Tolerance]) -> Verification:
+def compare_flow(flow: Flow, expected: Expected, allowed: Allowed) -> Verification:
     """Returns the deviations of all that the flow has written, from what each batch should give."""
     deviations: list[Deviation] = []
     for batch, outputs in flow.outputs():
@@ -203,6 +156,35 @@ def check_effective(effective: Effective, requested: Mapping[str, Any]) -> None:
     if (share := float(effective.more.get("nodes_share", 1))) < 1:
         provider = effective.more.get("provider", effective.device)
         raise Refused("effective_device", f"{1 - share:.0%} of the graph's nodes run elsewhere than on {provider}")
+
+
+def check_not_finer(verification: Verification, precision: Precision) -> None:
+    """Raises `Refused` where a step errs so little that it cannot have rounded as the reduced `precision` does.
+
+    Rounding is no choice: what errs `FINER` times less than its noise makes, in the tensor in the middle, computed in a
+    finer precision, whatever its types say.
+    """
+    if precision.is_reduced and (part := _middle(verification)) is not None and part < 1 / FINER:
+        raise Refused(
+            "effective_precision",
+            f"asked for {precision.name}, and errs {part:.2g} times what that must: it is a finer precision",
+        )
+
+
+def check_rounds(from_plain: Verification, precision: Precision) -> None:
+    """Raises `Refused` where a step lies where float32 does, `AWAY` times nearer than the reduced `precision` can."""
+    if (part := _middle(from_plain)) is not None and part < 1 / AWAY:
+        raise Refused("effective_precision", f"asked for {precision.name}, and computes what {DEFAULT.name} does")
+
+
+def _middle(verification: Verification) -> float | None:
+    """Returns the median of the errors of the tensors that tell, relative to what is predicted for each."""
+    parts = [
+        FACTOR * one.value / one.tolerance
+        for one in verification.deviations
+        if one.measure == "error" and one.quantity in TELLING
+    ]
+    return median(parts) if parts else None
 
 
 def failing_reason(failures: Sequence[Deviation]) -> tuple[str, str]:

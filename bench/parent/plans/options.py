@@ -21,6 +21,7 @@ from host.topology import usable_cpus
 from results.record.peaks import published
 from results.record.run import Run, read_run
 from workloads.catalog import CATALOG, phases
+from workloads.precision import DEFAULT, PRECISIONS
 
 Getter = Callable[[str], Any]
 """Returns what was given for an option, None where nothing was: `option("--workloads")`."""
@@ -39,6 +40,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--backends": text("LIST", f"backends that must run here, of: {', '.join(backends.names())}"),
         "--workloads": text("LIST", f"workloads, of: {', '.join(CATALOG)}"),
         "--phases": text("LIST", f"phases, of: {', '.join(phases())}"),
+        "--precision": text("LIST", f"precisions, of: {', '.join(PRECISIONS)} (default: {DEFAULT.name})"),
         "--batch": text("LIST", "samples per step; several values make several cells"),
         "--sequence": text("LIST", "tokens per sample, for language models"),
         "--preset": text("NAME", f"one of: {', '.join(PRESETS)} (default: quick)"),

@@ -14,7 +14,7 @@ from bench.parent.plans.presets import ALWAYS, PRESETS
 from bench.parent.plans.sides import PAIRS, sides, sides_of, takes_both
 from host.home import expanded
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
-from workloads.precision import DEFAULT
+from workloads.precision import DEFAULT, PRECISIONS
 from workloads.specs import Weights
 from workloads.weights import files as weights
 
@@ -35,6 +35,8 @@ class Selection:
     """By workload, the checked file that replaces its random parameters."""
     sides: tuple[Side, ...] = ()
     """The two sides of an A/B; else nothing."""
+    precisions: tuple[str, ...] = (DEFAULT.name,)
+    """In which each model and limit runs; controls, and what computes nothing, have one."""
     device: int = 0
     """Which of the machine's devices of each kind."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
@@ -45,6 +47,7 @@ CHOICES = (
     "backends",
     "workloads",
     "phases",
+    "precision",
     "batch",
     "sequence",
     "preset",
@@ -121,6 +124,7 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         backends=words(option("--backends"), "--backends", known_backends),
         workloads=words(option("--workloads"), "--workloads", tuple(CATALOG)),
         phases=words(option("--phases"), "--phases", phases()),
+        precisions=words(option("--precision"), "--precision", tuple(PRECISIONS)) or (DEFAULT.name,),
         batches=numbers(option("--batch"), "--batch"),
         sequences=numbers(option("--sequence"), "--sequence"),
         preset=preset,
@@ -167,6 +171,13 @@ def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[in
         yield from product(batches, selection.sequences or default_sequences)
     else:
         yield from shapes
+
+
+def _precisions(selection: Selection, workload: str) -> tuple[str, ...]:
+    """Returns those that the workload runs in; the default too, for what computes nothing and has no other."""
+    if workload in CONTROLS:
+        return (DEFAULT.name,)
+    return selection.precisions
 
 
 def chosen_backends(selection: Selection, known_backends: Sequence[str]) -> tuple[str, ...]:
@@ -231,12 +242,15 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
                 default_cell(workload, size, phase, backend, selection.threads),
                 batch=batch,
                 sequence=sequence,
+                precision=precision,
                 device_index=device_of(backend, selection),
                 weights_path=path,
                 weights_sha256=sha256,
             )
             for batch, sequence in shapes
+            for precision in _precisions(selection, workload)
             for backend in names
+            if precision == DEFAULT.name or is_verified(backend)
         ]
         of_phase += [side for cell in of_workload for side in sides_of(cell, selection.sides)]
     return of_phase

@@ -1,0 +1,95 @@
+"""How far correct code may lie off, sampled: the reference again and again, with the noise of the precision in it.
+
+Of our own workloads what was sampled lies in the repository (`workloads/predicted`, made by `python -m bench.predict`),
+under the digest of all that it depends on; other shapes, and what has changed since, are sampled here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.child.checks import predicted
+from bench.child.expected import computed, load_expected
+from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.deviation import MEASURES, measured
+from workloads.tolerance import MissingTolerance, Predicted, Tolerance
+
+if TYPE_CHECKING:
+    from backends.base import Setting
+
+SAMPLES = 8
+"""Under fewer a root mean square may be too small by luck: 99.9 % of Student's t with 8 lie within 5."""
+SAMPLES_WITH_KINKS = 32
+"""Where a sample meets less than one kink that flips: so many, that some of them do."""
+FLIPS_WITHIN = 10.0
+"""Elements that lie nearer to a kink than so many roundoffs of the usual element are expected to fall either way."""
+FILE = "noise.json"
+
+
+def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Writes what is predicted for every tensor that is compared, to `noise.json`.
+
+    Raises MissingTolerance where nothing is stored for this very computation, and there is no torch to sample it.
+    """
+    stored, why = predicted.find(setting.workload, setting.phase, setting.precision)
+    made: dict[str, Any] = {"samples": 0}
+    if stored is None:
+        try:
+            stored, made["samples"] = sample(setting, inputs)
+        except ModuleNotFoundError as error:
+            raise MissingTolerance(
+                f"no tolerance: {why}, and there is no {error.name} here to sample it with: install samestep[torch], "
+                f"or `python -m bench.predict {setting.workload.name}` where it is"
+            ) from error
+        made["said"] = why
+    (folder / FILE).write_text(json.dumps(predicted.to_json(stored)))
+    return made
+
+
+def load(folder: Path) -> Predicted:
+    """Returns what `make` wrote."""
+    return predicted.from_json(json.loads((folder / FILE).read_text()))
+
+
+def sample(setting: Setting, inputs: Mapping[str, Path]) -> tuple[dict[str, Tolerance], int]:
+    """Returns what is predicted, and of how many samples. `inputs` are the folders of what it is made from."""
+    initial = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
+    batches = load_batches(inputs["batches"] / BATCHES_FILE)
+    expected = load_expected(inputs["expected"])
+    squares: dict[tuple[str, str], float] = {}
+    n, wanted = 0, SAMPLES
+    for observed, flips in _samples(setting, initial, batches):
+        if n == 0 and 0 < flips < 1:
+            wanted = SAMPLES_WITH_KINKS
+        for one in measured(observed, expected, expected):
+            at = (one.key, one.measure)
+            squares[at] = squares.get(at, 0.0) + one.value**2
+        n += 1
+        if n == wanted:
+            break
+    return {
+        key: Tolerance(**{measure: sqrt(squares.get((key, measure), 0.0) / n) for measure in MEASURES})
+        for key in expected
+    }, n
+
+
+def _samples(setting: Setting, initial: Any, batches: Any) -> Iterator[tuple[Mapping[str, Any], float]]:
+    """Yields what the noisy reference computes, and how many elements are expected to flip at a kink."""
+    from itertools import count
+
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from backends._torch_noise import Noise, NoisyOps
+
+    program = setting.program
+    for seed in count():
+        noise = Noise(setting.precision, seed)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            observed = computed(program, NoisyOps(noise), initial, batches, noise)
+        unit = max(setting.precision.unit, setting.precision.operands)
+        yield observed, FLIPS_WITHIN * unit * noise.kinked / program.checks.steps

@@ -1,0 +1,30 @@
+"""What only the child knows of what ran: versions, options, and what products were computed in."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from backends._arithmetic import short
+from backends._probes import versions
+from backends.base import Adapter, Request
+from workloads.precision import Precision
+
+
+def arithmetic(effective: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
+    """Returns what the products ran in, and whether none of them ran in the precision's own type."""
+    told = effective.get("arithmetic")
+    if told is None or not precision.is_reduced:
+        return {}
+    return {"arithmetic": told, "is_emulated": short(precision.compute) not in str(told).partition(" ")[0].split("/")}
+
+
+def origin(adapter: Adapter, request: Request) -> dict[str, Any]:
+    """Returns what ran, as only the child knows it: another side of an A/B may have another Python."""
+    return {
+        "library_versions": json.dumps(versions((*adapter.distributions, "numpy")), sort_keys=True),
+        "python_version": platform.python_version(),
+        "options": json.dumps(dict(request.options), sort_keys=True) if request.options else None,
+    }
