@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.record.dimensions import DIMENSIONS, IN_ORDER, label_of, more_in_words, name_parts
 from workloads.catalog import load
+from workloads.precision import DEFAULT
 from workloads.specs import Weights
 from workloads.workload import Workload
 
@@ -101,6 +102,13 @@ class Cell(_Point):
         """
         side = None if self.variant is None else self.variant.letter
         return "-".join(name_parts(self.columns() | {"variant": side}, of_id=True))
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of its group, in words: backend or side of an A/B, and what is not fp32."""
+        columns = self.columns()
+        side = label_of(columns) if self.variant is None else str(self.variant)
+        return side if self.precision == DEFAULT.name else f"{side} {self.precision}"
 
     @property
     def title(self) -> str:

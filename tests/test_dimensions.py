@@ -238,3 +238,9 @@ def test_the_dimensions_are_listed_once():
     places = {place.partition(":")[0] for path in files for place in lists_of_dimensions(path)}
     # Options of a command line, and the titles of a table.
     assert places <= {"results/cli/cost.py", "results/show/pairs.py"}
+
+
+def test_a_cell_is_named_by_what_tells_it_from_its_group():
+    plain = Cell("mlp", "tiny", "infer", "torch_cpu", 4, None, "fp32", 1)
+    assert plain.name == "torch_cpu"
+    assert replace(plain, precision="bf16", device_index=1).name == "torch_cpu:1 bf16"

@@ -62,3 +62,12 @@ def test_means_of_a_comparison():
     (line,) = means_of_comparison(compared).to_dict("records")
     assert line["ratio"] == pytest.approx(1)
     assert (line["cells"], line["missing_cells"]) == (2, "mlp tiny openvino_cpu batch 4")
+
+
+def test_no_mean_goes_over_two_precisions():
+    low = {"precision_requested": "bf16", "precision": "bf16"}
+    rows = [row_of(), row_of(backend="jax_cpu", latency_p50_s=2e-3)]
+    rows += [row_of(**low), row_of(backend="jax_cpu", latency_p50_s=0.5e-3, **low)]
+    means = means_of_ratios(to_frame(rows)).set_index("phase")
+    assert means["ratio"].to_dict() == {"infer bf16": pytest.approx(2), "infer fp32": pytest.approx(0.5)}
+    assert means_of_ratios(to_frame(rows[:2]))["phase"].tolist() == ["infer"]

@@ -14,11 +14,14 @@ from workloads.precision import Precision
 
 
 def arithmetic(effective: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
-    """Returns what the products ran in, and whether none of them ran in the precision's own type."""
+    """Returns what the products ran in, and whether most of them did not run in the precision's own type."""
     told = effective.get("arithmetic")
     if told is None or not precision.is_reduced:
         return {}
-    return {"arithmetic": told, "is_emulated": short(precision.compute) not in str(told).partition(" ")[0].split("/")}
+    return {
+        "arithmetic": told,
+        "is_emulated": str(told).partition(" ")[0].partition("/")[0] != short(precision.compute),
+    }
 
 
 def origin(adapter: Adapter, request: Request) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class BenchSession:
                     break
                 self._generation(group, number)
             self.ran_out_of_time |= is_late
-            again = [cell.backend for cell in group if self._is_asked_again(cell)]
+            again = [cell.name for cell in group if self._is_asked_again(cell)]
             if again and not (is_late or group in self._stopped):
                 self.say(f"    {', '.join(again)}: measured again, with the group, later in the run")
                 self._postponed.append(group)
@@ -271,7 +271,7 @@ class BenchSession:
     def _title(self, group: Sequence[Cell], number: int) -> str:
         """Returns the line that says what is being done, and how long the rest should take."""
         of = f", launch {number + 1} of {self.order.launches}" if self.order.launches > 1 else ""
-        names = ", ".join(cell.backend for cell in group)
+        names = ", ".join(cell.name for cell in group if self.suite.can_start(cell))
         return f"{group_id_of(group[0])}{of}: {names}{self._remaining()}"
 
     def _tell(self, cell: Cell, launch: Launch) -> None:

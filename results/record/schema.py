@@ -83,7 +83,7 @@ COLUMNS: tuple[Column, ...] = (
     _text("update_worst_of", "The tensor that lies so far off."),
     _number("update_tolerance", "1", "How many roundoffs were tolerated."),
     _text("arithmetic", "What the products ran in, read back: `bf16`, `f32`, `bf16/f32 47:6`; empty at fp32."),
-    _boolean("is_emulated", "Whether no product ran in the precision's own type; empty at fp32."),
+    _boolean("is_emulated", "Whether most products did not run in the precision's own type; empty at fp32."),
     _measured("latency_p50_s", "s", "Median time of one step, with one step in flight."),
     _measured("latency_mean_s", "s", "Mean time of one step, with one step in flight."),
     _measured(

@@ -6,7 +6,7 @@ with statistics"); a mean of times over different sets of cells says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import exp, log, sqrt
 from typing import Any
 
@@ -25,6 +25,7 @@ from results.tables.table import (
     to_rows,
 )
 
+SEVERAL = 2
 COLUMNS = ("label", "phase", "metric", "ratio", "ratio_low", "ratio_high", "cells", "missing", "missing_cells")
 
 
@@ -56,7 +57,8 @@ def wider_half(mean: Mapping[Hashable, Any]) -> float | None:
 def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
     """Returns, for each backend (label of `results.tables.table.placed`) and phase, the geometric mean of `ratios`.
 
-    A line has the columns `COLUMNS`: `cells` are those with a ratio, `missing_cells` the others of which either side
+    A line has the columns `COLUMNS`: `phase` has the precision behind it where rows are of several, since no mean goes
+    over two; `cells` are those with a ratio, `missing_cells` the others of which either side
     has a row, in words. The baseline itself, and what computes nothing, have none. The control, and what measures
     limits, enter no mean.
     """
@@ -67,7 +69,10 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
     for label in of_labels.columns[1:]:
         if label in idle_labels(rows):
             continue
-        for phase, column in of_labels[label].groupby(level="phase"):
+        levels = of_labels.index.get_level_values("precision")
+        for place, column in of_labels[label].groupby(level=["phase", "precision"]):
+            at: Any = place
+            phase = _phase(at[0], at[1], levels)
             missing = [_named(position) for position in column.index[column.isna()]]
             known = column.dropna().tolist()
             lines.append({"label": label, "phase": phase, "metric": metric, **_mean(known, missing)})
@@ -106,14 +111,19 @@ def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     compared = compared[~is_control(compared) & ~is_limit(compared)]
-    for (phase, metric), group in compared.groupby(["phase", "metric"], sort=True):
+    for (phase, precision, metric), group in compared.groupby(["phase", "precision", "metric"], sort=True):
         missing = [_words(row) for row in to_rows(group[group["ratio"].isna()])]
         known = group[group["ratio"].notna()]
         sides = zip(known["ratio"], known["ratio_low"], known["ratio_high"], known["n_after"], strict=True)
         # A run that was slow was slow in all of its cells.
         mean = _mean([Estimate(*of_cell) for of_cell in sides], missing, together=True)
-        lines.append({"phase": phase, "metric": metric, **mean})
+        lines.append({"phase": _phase(phase, precision, compared["precision"]), "metric": metric, **mean})
     return pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "label"]).astype({"ratio": "Float64"})
+
+
+def _phase(phase: object, precision: object, all_precisions: Iterable[object]) -> str:
+    """Returns the phase, with its precision where there are several."""
+    return str(phase) if len({*all_precisions}) < SEVERAL else f"{phase} {precision}"
 
 
 def _named(position: tuple[object, ...]) -> str:

@@ -154,7 +154,7 @@ class Group:
         return []
 
     def _say_apart(self, waiting: Sequence[Ready]) -> None:
-        names = ", ".join(ready.cell.backend for ready in waiting)
+        names = ", ".join(ready.cell.name for ready in waiting)
         self.say(f"    no room in memory beside these for {names}: measured apart, beside the first again")
 
     def _rounds(self, members: Sequence[Member]) -> str:

@@ -57,9 +57,8 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Its backend, or its side of an A/B."""
-        cell = self.ready.cell
-        return cell.backend if cell.variant is None else str(cell.variant)
+        """What tells it from the others of its group, in words."""
+        return self.ready.cell.name
 
     def kept(self, control: Control | None) -> dict[int, Slice]:
         """Returns the slices beside which the control was never low."""
