@@ -19,6 +19,12 @@ FACTOR = 8.0
 """Correct code lies within half of it in 99 of 100 tensors (`python -m bench.correct_errors`, docs/precisions.md)."""
 
 
+SCALE_ROUNDOFFS = 4
+"""A scale is predicted to be off by so many float32 roundoffs, at least. Sums of one sign may round alike in every
+channel, where noise that is drawn for each by itself averages out: torch's batch norm at ResNet-50's own size is off by
+11 in all channels of a running variance, where 1.6 were predicted."""
+
+
 class MissingTolerance(LookupError):
     """Nobody has said how far a correct computation may lie off: our own fault, and no backend's."""
 
@@ -48,7 +54,7 @@ def tolerances(predicted: Predicted, precision: Precision) -> dict[str, Toleranc
         quantity: Tolerance(median(one.error for one in ours), median(one.scale for one in ours))
         for quantity, ours in by_quantity.items()
     }
-    least = max(ROUNDOFF, precision.unit, precision.operands)
+    least = max(SCALE_ROUNDOFFS * ROUNDOFF, precision.unit, precision.operands)
     return {
         key: Tolerance(
             FACTOR * max(one.error, middle[quantity_of(key)].error, ROUNDOFF),
