@@ -75,24 +75,6 @@ class Fp8OperandsSoldAsBf16(_InBf16):
             return super().linear(x, weight, bias, layout)
 
 
-class Fp32SoldAsBf16(_InBf16):
-    """Nothing is rounded, neither what is stored nor what is computed."""
-
-    phase = "infer"
-
-    class Step(TorchStep):
-        def __init__(self, request, device):
-            super().__init__(request, device)
-            self.tensors = {name: torch.from_numpy(array.copy()) for name, array in request.parameters.items()}
-
-        def effective(self):
-            return replace(super().effective(), precision="bf16")
-
-    class Ops(EagerTorchOps):
-        def cast(self, x, dtype):
-            return x.float()
-
-
 class OnlyWhatIsStoredIsRounded(_InBf16):
     """Parameters are bf16, and all that is computed is float32."""
 
@@ -105,6 +87,15 @@ class OnlyWhatIsStoredIsRounded(_InBf16):
     class Ops(EagerTorchOps):
         def cast(self, x, dtype):
             return x.float()
+
+
+class Fp32SoldAsBf16(OnlyWhatIsStoredIsRounded):
+    """Nothing is rounded, neither what is stored nor what is computed."""
+
+    class Step(OnlyWhatIsStoredIsRounded.Step):
+        def __init__(self, request, device):
+            super().__init__(request, device)
+            self.tensors = {name: torch.from_numpy(array.copy()) for name, array in request.parameters.items()}
 
 
 class NoCausalMaskInBf16(_InBf16):
