@@ -61,6 +61,15 @@ def test_a_prediction_of_other_code_is_made_anew_and_that_is_said(tmp_path, monk
     assert noise.load(folder).keys() == {"output.0.logits", "output.1.logits"}
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"infer-b4-fp32": 3}', '{"infer-b4-fp32": {"key": "x"}}'])
+def test_a_file_that_cannot_be_used_is_said_and_nothing_is_taken_from_it(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(predicted, "FOLDER", tmp_path)
+    (tmp_path / "mlp-tiny.json").write_text(text)
+    stored, why = predicted.find(load("mlp", "tiny"), "infer", FP32)
+    assert stored is None
+    assert "cannot be read" in why or "of other code" in why
+
+
 def test_another_shape_is_sampled(tmp_path):
     folders = make_in(tmp_path, load("mlp", "tiny", batch=3), "infer")
     assert noise.load(folders["noise"])["output.0.logits"].error > 0

@@ -81,13 +81,15 @@ def find(workload: Workload, phase: str, precision: Precision) -> tuple[Predicte
     title = f"{workload.name} {workload.size} {entry}"
     try:
         stored = json.loads(path.read_text()).get(entry)
+        if stored is None:
+            return None, f"nothing is predicted for {title} in the repository"
+        if stored["key"] != key_of(workload, precision):
+            return None, f"what is predicted for {title} in the repository is of other code, or of other weights"
+        return from_json(stored["predicted"]), ""
     except FileNotFoundError:
-        stored = None
-    if stored is None:
         return None, f"nothing is predicted for {title} in the repository"
-    if stored["key"] != key_of(workload, precision):
-        return None, f"what is predicted for {title} in the repository is of other code, or of other weights"
-    return from_json(stored["predicted"]), ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, f"what is predicted in {path.name} cannot be read ({error}): `git checkout` it"
 
 
 def to_json(predicted: Predicted) -> dict[str, list[float]]:
