@@ -18,6 +18,7 @@ from results.tables.spread import (
     LEAST,
     SPREAD,
     SPREAD_UNKNOWN,
+    Known,
     Value,
     known_spread,
     ratio_of,
@@ -173,18 +174,22 @@ def sure(seconds):
 
 def test_one_run_is_as_uncertain_as_is_assumed_and_many_as_they_vary():
     one = value_of(runs_of([0.0]), "latency_p50_s")
-    assert one == Value(0.0, pytest.approx(0.03), 1)
-    assert value_of(runs_of([0.0], "degraded"), "latency_p50_s").error == pytest.approx(0.08)
-    assert value_of(runs_of([0.0]), "latency_p50_s", 0.02).error == pytest.approx(0.02)
+    assert (one.x, one.n, one.error) == (0.0, 1, pytest.approx(0.03 / math.sqrt(2)))  # its rounds are sure of it
+    assert value_of(runs_of([0.0], "degraded"), "latency_p50_s").error == pytest.approx(0.08 / math.sqrt(2))
+    assert value_of(runs_of([0.0]), "latency_p50_s", 0.02).error == pytest.approx(0.02 / math.sqrt(2))
+    known = value_of(runs_of([0.0]), "latency_p50_s", Known(0.02, 30))
+    assert (known.error, known.freedom) == (pytest.approx(0.02 / math.sqrt(2)), 30)
     noisy = value_of(runs_of([-0.2, 0.0, 0.2]), "latency_p50_s")
-    assert noisy.error == pytest.approx(math.sqrt((8 * 9e-4 + 0.08) / 10 * 1.571 / 3), rel=1e-3)
+    assert noisy.error == pytest.approx(math.sqrt((8 * 4.5e-4 + 0.08) / 10 * 1.571 / 3), rel=1e-3)
 
 
 def test_the_interval_of_a_launch_widens_that_of_its_run():
     wide = row_of(latency_ci_low_s=0.9e-3, latency_ci_high_s=1.1e-3)
     known = value_of(to_frame([row_of(**sure(1e-3))]), "latency_p50_s").error
     assert known < value_of(to_frame([wide]), "latency_p50_s").error
-    assert value_of(to_frame([wide]), "latency_p50_s").error == pytest.approx(math.log(1 / 0.9) / 1.96, rel=0.01)
+    of_rounds = math.log(1 / 0.9) / 1.96
+    expected = math.sqrt((0.03**2 + of_rounds**2) / 2)
+    assert value_of(to_frame([wide]), "latency_p50_s").error == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("metric", ["latency_p50_s", "throughput_samples_per_s"])
@@ -193,7 +198,7 @@ def test_a_number_without_an_interval_is_less_certain_than_one_with(metric):
     unknown = value_of(to_frame([row_of(**serial)]), metric).error
     interval = sure(1e-3) | {"throughput_ci_low_samples_per_s": 4e3, "throughput_ci_high_samples_per_s": 4e3}
     known = value_of(to_frame([row_of(**serial, **interval)]), metric).error
-    assert (unknown, known) == (pytest.approx(0.08), pytest.approx(0.03))
+    assert (unknown, known) == (pytest.approx(0.08), pytest.approx(0.03 / math.sqrt(2)))
 
 
 def test_how_runs_vary_is_known_from_many_runs_of_a_machine():
@@ -207,10 +212,15 @@ def test_how_runs_vary_is_known_from_many_runs_of_a_machine():
             dict(zip("abcdefgh", np.exp(generator.normal(0, 0.02, 8)), strict=True)),
         )
     ]
-    assert known_spread(to_frame(rows)) == pytest.approx(0.02, rel=0.3)
+    known = known_spread(to_frame(rows))
+    assert known == (pytest.approx(0.02, rel=0.3), 40)
+    carried = [row | {"measured_in": row["run_id"], "run_id": "20270101T000000Z-m-0000"} for row in rows]
+    assert known_spread(to_frame(rows + carried)) == known
+    controls = [row | {"workload": "control_matmul", "latency_p50_s": 1.0 + i % 3} for i, row in enumerate(rows)]
+    assert known_spread(to_frame(rows + controls)) == known
     assert known_spread(to_frame(rows[:16])) is None
     wild = [row | {"latency_p50_s": row["latency_p50_s"] * (1 + i % 3)} for i, row in enumerate(rows)]
-    assert known_spread(to_frame(wild)) == SPREAD_UNKNOWN
+    assert known_spread(to_frame(wild)) == (SPREAD_UNKNOWN, 40)
 
 
 def test_the_command_takes_the_spread_of_the_runs_beside(tmp_path, capsys):
@@ -324,6 +334,16 @@ def test_sides_by_a_column():
             sides_of(frame, by, name)
 
 
+def test_one_measurement_in_two_runs_is_no_evidence():
+    first = row_of(run_id="20261123T120000Z-m-1a2b", measured_in=None)
+    later = first | {"run_id": "20261123T130000Z-m-1a2b", "measured_in": first["run_id"]}
+    (line,) = compare(to_frame([first]), to_frame([later]), metrics=("latency_p50_s",)).to_dict("records")
+    assert (line["verdict"], line["ratio"], line["reason"]) == ("same", 1.0, "one measurement, in both")
+    again = later | {"measured_in": later["run_id"]}
+    (line,) = compare(to_frame([first]), to_frame([again]), metrics=("latency_p50_s",)).to_dict("records")
+    assert line["ratio_low"] < 1 < line["ratio_high"]
+
+
 @pytest.fixture
 def two_runs(tmp_path):
     write_run(tmp_path, "alpha", FIRST, {"torch_cpu": 1e-3, "jax_cpu": 1e-3, "openvino_cpu": 2e-3})
@@ -361,9 +381,9 @@ def test_the_control_is_no_cell(tmp_path, capsys):
     sides = [str(tmp_path / f"{name}.csv") for name in ("before", "after")]
     assert main(["compare", *sides, "--fail-on", "slower", "--metric", "latency_p50_s"]) == 0
     text = capsys.readouterr().out
-    assert "2 unclear" in text
+    assert "2 same" in text
     assert "1.000x over 2 cells" in text
-    assert "copy latency 0.33x. Where it moved, the machine did." in text
+    assert "copy latency 0.33x. A quarter is the machine; less may be its own." in text
 
 
 def test_machines_of_one_folder_by_name(tmp_path, capsys):

@@ -12,6 +12,8 @@ from results.cli.common import FailOnMet, add_outputs, rows_of, width, write_out
 if TYPE_CHECKING:
     import pandas as pd
 
+    from results.tables.spread import Known
+
 FAIL_ON = ("slower", "unclear", "not comparable")
 BOTH, MOST_BESIDE = 2, 20
 """The sides of a comparison; so many runs of a folder at most say how runs vary."""
@@ -81,7 +83,7 @@ def _compare(options: argparse.Namespace) -> str:
     return text
 
 
-def _known(options: argparse.Namespace, after: pd.DataFrame) -> float | None:
+def _known(options: argparse.Namespace, after: pd.DataFrame) -> Known | None:
     """Returns how numbers vary from run to run as the newest runs beside those that are compared say; None if nothing.
 
     Of single runs only, and of the machine and method of the later one: many runs of a side say it themselves.
@@ -156,7 +158,9 @@ def render_comparison(compared: pd.DataFrame, title: str, width: int) -> str:
         interval = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
         name = TITLES.get(row["metric"], row["metric"])
         verdict = row["verdict"]
-        if verdict == "same":
+        if row["ratio_low"] == row["ratio_high"]:
+            interval, verdict = "-", row["reason"]
+        elif verdict == "same":
             verdict += f" within {100 * (max(row['ratio_high'], 1 / row['ratio_low']) - 1):.0f} %"
         lines.append([*cells, name, *both, ratio(row["ratio"]), interval, verdict, runs])
     numbers = ("before", "after", "after is", "99 % interval", "runs")
@@ -184,7 +188,7 @@ def _control(control: pd.DataFrame) -> list[str]:
         name, metric = row["workload"].removeprefix(CONTROL_PREFIX), TITLES.get(row["metric"], row["metric"])
         moves.append(f"{name} {metric} {ratio(row['ratio'])}")
     return [
-        f"Control, plain NumPy, in no count and no mean: {', '.join(moves)}. Where it moved, the machine did."
+        f"Control, plain NumPy, in no count and no mean: {', '.join(moves)}. A quarter is the machine; less may be its own."
     ] * bool(moves)
 
 

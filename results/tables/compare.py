@@ -17,7 +17,7 @@ from results.record.dimensions import ACROSS, HINTS, MATCHED, WORK
 from results.record.schema import COLUMN
 from results.record.vocabulary import QUALITIES
 from results.tables.ratio import is_rate
-from results.tables.spread import ratio_of, value_of
+from results.tables.spread import Known, ratio_of, value_of
 from results.tables.table import is_speed
 
 METRICS = ("latency_p50_s", "throughput_samples_per_s")
@@ -62,7 +62,7 @@ def compare(
     *,
     metrics: Sequence[str] = METRICS,
     across: Sequence[str] = (),
-    spread: float | None = None,
+    spread: Known | float | None = None,
 ) -> pd.DataFrame:
     """Returns a line per cell and metric that either side has, with the columns `COLUMNS`.
 
@@ -71,7 +71,7 @@ def compare(
     `method_version` differs, one has no number or is not there. Throughput of a serial step is its latency again, and
     is left out. `across` names columns of `ACROSS` in which the sides may differ (where that is the batch, it is the
     `model_digest` that must be equal, and throughput alone that is compared); `spread` is the standard deviation
-    of ln v from run to run that is assumed (by default 3 %, and 8 % where a number is degraded, or has no interval).
+    of ln v from run to run, known or assumed (by default 3 %, and 8 % where a number is degraded, or has no interval).
     Where a side holds several machines, each is compared with itself, and rows of one machine alone have no ratio.
     Raises ValueError for an unknown column, a metric that is neither time nor rate, a spread that is not positive, and
     several machines of which the sides share none.
@@ -81,7 +81,7 @@ def compare(
     for metric in metrics:
         if metric not in before.columns or not is_speed(metric):
             raise ValueError(f"{metric} is neither a time nor a rate of a row, so nothing is so many times as fast")
-    if spread is not None and not 0 < spread < 1:
+    if isinstance(spread, float | int) and not 0 < spread < 1:
         raise ValueError(f"spread is {spread}; expected a share between 0 and 1, such as 0.02")
     if not set(WORK).isdisjoint(across):
         metrics = [metric for metric in metrics if is_rate(metric)]
@@ -181,7 +181,7 @@ def _lines(
     absent: Sequence[str],
     metrics: Sequence[str],
     across: Sequence[str],
-    spread: float | None,
+    spread: Known | float | None,
 ) -> list[dict[str, object]]:
     """Returns the lines of one cell, one per metric; a single one where the sides are not comparable."""
     shown = {name: value for name, value in cell.items() if name != "machine_id"}
@@ -206,8 +206,18 @@ def _lines(
             a, b = replace(a, control=None), replace(b, control=None)  # another machine is what is asked for
         line |= {"before": exp(a.x), "after": exp(b.x), "n_before": a.n, "n_after": b.n}
         line |= {"quality_before": _worst(first), "quality_after": _worst(second)}
-        lines.append({**line, **ratio_of(a, b, is_rate(metric))})
+        is_one = _measured(first, metric) == _measured(second, metric)
+        lines.append({**line, **(_ONE if is_one else ratio_of(a, b, is_rate(metric)))})
     return lines
+
+
+_ONE = {"ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0, "verdict": "same", "reason": "one measurement, in both"}
+"""Of what bounds the chip, which the later run took over from the earlier."""
+
+
+def _measured(side: pd.DataFrame, metric: str) -> set[tuple[Any, ...]]:
+    """Returns what of a side was measured: the runs that did it, with their numbers."""
+    return set(zip(side["measured_in"].fillna(side["run_id"]).fillna("unknown"), side[metric], strict=True))
 
 
 def _worst(side: pd.DataFrame) -> str | None:

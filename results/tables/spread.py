@@ -7,6 +7,8 @@ towards what was assumed before:
     s² = (8 s0² + sum of (ln v - x)²) / (8 + n - 1)
 
 so that one run has an interval too, and two runs that happen to agree do not look certain. The interval is Student's.
+What was assumed is the mean of what runs of this machine vary by, over all its cells, and of what the cell's own rounds
+say: a cell that is uneven within a run is uneven from run to run too, and the other way round.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, exp, log, sqrt
-from statistics import NormalDist, median
-from typing import Any
+from statistics import NormalDist, fmean, median
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from results.record.dimensions import MATCHED
 from results.tables.ratio import INTERVALS, half_width
+from results.tables.table import is_control
 
 CONFIDENCE = 0.99
 LEAST = 0.02
@@ -45,56 +48,73 @@ PRIOR_RUNS = 8
 """How many runs the assumption weighs."""
 
 
+class Known(NamedTuple):
+    """How a number varies from run to run: the standard deviation of its ln, and the degrees of freedom behind it."""
+
+    spread: float
+    freedom: int
+
+
 @dataclass(frozen=True)
 class Value:
     """One number of a side: x = ln of the median, the standard error of x, how many runs, how they spread.
 
-    `control` is ln of what the control took beside them, None where a run has none.
+    `freedom` is that of the error; `control` is ln of what the control took beside them, None where a run has none.
     """
 
     x: float
     error: float
     n: int
     spread: float = SPREAD
+    freedom: int = PRIOR_RUNS
     control: float | None = None
 
 
-def value_of(rows: pd.DataFrame, metric: str, spread: float | None = None) -> Value:
-    """Returns the metric of a side from its runs in `rows`, each with a number."""
+def value_of(rows: pd.DataFrame, metric: str, spread: Known | float | None = None) -> Value:
+    """Returns the metric of a side from its runs in `rows`, each with a number; `spread` is known, or assumed."""
     rows = rows[rows[metric].notna()]
     logs = [log(value) for value in rows[metric]]
     x = median(logs)
     within = [_within(row, metric) for row in rows.to_dict("records")]
     unknown = (rows["quality"] == "degraded").fillna(False).to_numpy(bool) | [one is None for one in within]
     wide = float(unknown.mean())
-    assumed = spread or sqrt(wide * SPREAD_UNKNOWN**2 + (1 - wide) * SPREAD**2)
+    known = spread if isinstance(spread, Known) else Known(spread or _assumed(wide), PRIOR_RUNS)
+    own = [one for one in within if one is not None]
+    assumed = (known.spread**2 + sum(own) / len(own)) / 2 if own else known.spread**2
     squares = sum((one - x) ** 2 for one in logs)
     n = len(logs)
-    variance = (PRIOR_RUNS * assumed**2 + squares) / (PRIOR_RUNS + n - 1)
-    own = sum(one or 0.0 for one in within) / n
+    variance = (PRIOR_RUNS * assumed + squares) / (PRIOR_RUNS + n - 1)
     control = None if rows["control_s"].isna().any() else median(log(value) for value in rows["control_s"])
-    # A median of several varies by up to pi/2 more than their mean. What a run's rounds say is in how runs vary.
-    error = sqrt(max(variance * (1 if n < 3 else 1.571), own) / n)
-    return Value(x, error, n, sqrt(variance), control)
+    # A median of several varies by up to pi/2 more than their mean.
+    error = sqrt(variance * (1 if n < 3 else 1.571) / n)
+    return Value(x, error, n, sqrt(variance), known.freedom + n - 1, control)
 
 
-def known_spread(rows: pd.DataFrame, metric: str = "latency_p50_s") -> float | None:
-    """Returns the standard deviation of ln of a number from run to run, None where too few runs are known.
+def _assumed(disturbed: float) -> float:
+    """Returns what is assumed from run to run where such a part of the runs was disturbed, or has no interval."""
+    return sqrt(disturbed * SPREAD_UNKNOWN**2 + (1 - disturbed) * SPREAD**2)
+
+
+def known_spread(rows: pd.DataFrame, metric: str = "latency_p50_s") -> Known | None:
+    """Returns how a number varies from run to run, None where too few runs are known.
 
     Pooled over cells with three verified runs or more of one machine, software and method, and not beyond what is
-    assumed of runs that were disturbed: a change among them is no spread. `rows` are of one machine and method.
+    assumed of runs that were disturbed: a change among them is no spread. Neither the control's cells nor what a run
+    took over from another are in it. `rows` are of one machine and method.
     """
-    kept = rows[(rows["verification"] == "passed").fillna(False) & rows[metric].notna() & rows["variant"].isna()]
+    passed = (rows["verification"] == "passed").fillna(False)
+    carried = (rows["measured_in"].notna() & (rows["measured_in"] != rows["run_id"])).fillna(False)
+    kept = rows[passed & rows[metric].notna() & rows["variant"].isna() & ~is_control(rows) & ~carried]
     by = ["machine_id", "machine", "software_id", "method_version", "workload_digest", *MATCHED]
     squares, freedom = 0.0, 0
     for _, cell in kept.groupby(by, dropna=False):
         if cell["run_id"].nunique() >= LEAST_RUNS:
             logs = [log(value) for value in cell[metric]]
-            squares += sum((one - median(logs)) ** 2 for one in logs)
+            squares += sum((one - fmean(logs)) ** 2 for one in logs)
             freedom += len(logs) - 1
     if freedom < LEAST_FREEDOM:
         return None
-    return min(max(sqrt(squares / freedom), LEAST_SPREAD), SPREAD_UNKNOWN)
+    return Known(min(max(sqrt(squares / freedom), LEAST_SPREAD), SPREAD_UNKNOWN), freedom)
 
 
 def _within(row: Mapping[Hashable, Any], metric: str) -> float | None:
@@ -111,7 +131,7 @@ def ratio_of(before: Value, after: Value, rate: bool) -> dict[str, object]:
     variance = before.error**2 + after.error**2
     if before.control is not None and after.control is not None:  # by so much the machine itself was another one
         variance += (before.control - after.control) ** 2
-    half = student(CONFIDENCE, 2 * PRIOR_RUNS + before.n + after.n - 2) * sqrt(variance)
+    half = student(CONFIDENCE, before.freedom + after.freedom) * sqrt(variance)
     low, high = difference - half, difference + half
     verdict = "unclear"
     if (low > 0 or high < 0) and abs(difference) >= log(1 + LEAST):

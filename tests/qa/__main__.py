@@ -12,7 +12,7 @@ QUIET = ("twice", "twins", "pinned", "others", "ab", "peaks")
 
 
 def main() -> int:
-    names = [word for word in sys.argv[1:] if not Path(word).is_dir()] or QUESTIONS
+    names = [word for word in sys.argv[1:] if not Path(word).exists()] or QUESTIONS
     for name in names:
         if name not in (*QUESTIONS, *QUIET):
             print(f"unknown question {name!r}; known: {', '.join((*QUESTIONS, *QUIET))}", file=sys.stderr)

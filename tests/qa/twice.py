@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from results.record import rounds
-from results.record.dimensions import POSITION
+from results.record.dimensions import MATCHED, POSITION
 from results.record.run import find_runs
 from results.tables.compare import compare
 from results.tables.ratio import INTERVALS, ROUNDS, Fastest, fastest, times_as_fast
@@ -26,7 +26,7 @@ from tests.fakes.door import bench
 
 RUNS = 5
 BURNT = "burnt"
-"""The folder of runs beside which something burned."""
+"""The folder of the run beside which something burned: a run, or its CSV, lies in it."""
 BURN = """
 import time
 while True:
@@ -47,7 +47,7 @@ Row = dict[Hashable, Any]
 
 
 def main() -> int:
-    folders = [Path(word) for word in sys.argv[2:] if Path(word).is_dir()]
+    folders = [Path(word) for word in sys.argv[2:] if Path(word).exists()]
     if not folders:
         folder = Path(tempfile.mkdtemp(prefix="samestep-twice-"))
         print(f"    runs go to {folder}", flush=True)
@@ -58,12 +58,14 @@ def main() -> int:
         folders = [*find_runs(folder / "runs"), *find_runs(folder / BURNT)]
     burnt = [load(folder) for folder in folders if folder.parent.name == BURNT]
     runs = [load(folder) for folder in folders if folder.parent.name != BURNT]
-    answers = [asked(runs, "a", winners), asked(runs, "b", ratios), asked(runs, "c", calls)]
-    answers += [asked(runs, "d", widths), asked(runs, "e", planted)]
+    if len(runs) < 2:
+        raise SystemExit(f"expected two runs or more, got {len(runs)}: a folder or a CSV of each")
+    good = [asked(runs, "a", winners), asked(runs, "b", ratios), asked(runs, "c", calls)]
+    good += [asked(runs, "d", widths), asked(runs, "e", planted)]
     if burnt:
         print("    with a burner beside one of them")
-        answers += [asked([*runs[1:], *burnt], "a", winners), asked([*runs[1:], *burnt], "c", calls)]
-    return 0 if all(answers) else 1
+        good += [asked([*runs[1:], *burnt], "a", winners), asked([*runs[1:], *burnt], "c", calls)]
+    return 0 if all(good) else 1
 
 
 @contextmanager
@@ -142,16 +144,23 @@ def ratios(runs: list[pd.DataFrame]) -> bool:
 
 
 def calls(runs: list[pd.DataFrame]) -> bool:
-    """Whether comparing any two of the runs calls nearly nothing different."""
-    verdicts: list[str] = []
+    """Whether comparing any two of the runs calls nearly nothing different; of the control no verdict is asked."""
+    verdicts: dict[Hashable, str] = {}
     spread = known_spread(pd.concat(runs, ignore_index=True))  # as the command does with runs of one folder
-    print(f"    from run to run numbers vary by {spread or 0:.1%}")
+    print(f"    from run to run numbers vary by {spread.spread if spread else 0:.1%}")
     for before, after in combinations(runs, 2):
-        verdicts += compare(before, after, metrics=(METRIC,), spread=spread)["verdict"].tolist()
-    judged = [verdict for verdict in verdicts if verdict != "not comparable"]
-    different = sum(verdict in ("faster", "slower") for verdict in judged)
-    print(f"    {different} of {len(judged)} called different ({different / max(1, len(judged)):.1%})")
-    return different <= 0.01 * len(judged)
+        compared = compare(before, after, metrics=(METRIC,), spread=spread)
+        for line in answers(compared).to_dict("records"):
+            verdicts[tuple(line[name] for name in (*MATCHED, "before", "after"))] = line["verdict"]
+    different = sum(verdict in ("faster", "slower") for verdict in verdicts.values())
+    print(f"    {different} of {len(verdicts)} called different ({different / max(1, len(verdicts)):.1%})")
+    return different <= 0.01 * len(verdicts)
+
+
+def answers(compared: pd.DataFrame) -> pd.DataFrame:
+    """Returns the lines that say something of a backend: not the control's, nor of one measurement in both runs."""
+    carried = compared["reason"].fillna("").str.startswith("one measurement")
+    return compared[(compared["verdict"] != "not comparable") & ~is_control(compared) & ~carried]
 
 
 def widths(runs: list[pd.DataFrame]) -> bool:
@@ -198,7 +207,7 @@ def planted(runs: list[pd.DataFrame]) -> bool:
     spread = known_spread(pd.concat(runs, ignore_index=True))
     for before, after in combinations(runs, 2):
         compared = compare(before, slower(after, "jax_cpu"), metrics=(METRIC,), spread=spread)
-        judged = compared[compared["verdict"] != "not comparable"]
+        judged = answers(compared)
         ours = judged["backend"] == "jax_cpu"
         found += int((judged.loc[ours, "verdict"] == "slower").sum())
         possible += int(ours.sum())
