@@ -187,9 +187,8 @@ def _control(control: pd.DataFrame) -> list[str]:
     for row in answered.to_dict("records"):
         name, metric = row["workload"].removeprefix(CONTROL_PREFIX), TITLES.get(row["metric"], row["metric"])
         moves.append(f"{name} {metric} {ratio(row['ratio'])}")
-    return [
-        f"Control, plain NumPy, in no count and no mean: {', '.join(moves)}. A quarter is the machine; less may be its own."
-    ] * bool(moves)
+    said = f"Control, plain NumPy, in no count and no mean: {', '.join(moves)}."
+    return [f"{said} A quarter is the machine; less may be its own."] * bool(moves)
 
 
 def _mean(mean: dict[str, Any]) -> str:
