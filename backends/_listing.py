@@ -10,7 +10,7 @@ from backends._arithmetic import OF_CHIP, cpu_has
 from backends._kinds import kinds
 from backends.base import Adapter, Probe
 from workloads.catalog import phases
-from workloads.precision import PRECISIONS, Precision
+from workloads.precision import FLOAT32, PRECISIONS, Precision
 
 
 def describe(adapter: Adapter, probe: Probe) -> str:
@@ -29,12 +29,12 @@ def in_precisions(adapter: Adapter) -> str:
 
 
 def _who_computes(adapter: Adapter, precision: Precision) -> str:
-    if not precision.is_reduced:
+    if precision.multiplied == FLOAT32:
         return precision.name
     if why := adapter.emulates.get(precision.name):
         return f"{precision.name} emulated ({why})"
-    if adapter.device_kind == "cpu" and not cpu_has(precision.compute):
-        return f"{precision.name} emulated (no {' or '.join(OF_CHIP[precision.compute][:2])})"
+    if adapter.device_kind == "cpu" and not cpu_has(precision.multiplied):
+        return f"{precision.name} emulated (no {' or '.join(OF_CHIP[precision.multiplied][:2])})"
     return f"{precision.name} native"
 
 

@@ -64,18 +64,30 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str
     if program.state:
         export_step(program, tensors, batch, folder / ONNX_FILE)
     else:
-        export_stateless(program, tensors, batch, folder / ONNX_FILE, setting.kept)
+        export_stateless(
+            program, tensors, batch, folder / ONNX_FILE, setting.kept, is_quantized=setting.precision.is_quantized
+        )
     return {}
 
 
 def export_stateless(
-    program: Program, tensors: Mapping[str, Tensor], batch: Arrays, path: Path, buffers: Collection[str] = ()
+    program: Program,
+    tensors: Mapping[str, Tensor],
+    batch: Arrays,
+    path: Path,
+    buffers: Collection[str] = (),
+    is_quantized: bool = False,
 ) -> None:
     """Writes a step without state to `path`, weights beside it as external data where they are large."""
+    ops, ours = ExportOps(), {}
+    if is_quantized:
+        from backends._onnx_int8 import ExportInt8Ops, add_zero_points, translations
+
+        ops, ours = ExportInt8Ops(), dict(translations())
     inputs = tuple(to_torch(batch[spec.name], CPU) for spec in program.inputs)
-    module = StatelessModule(program, tensors, buffers, ExportOps()).eval()
+    module = StatelessModule(program, tensors, buffers, ops).eval()
     with torch.no_grad():
-        names = list(program.outputs_of(ExportOps(), module.tensors(), {}, _named(program.inputs, inputs)))
+        names = list(program.outputs_of(ops, module.tensors(), {}, _named(program.inputs, inputs)))
     exported = torch.onnx.export(
         module,
         inputs,
@@ -84,7 +96,10 @@ def export_stateless(
         opset_version=OPSET,
         input_names=[spec.name for spec in program.inputs],
         output_names=names,
+        custom_translation_table=ours,
     )
+    if is_quantized:
+        add_zero_points(exported.model.graph)
     _save(exported, path)
 
 

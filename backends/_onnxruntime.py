@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from backends._arithmetic import in_words
 from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
-from workloads.precision import FP32
+from workloads.precision import CODES_TYPE, FP32
 
 LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -30,13 +30,19 @@ LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
 }
 # fmt: off
+INTEGER = frozenset({
+    "ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearConv",
+    "QLinearMatMul",
+})
 PRODUCTS = frozenset({
     "Attention", "Conv", "ConvInteger", "ConvTranspose", "DynamicQuantizeMatMul", "FusedConv", "FusedGemm",
     "FusedMatMul", "Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention",
     "NhwcFusedConv", "QGemm", "QLinearConv", "QLinearMatMul", "TransposeMatMul",
 })
 # fmt: on
-"""Types of nodes that multiply matrices: ONNX's own, and those that ONNX Runtime makes of them."""
+"""Types of nodes that multiply matrices: ONNX's own, and those that ONNX Runtime makes of them; of codes: `INTEGER`."""
+NOT_IN_8_BITS = ["MatMulAddFusion"]
+"""What of ONNX Runtime's optimiser is left out there: with it products of codes become float32 ones (1.32)."""
 FLOATS = (1, 10, 11, 16)
 """onnx.TensorProto's numbers of float32, float16, float64 and bfloat16."""
 SWITCH = {"on": "1", "off": "0"}
@@ -58,7 +64,7 @@ class OnnxRuntimeStep(Step):
     def compile(self) -> None:
         request = self.request
         self.session, self.arithmetic = open_session(request, self.provider, request.threads), ""
-        if request.precision.is_reduced:
+        if request.precision.is_lower:
             self.arithmetic = in_words(products_of(request, self.provider))
         self.batches = [{s.name: self._value(b[s.name]) for s in request.program.inputs} for b in request.batches]
         initial = request.program.initial_state(request.parameters, zeros)
@@ -220,7 +226,16 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", SWITCH[chosen.get("spinning", "on")])
     options.enable_cpu_mem_arena = chosen.get("arena", "on") == "on"
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session = ort.InferenceSession(str(request.artifacts[ONNX.name] / ONNX_FILE), options, providers=[provider])
+    left_out: list[str] = []
+    if request.precision.multiplied == CODES_TYPE:
+        left_out = NOT_IN_8_BITS
+        # Else sums of 8-bit products saturate at 16 bits on a CPU without VNNI.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    elif request.precision.is_quantized:
+        # By its default it reads activations in codes where weights alone are.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    path = str(request.artifacts[ONNX.name] / ONNX_FILE)
+    session = ort.InferenceSession(path, options, providers=[provider], disabled_optimizers=left_out)
     session.disable_fallback()
     return session
 
@@ -261,6 +276,9 @@ def graph_products(graph: Any) -> Counter[str]:
     found: Counter[str] = Counter()
     for node in graph.node:
         if node.op_type in PRODUCTS:
+            if node.op_type in INTEGER:
+                found[CODES_TYPE] += 1
+                continue
             operands = [types[name] for name in node.input[:2] if name in types]
             found[TensorProto.DataType.Name(operands[-1]).lower() if operands else "unknown"] += 1
         casts = [attribute.i for attribute in node.attribute if attribute.name == "to"]

@@ -12,11 +12,11 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from backends._arithmetic import in_words
+from backends._arithmetic import SHORT, cpu_has, in_words
 from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.count import output_names
-from workloads.precision import FLOAT32, Precision
+from workloads.precision import CODES_TYPE, FLOAT32, Precision
 
 PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"})
 """Types of executed layers that multiply matrices (CPU plugin, 2026.4)."""
@@ -58,13 +58,17 @@ class OpenVinoStep(Step):
 
     def compile_model(self, hints: Mapping[str, Any]) -> Any:
         """Returns the model compiled with these hints, in the precision and with the threads of the request."""
-        fixed = {
+        fixed: dict[str, Any] = {
             # Without it a CPU that can do bf16 runs an fp32 model in bf16.
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": self.request.threads,
             # Off by default: the parent has pinned the process already.
             "ENABLE_CPU_PINNING": self.request.options.get("pinning") == "on",
         }
+        if self.request.precision.is_quantized:
+            fixed["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0  # else activations are in codes where weights alone are
+            if not cpu_has(CODES_TYPE):  # without VNNI its sums of 8-bit products saturate at 16 bits (2026.4)
+                fixed["LP_TRANSFORMS_MODE"] = False
         return self.core.compile_model(self.model, self.device, {**fixed, **hints})
 
     def _bind(self, batch: dict[str, Any], source: dict[str, Any], target: dict[str, Any]) -> Any:
@@ -203,12 +207,16 @@ def operators_of(first: Iterable[Any], last: Iterable[Any], steps: int) -> list[
 
 
 def products_of(compiled: Any) -> Counter[str]:
-    """Returns how many products of the executed layers run in each type. A `Subgraph` may hide one that it fused."""
+    """Returns how many products of the executed layers run in each type. A `Subgraph` may hide one that it fused.
+
+    The kernel's own name is believed before the layer's type, which is that of a weight too: `brgemm_avx2_f32`.
+    """
     found: Counter[str] = Counter()
     for layer in compiled.get_runtime_model().get_ordered_ops():
         told = layer.get_rt_info()
         if str(told["layerType"].value) in PRODUCTS:
-            found[str(told["runtimePrecision"].value)] += 1
+            of_kernel = str(told["primitiveType"].value).rpartition("_")[2].lower()
+            found[of_kernel if of_kernel in SHORT.values() else str(told["runtimePrecision"].value)] += 1
     return found
 
 
@@ -223,7 +231,7 @@ def effective_of(compiled: Any, asked: Precision) -> Effective:
 
     precision = str(read("INFERENCE_PRECISION_HINT")).lower()
     more: dict[str, str | int | float | bool] = (
-        {"arithmetic": in_words(products_of(compiled))} if asked.is_reduced else {}
+        {"arithmetic": in_words(products_of(compiled))} if asked.is_lower else {}
     )
     return Effective(
         device="/".join(read("EXECUTION_DEVICES")).lower(),

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from workloads.int8 import quantized
 from workloads.mixed import low_constants, low_inputs, lowered
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ class Setting:
     @cached_property
     def program(self) -> Program:
         """The program of the workload that is asked for, in the precision that is asked for."""
-        return lowered(self.workload.programs[self.phase], self.precision, self.kept)
+        program = self.workload.programs[self.phase]
+        if self.precision.is_quantized:
+            return quantized(program, self.precision)
+        return lowered(program, self.precision, self.kept)
 
     @property
     def kept(self) -> frozenset[str]:
@@ -88,8 +92,9 @@ class Setting:
 class Request(Setting):
     """All that an adapter needs to prepare one step."""
 
-    parameters: Mapping[str, NDArray[np.float32]] = field(kw_only=True)
-    """Initial parameters and buffers, read-only and memory-mapped: copy what the step changes."""
+    parameters: Mapping[str, NDArray[np.generic]] = field(kw_only=True)
+    """Initial parameters and buffers, read-only and memory-mapped: copy what the step changes. float32; of a quantised
+    precision the constants of its program, int8 codes among them."""
     batches: tuple[Mapping[str, NDArray[np.generic]], ...] = field(kw_only=True)
     """Several batches of inputs, of all programs; step `i` takes batch `i % len(batches)`."""
     artifacts: Mapping[str, Path] = field(default_factory=dict, kw_only=True)

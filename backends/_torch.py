@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backends._arithmetic import in_words
 from backends._torch_arithmetic import Products, has_kernels
+from backends._torch_int8 import EagerInt8Ops
 from backends._torch_ops import EagerTorchOps, TorchOps, to_torch
 from backends.base import Effective, Operator, Request, Step
 from workloads.ops import Parameters, Scoped
@@ -72,7 +73,7 @@ class TorchStep(Step):
         self.program = program = request.program
         self.precision = request.precision
         self.device = device
-        self.ops: TorchOps = EagerTorchOps()
+        self.ops: TorchOps = EagerInt8Ops() if request.precision.is_quantized else EagerTorchOps()
         buffers = {spec.name for spec in request.workload.buffers}
         chosen = request.options.get("memory_format", "contiguous")
         # Training with channels last, torch's batch norm (CPU, 2.13) adds up all values of a channel one by one in each
@@ -267,7 +268,7 @@ class TorchStep(Step):
         }
         if update is not None:
             more["optimizer"] = f"torch.optim.{type(update.rule).__name__}(fused)"
-        if self.precision.is_reduced:
+        if self.precision.is_lower:
             more["arithmetic"] = self.arithmetic()
         return Effective(
             device=device_types([*self.parameters.values(), *self.buffers.values(), *self.last.values()]),

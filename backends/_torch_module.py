@@ -45,7 +45,7 @@ class StatelessModule(nn.Module):
                 if part not in dict(owner.named_children()):
                     owner.add_module(part, nn.Module())
                 owner = owner.get_submodule(part)
-            if name in buffers:
+            if name in buffers or not tensor.is_floating_point():
                 owner.register_buffer(leaf, tensor)
             else:
                 owner.register_parameter(leaf, nn.Parameter(tensor))

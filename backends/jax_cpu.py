@@ -8,7 +8,7 @@ from typing import ClassVar
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu, xla_is_out_of_memory
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16, FP32
+from workloads.precision import BF16, FP16, FP32, INT8, W8
 
 
 class JaxCpu(Adapter):
@@ -18,7 +18,7 @@ class JaxCpu(Adapter):
     extra = "jax"
     kinds = ("cpu",)
     overlap = "stateless"
-    precisions = (FP32.name, BF16.name, FP16.name)
+    precisions = (FP32.name, BF16.name, FP16.name, INT8.name, W8.name)
     emulates: ClassVar[Mapping[str, str]] = dict.fromkeys(
         (BF16.name, FP16.name), "XLA widens operands to float32 on a CPU"
     )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16
+from workloads.precision import BF16, FP16, FP32, INT8, W8
 
 
 class OnnxRuntimeCpu(Adapter):
@@ -18,6 +18,7 @@ class OnnxRuntimeCpu(Adapter):
     extra = "onnxruntime"
     kinds = ("cpu", "edge")
     overlap = "stateless"
+    precisions = (FP32.name, INT8.name, W8.name)
     lacks: ClassVar[Mapping[str, str]] = {
         BF16.name: "ONNX Runtime's CPU provider has no kernels for it: Gemm, MatMul and Add are NOT_IMPLEMENTED (1.32)",
         FP16.name: "ONNX Runtime puts casts around float32 kernels on a CPU and drops most of them again, at every"

@@ -8,7 +8,7 @@ from typing import ClassVar
 from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16
+from workloads.precision import BF16, FP16, FP32, INT8, W8
 
 
 class OpenVinoCpu(Adapter):
@@ -18,6 +18,7 @@ class OpenVinoCpu(Adapter):
     extra = "openvino"
     kinds = ("cpu", "openvino")
     overlap = "stateless"
+    precisions = (FP32.name, INT8.name, W8.name)
     lacks: ClassVar[Mapping[str, str]] = {
         BF16.name: "on a CPU without bf16 OpenVINO computes it in float32 (2026.4), and on one that has it this adapter"
         " has not been run yet",

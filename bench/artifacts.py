@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from graphlib import TopologicalSorter
+from typing import TypeVar
 
 from backends.base import Adapter, Artifact
+from workloads.precision import DEFAULT, Precision
 
 PARAMETERS = Artifact("parameters", "bench.child.inputs:make_parameters", needs=(), is_shared=True, of_model_alone=True)
 BATCHES = Artifact("batches", "bench.child.inputs:make_batches", needs=("parameters",), is_shared=True)
+CODES = Artifact("codes", "bench.child.inputs:make_codes", libraries=("torch",))
+"""What stands in the place of the parameters in a precision whose products read codes of 8 bits."""
 EXPECTED = Artifact("expected", "bench.child.expected:make", libraries=("torch",))
 NOISE = Artifact("noise", "bench.child.noise:make", needs=("parameters", "batches", "expected"), libraries=("torch",))
 
 
-def artifacts_for(adapter: Adapter) -> tuple[Artifact, ...]:
-    """Returns what a cell of the adapter needs, each after what it is made from."""
-    reference = (EXPECTED, NOISE) if adapter.verifiable else ()
-    return tuple(artifact for wave in waves((PARAMETERS, BATCHES, *reference, *adapter.artifacts)) for artifact in wave)
+def artifacts_for(adapter: Adapter, precision: Precision = DEFAULT) -> tuple[Artifact, ...]:
+    """Returns what a cell of the adapter needs in `precision`, each after what it is made from."""
+    made = ((EXPECTED, NOISE) if adapter.verifiable else ()) + adapter.artifacts
+    if precision.is_quantized:
+        made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
+    return tuple(artifact for wave in waves((PARAMETERS, BATCHES, *made)) for artifact in wave)
+
+
+Kept = TypeVar("Kept")
+
+
+def handed_over(entries: Mapping[str, Kept]) -> dict[str, Kept]:
+    """Returns entries by the names under which they are read: codes stand in the place of the parameters."""
+    codes = {PARAMETERS.name: entries[CODES.name]} if CODES.name in entries else {}
+    return {name: entry for name, entry in entries.items() if name != CODES.name} | codes
 
 
 def waves(artifacts: Iterable[Artifact]) -> Iterator[tuple[Artifact, ...]]:

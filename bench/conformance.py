@@ -30,7 +30,8 @@ from bench.parent.sources import ROOT
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
-from workloads.precision import DEFAULT, PRECISIONS
+from workloads.int8 import why_undefined
+from workloads.precision import DEFAULT, PRECISIONS, precision_of
 
 CHILD = Path(__file__).resolve().parent / "conformance_child.py"
 EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=3)
@@ -146,6 +147,8 @@ def _supported(adapter: Adapter, workload: str, phase: str, precision: str = DEF
     if workload in CONTROLS and precision != DEFAULT.name:
         pytest.skip(f"{workload} has one precision")
     cell = replace(_cell(adapter, workload, phase), precision=precision)
+    if undefined := why_undefined(cell.load_workload().programs[phase], precision_of(precision)):
+        pytest.skip(undefined)
     if refusal := _why_unsupported(adapter, phase, cell.precision):
         pytest.skip(refusal[1])
     return cell

@@ -27,7 +27,8 @@ from bench.parent.plans.plan import default_cell
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
 from workloads.catalog import phases_of
-from workloads.precision import DEFAULT, PRECISIONS
+from workloads.int8 import why_undefined
+from workloads.precision import DEFAULT, PRECISIONS, precision_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,8 +70,10 @@ def main(arguments: Sequence[str]) -> int:
 def print_cell(cell: Cell, named: str, suite: Suite) -> None:
     """Prints one line per quantity, or why the backend has none."""
     adapter = backends.get(cell.backend)
-    if refusal := adapter.why_unsupported(cell.phase, cell.precision):
-        print(f"{cell.workload} {cell.size} {cell.phase} {cell.precision} {named:16} {refusal[1]}", flush=True)
+    refusal = adapter.why_unsupported(cell.phase, cell.precision)
+    undefined = why_undefined(cell.load_workload().programs[cell.phase], precision_of(cell.precision))
+    if why := refusal[1] if refusal else undefined:
+        print(f"{cell.workload} {cell.size} {cell.phase} {cell.precision} {named:16} {why}", flush=True)
         return
     options = dict(part.split("=", 1) for part in named.partition(":")[2].split(":") if part)
     print_quantities(cell, named, adapter, suite, options)

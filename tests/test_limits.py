@@ -12,7 +12,7 @@ from bench.parent.record import Launch, to_row
 from results.record.csvfile import write_csv
 from results.record.files import ResultsError
 from results.record.journal import Journal
-from results.record.limits import BYTE_LIMITS, FLOP_LIMITS, Limits, bounds_of, limits_of, with_limits
+from results.record.limits import BYTE_LIMITS, FLOP_LIMITS, bounds_of, limits_of, with_limits
 from results.record.peaks import FILE, published, read_peaks
 from results.record.read import read_rows
 from results.record.run import read_run
@@ -88,7 +88,7 @@ def test_what_has_no_number_or_cannot_be_verified_has_no_limit():
 
 def test_a_step_that_is_too_short_measures_no_limit():
     short = [limit("matmul", 1e9, flops_per_step=8192), limit("stream", 1e9, minimum_bytes_per_step=12_288)]
-    assert [*limits_of(short).values()] == [Limits()]
+    assert limits_of(short) == {}
 
 
 def test_a_published_peak_is_the_chip_s_own():
@@ -355,3 +355,20 @@ def test_a_lower_precision_is_wrong(name, bits):
     kept = {"output.0.y": summarize(found)}, {"output.0.y": summarize(expected)}
     stored, _ = predicted.find(workload, "infer", FP32)
     assert bool(verify.compare(*kept, tolerances(stored, FP32)).failures) == (bits < 23)
+
+
+def test_what_is_emulated_is_held_against_the_peak_of_what_was_multiplied():
+    native = limit("matmul", 400e9, precision="bf16", precision_requested="bf16", arithmetic="bf16")
+    plain = limit("matmul", 100e9)
+    rows = [native, plain, *(one for one in RUN if one["workload"] == "stream")]
+    told = {"precision": "bf16", "precision_requested": "bf16"}
+    emulated, real, mostly = (model(**told, arithmetic=text) for text in ("f32", "bf16", "bf16/f32 47:6"))
+    found = [row["peak_flops_per_s"] for row in with_limits([*rows, emulated, real, mostly])[-3:]]
+    assert found == [100e9, 400e9, 400e9]
+
+
+def test_the_memory_has_one_limit_in_every_precision():
+    told = {"precision": "int8", "precision_requested": "int8", "arithmetic": "i8/f32 12:4"}
+    (row,) = with_limits([*RUN, model(**told)])[len(RUN) :]
+    assert row["peak_bytes_per_s"] == 20e9
+    assert row.get("peak_flops_per_s") is None

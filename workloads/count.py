@@ -106,6 +106,24 @@ class CountOps(Ops):
         self._product(x, weight, 2 * prod(shape) * n_in * kernel**2)
         return _result([x, weight], shape)
 
+    def int8_linear(
+        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, layout: Literal["oi", "io"]
+    ) -> Array:
+        return self.w8_linear(x, codes, scale, bias, layout)
+
+    def int8_conv2d(
+        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
+    ) -> Array:
+        return self.w8_conv2d(x, codes, scale, bias, stride, padding)
+
+    def w8_linear(self, x: Array, codes: Array, scale: Array, bias: Array | None, layout: Literal["oi", "io"]) -> Array:
+        scale.read()
+        return self.linear(x, codes, bias, layout)
+
+    def w8_conv2d(self, x: Array, codes: Array, scale: Array, bias: Array | None, stride: int, padding: int) -> Array:
+        scale.read()
+        return self.conv2d(x, codes, stride, padding)
+
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         return _result([x, *p.values()], x.shape), {
             name: p[name] for name in ("running_mean", "running_var") if training
@@ -164,19 +182,24 @@ class CountOps(Ops):
         return f({name: replace(x, needs_gradient=True) for name, x in parameters.items()}), parameters
 
 
-def _on_shapes(program: Program) -> tuple[_Tally, dict[str, Array]]:
-    """Returns what was added up while one step ran on shapes, and its outputs."""
+def on_shapes(
+    program: Program, ops_of: Callable[[Parameters], Ops] = lambda constants: CountOps()
+) -> tuple[_Tally, dict[str, Array]]:
+    """Returns what was added up while one step ran on shapes, and its outputs.
+
+    `ops_of` returns the vocabulary, given the shapes that stand for the constants.
+    """
     tally = _Tally()
     constants = {spec.name: _Shape(spec.shape, False, tally, spec.name) for spec in program.constants}
     state = {spec.name: _Shape(spec.shape, False, tally) for spec in program.state}
     batch = {spec.name: _Shape(spec.shape, False, tally) for spec in program.inputs}
-    outputs, _ = program.step(CountOps(), constants, state, batch)
+    outputs, _ = program.step(ops_of(constants), constants, state, batch)
     return tally, outputs
 
 
 def output_names(program: Program) -> tuple[str, ...]:
     """Returns the names of what one step returns beside its next state, in order."""
-    return tuple(_on_shapes(program)[1])
+    return tuple(on_shapes(program)[1])
 
 
 def count(program: Program, constant_bytes: int = 4) -> Counts:
@@ -186,7 +209,7 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
     up), the state is read and written once, inputs are read, outputs written. Scalars fit a register; activations and
     gradients count as cached.
     """
-    tally, outputs = _on_shapes(program)
+    tally, outputs = on_shapes(program)
     constants = sum(tally.elements_read.values())
     elements = 2 * sum(spec.size for spec in program.state if spec.shape)
     elements += sum(prod(output.shape) for output in outputs.values() if output.shape)

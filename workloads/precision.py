@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FLOAT32 = "float32"
+CODES_TYPE = "int8"
 ROUNDOFF = 2.0**-24
 """Unit roundoff of float32: half of the distance from 1 to the next number."""
 
@@ -29,6 +30,8 @@ class Precision:
     """The distance between the smallest numbers of `compute`, where a step can meet them; else 0."""
     loss_scale: float = 1.0
     """By what the loss is multiplied before it is differentiated, and its gradients divided after."""
+    codes: tuple[str, ...] = field(default=(), repr=False)
+    """What products read as codes of 8 bits: `weights`, and `activations` (`workloads.int8`). Empty: nothing."""
 
     @property
     def is_reduced(self) -> bool:
@@ -36,9 +39,24 @@ class Precision:
         return self.compute != FLOAT32
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether it is another model than the float32 one: that of the codes."""
+        return bool(self.codes)
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether it is anything but float32, in what is stored."""
+        return self.is_reduced or self.is_quantized
+
+    @property
+    def multiplied(self) -> str:
+        """NumPy's name of the type that most products multiply."""
+        return CODES_TYPE if "activations" in self.codes else self.compute
+
+    @property
     def bytes_each(self) -> int:
-        """Bytes of one activation, and of one parameter where nothing is trained."""
-        return 2 if self.is_reduced else 4
+        """Bytes of one parameter that products read, where nothing is trained."""
+        return 1 if self.is_quantized else 2 if self.is_reduced else 4
 
 
 FP32 = Precision("fp32")
@@ -46,7 +64,9 @@ TF32 = Precision("tf32", operands=2.0**-11)
 """Products of NVIDIA's tensor cores: float32 whose operands are rounded to 10 bits of mantissa."""
 BF16 = Precision("bf16", "bfloat16", unit=2.0**-8)
 FP16 = Precision("fp16", "float16", unit=2.0**-11, smallest=2.0**-24, loss_scale=1024.0)
-PRECISIONS: Mapping[str, Precision] = {precision.name: precision for precision in (FP32, TF32, BF16, FP16)}
+INT8 = Precision("int8", codes=("weights", "activations"))
+W8 = Precision("w8", codes=("weights",))
+PRECISIONS: Mapping[str, Precision] = {one.name: one for one in (FP32, TF32, BF16, FP16, INT8, W8)}
 DEFAULT = FP32
 
 

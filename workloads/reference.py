@@ -27,6 +27,10 @@ GRIDS = {"bfloat16": (8, -125), "float16": (11, -13)}
 _erf = np.vectorize(erf, otypes=[np.float64])
 
 
+def _codes(x: Array, step: Array) -> Array:
+    return np.clip(np.rint(x / step), -128, 127).astype(np.int64)
+
+
 class NumpyOps(Ops):
     """The operations, written for clarity."""
 
@@ -40,6 +44,27 @@ class NumpyOps(Ops):
     def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
         windows = _windows(x, weight.shape[-1], stride, padding, fill=0.0)
         return np.einsum("bchwij,ocij->bohw", windows, weight, optimize=True)
+
+    def int8_linear(
+        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, layout: Literal["oi", "io"]
+    ) -> Array:
+        sums = self.linear(_codes(x, step), codes.astype(np.int64), None, layout)
+        y = sums * (step * scale)
+        return y if bias is None else y + bias
+
+    def int8_conv2d(
+        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
+    ) -> Array:
+        sums = self.conv2d(_codes(x, step), codes.astype(np.int64), stride, padding)
+        y = sums * (step * scale)[:, None, None]
+        return y if bias is None else y + bias[:, None, None]
+
+    def w8_linear(self, x: Array, codes: Array, scale: Array, bias: Array | None, layout: Literal["oi", "io"]) -> Array:
+        return self.linear(x, codes * (scale[:, None] if layout == "oi" else scale), bias, layout)
+
+    def w8_conv2d(self, x: Array, codes: Array, scale: Array, bias: Array | None, stride: int, padding: int) -> Array:
+        y = self.conv2d(x, codes * scale[:, None, None, None], stride, padding)
+        return y if bias is None else y + bias[:, None, None]
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         mean, variance = p["running_mean"], p["running_var"]

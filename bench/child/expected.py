@@ -31,12 +31,14 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str
     """
     import torch
 
+    from backends._torch_int8 import ReferenceInt8Ops
     from backends._torch_noise import ReferenceOps
 
     initial = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
     batches = load_batches(inputs["batches"] / BATCHES_FILE)
     with torch.no_grad():  # `torch.func` differentiates all the same
-        summaries = computed(setting.program, ReferenceOps(), initial, batches)
+        ops = ReferenceInt8Ops() if setting.precision.is_quantized else ReferenceOps()
+        summaries = computed(setting.program, ops, initial, batches)
     for name, summary in summaries.items():
         if not (isfinite(summary.norm) and isfinite(summary.total)):
             raise ValueError(f"the reference is not finite in {name}: check the weights file, or take more tokens")

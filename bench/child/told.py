@@ -16,11 +16,11 @@ from workloads.precision import Precision
 def arithmetic(effective: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
     """Returns what the products ran in, and whether most of them did not run in the precision's own type."""
     told = effective.get("arithmetic")
-    if told is None or not precision.is_reduced:
+    if told is None or not precision.is_lower:
         return {}
     return {
         "arithmetic": told,
-        "is_emulated": str(told).partition(" ")[0].partition("/")[0] != short(precision.compute),
+        "is_emulated": str(told).partition(" ")[0].partition("/")[0] != short(precision.multiplied),
     }
 
 

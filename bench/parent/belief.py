@@ -33,7 +33,7 @@ class NotBelieved(Exception):
 
 def twin_of(cell: Cell) -> Cell | None:
     """Returns the cell whose verification `cell` rests on, None where that is its own."""
-    return replace(cell, precision=DEFAULT.name) if precision_of(cell.precision).is_reduced else None
+    return replace(cell, precision=DEFAULT.name) if precision_of(cell.precision).is_lower else None
 
 
 def refused(suite: Suite, cells: Iterable[Cell]) -> dict[Cell, Launch]:

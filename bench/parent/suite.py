@@ -14,7 +14,7 @@ from typing import Any
 import backends
 from backends._outside import in_one_line, unsupported_faults
 from backends.base import Adapter, Artifact, Probe
-from bench.artifacts import EXPECTED, artifacts_for, waves
+from bench.artifacts import EXPECTED, artifacts_for, handed_over, waves
 from bench.cell import PLAIN, Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
@@ -25,6 +25,7 @@ from bench.parent.children.member import Measured, Ready
 from bench.parent.environment import job_paths
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from host.topology import usable_cpus
+from workloads.int8 import AGREEMENT, why_undefined
 from workloads.precision import DEFAULT, PRECISIONS, precision_of
 from workloads.workload import Workload
 
@@ -102,6 +103,7 @@ class Suite:
         except ArtifactError as error:
             return to_launch(cell, columns, error.outcome, self.effort.is_timed)
         columns |= {name: entries["batches"].made[name] for name in ("workload_digest", "model_digest")}
+        columns |= {name: made for name in AGREEMENT if (made := entries["parameters"].made.get(name)) is not None}
         columns["artifacts_s"] = sum(entry.seconds for entry in entries.values())
         side = cell.overrides
         job = {
@@ -150,8 +152,11 @@ class Suite:
             unsupported, faults = None, [f"why_unsupported(): {in_one_line(error)}"]
         if faults:
             return _not_started("broken", "start_failed", faults[0])
+        undefined = why_undefined(cell.load_workload().programs[cell.phase], PRECISIONS.get(cell.precision, DEFAULT))
         if unsupported:
             status, (code, reason) = "unsupported", unsupported
+        elif undefined:
+            status, code, reason = "unsupported", "precision_not_supported", undefined
         elif probe.status == "absent":
             status, code, reason = "unavailable", probe.reason_code, probe.reason
         elif probe.status == "broken":
@@ -178,8 +183,8 @@ class Suite:
                 continue
             adapter = self.find_adapter(cell.backend)
             workload = cell.load_workload()
-            for artifact in artifacts_for(adapter):
-                kinds[artifact.name] = artifact
+            for artifact in artifacts_for(adapter, precision_of(cell.precision)):
+                kinds[artifact.name] = max(kinds.get(artifact.name, artifact), artifact, key=lambda one: len(one.needs))
                 wanted[_entry_name(artifact, cell, workload)] = (artifact, cell, workload)
             if is_held_against_plain(cell, adapter):
                 plain = replace(cell, precision=DEFAULT.name)
@@ -188,7 +193,8 @@ class Suite:
         ordered = sorted(wanted.values(), key=lambda one: _cost(one[1], one[2]), reverse=True)
         with Crew(makers()) as crew:
             for wave in waves(kinds.values()):
-                crew.run(partial(self._try_entry, *one, crew) for one in ordered if one[0] in wave)
+                names = {artifact.name for artifact in wave}
+                crew.run(partial(self._try_entry, *one, crew) for one in ordered if one[0].name in names)
 
     def _try_entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> None:
         with suppress(ArtifactError):  # `entries` raises it again, for each cell that needs it
@@ -197,7 +203,8 @@ class Suite:
     def entries(self, cell: Cell, workload: Workload, adapter: Adapter) -> dict[str, Entry]:
         """Returns the cache entries that the cell needs, made where they are missing. Raises ArtifactError."""
         with Crew(1) as crew:
-            made = {one.name: self._entry(one, cell, workload, crew) for one in artifacts_for(adapter)}
+            kinds = artifacts_for(adapter, precision_of(cell.precision))
+            made = handed_over({one.name: self._entry(one, cell, workload, crew) for one in kinds})
             if is_held_against_plain(cell, adapter):
                 made[PLAIN] = self._entry(EXPECTED, replace(cell, precision=DEFAULT.name), workload, crew)
         return made
@@ -205,7 +212,7 @@ class Suite:
     def _entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> Entry:
         """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
         adapter = self.find_adapter(cell.backend)
-        by_name = {one.name: one for one in artifacts_for(adapter)}
+        by_name = {one.name: one for one in artifacts_for(adapter, precision_of(cell.precision))}
         needed = {name: self._entry(by_name[name], cell, workload, crew) for name in artifact.needs}
         name = _entry_name(artifact, cell, workload)
         if name in self._failed:
@@ -221,7 +228,7 @@ class Suite:
                 "maker": artifact.maker,
                 "cell": non_defaults(replace(cell, variant=None)),
                 "folder": str(folder),
-                "inputs": {name: str(entry.path) for name, entry in needed.items()},
+                "inputs": {name: str(entry.path) for name, entry in handed_over(needed).items()},
                 "cpus": None,
                 "paths": list(job_paths()),
             }
@@ -251,7 +258,7 @@ def non_defaults(record: Cell | Effort) -> dict[str, Any]:
 
 def is_held_against_plain(cell: Cell, adapter: Adapter) -> bool:
     """Returns whether the cell must lie away from what float32 computes too: that of a reduced precision."""
-    return adapter.verifiable and precision_of(cell.precision).is_reduced
+    return adapter.verifiable and precision_of(cell.precision).is_lower
 
 
 def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:

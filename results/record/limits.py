@@ -5,14 +5,16 @@ FLOP/s are those of `matmul` and `conv`, byte/s those of `stream`. MFU is model 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from results.record.dimensions import BOUNDS
+from results.record.dimensions import BOUNDS, PLAIN_PRECISION
 from results.record.peaks import published
 from results.record.row import Row
 
 FLOP_LIMITS = ("matmul", "conv")
 BYTE_LIMITS = ("stream",)
+OF_ARITHMETIC = {"f32": PLAIN_PRECISION, "bf16": "bf16", "f16": "fp16", "i8": "int8"}
+"""The precision whose peak is that of products of a type."""
 LEAST_FLOPS, LEAST_BYTES = 1e9, 128 << 20
 """A step of less shows what it costs to start one, or a cache, and not what the chip can do."""
 
@@ -34,24 +36,45 @@ class Limits:
 
 
 def device_of(row: Mapping[str, object]) -> tuple[object, ...]:
-    """Returns what two rows share that have the same limits: one device of one machine, equally many threads."""
-    return tuple(row.get(name) for name in ("machine_id", "device", *BOUNDS))
+    """Returns what two rows share that have the same limits: one device of one machine, equally many threads, and
+    products of one type: what is emulated in another precision is held against the peak of that one.
+    """
+    of_row = {**row, "precision": computed_in(row)}
+    return tuple(of_row.get(name) for name in ("machine_id", "device", *BOUNDS))
+
+
+def computed_in(row: Mapping[str, object]) -> str:
+    """Returns the precision of what most products multiplied: the row's own, or the one that its arithmetic is of."""
+    told = str(row.get("arithmetic") or "").partition(" ")[0].partition("/")[0]
+    asked = str(row.get("precision") or row.get("precision_requested") or "")
+    return OF_ARITHMETIC.get(told, asked)
+
+
+def _memory_of(row: Mapping[str, object]) -> tuple[object, ...]:
+    """Returns what two rows share whose memory has the same limit, whatever they multiply."""
+    return device_of({**row, **dict.fromkeys(("precision", "precision_requested", "arithmetic"))})
+
+
+def limits_for(row: Mapping[str, object], limits: Mapping[tuple[object, ...], Limits]) -> Limits:
+    """Returns the limits of a row: those of its device for products of its type, and of its memory in any."""
+    flops, moved = limits.get(device_of(row), Limits()), limits.get(_memory_of(row), Limits())
+    return Limits(flops.flops, moved.bytes)
 
 
 def limits_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[object, ...], Limits]:
-    """Returns the limits of each device in the rows of one run, by `device_of`."""
+    """Returns the limits of each device in the rows of one run, as `limits_for` reads them."""
     limits: dict[tuple[object, ...], Limits] = {}
     for row in rows:
         if row["status"] != "ok" or row.get("verification") != "passed":
             continue
-        highest = limits.get(device_of(row), Limits())
         if row["workload"] in FLOP_LIMITS and _number(row, "flops_per_step") >= LEAST_FLOPS:
             reached = max(_number(row, "flops_per_s"), _number(row, "throughput_flops_per_s"))
-            highest = Limits(_higher(highest.flops, reached, f"{row['backend']} {row['workload']}"), highest.bytes)
+            before = limits.get(device_of(row), Limits())
+            of = f"{row['backend']} {row['workload']}"
+            limits[device_of(row)] = replace(before, flops=_higher(before.flops, reached, of))
         if row["workload"] in BYTE_LIMITS and _number(row, "minimum_bytes_per_step") >= LEAST_BYTES:
-            reached = _number(row, "throughput_bytes_per_s")
-            highest = Limits(highest.flops, _higher(highest.bytes, reached, str(row["backend"])))
-        limits[device_of(row)] = highest
+            reached, before = _number(row, "throughput_bytes_per_s"), limits.get(_memory_of(row), Limits())
+            limits[_memory_of(row)] = replace(before, bytes=_higher(before.bytes, reached, str(row["backend"])))
     return limits
 
 
@@ -71,7 +94,7 @@ def with_limits(rows: Sequence[Row]) -> tuple[Row, ...]:
     """
     limits = limits_of(rows)
     return tuple(
-        row | _beside(row, limits.get(device_of(row), Limits()))
+        row | _beside(row, limits_for(row, limits))
         if row["status"] == "ok" and row["verification"] == "passed"
         else row
         for row in rows
@@ -87,7 +110,7 @@ def _beside(row: Row, limits: Limits) -> Row:
     if limits.bytes is not None:
         columns |= {"peak_bytes_per_s": limits.bytes.per_s, "peak_bytes_of": limits.bytes.of}
         columns["bandwidth_utilisation"] = _share(moved, limits.bytes.per_s)
-    peak = published(str(row["device"] or ""), _precision(row))
+    peak = published(str(row["device"] or ""), computed_in(row))
     if peak is not None:
         columns |= {"published_flops_per_s": peak.flops_per_s, "published_bytes_per_s": peak.bytes_per_s}
         columns["published_source"] = peak.source
@@ -110,17 +133,12 @@ def bounds_of(
     `others` are rows of the same run. What measures a limit itself is compared with what is published, or
     a ceiling that no such chip exceeds: one backend may well reach more than another.
     """
-    measured = limits_of(others).get(device_of(row), Limits())
+    measured = limits_for(row, limits_of(others))
     if row["workload"] in (*FLOP_LIMITS, *BYTE_LIMITS):
         measured = Limits() if ceiling_flops_per_s is None else Limits(Peak(ceiling_flops_per_s, "ceiling"))
-    chip = published(str(row.get("device") or ""), _precision(row))
+    chip = published(str(row.get("device") or ""), computed_in(row))
     flops = [peak.per_s for peak in (measured.flops,) if peak] + [peak.flops_per_s for peak in (chip,) if peak]
     moved = [peak.per_s for peak in (measured.bytes,) if peak] + [peak.bytes_per_s for peak in (chip,) if peak]
     if _number(row, "minimum_bytes_per_step") < LEAST_BYTES:
         moved = []  # a cache may hold all that such a step moves
     return max(flops, default=None), max(moved, default=None)
-
-
-def _precision(row: Mapping[str, object]) -> str:
-    """Returns the effective precision, or the one asked for where the runtime did not tell."""
-    return str(row.get("precision") or row.get("precision_requested") or "")

@@ -84,6 +84,10 @@ COLUMNS: tuple[Column, ...] = (
     _number("update_tolerance", "1", "How many roundoffs were tolerated."),
     _text("arithmetic", "What the products ran in, read back: `bf16`, `f32`, `bf16/f32 47:6`; empty at fp32."),
     _boolean("is_emulated", "Whether most products did not run in the precision's own type; empty at fp32."),
+    _number("sqnr_db", "dB", "In 8 bits: energy of float32's outputs over that of the difference to them."),
+    _number("kl_nats", "1", "In 8 bits: mean divergence of the outputs' softmax from float32's, in nats."),
+    _number("top1_agreement", "1", "In 8 bits: share of output vectors whose largest element is float32's too."),
+    _integer("agreement_n", "1", "Of how many output vectors that is."),
     _measured("latency_p50_s", "s", "Median time of one step, with one step in flight."),
     _measured("latency_mean_s", "s", "Mean time of one step, with one step in flight."),
     _measured(

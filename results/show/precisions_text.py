@@ -16,7 +16,9 @@ from results.tables.table import to_rows
 NOTHING = f"No verified cell in another precision than {PLAIN_PRECISION} in these rows."
 LEGEND = (
     f"as fast: times as fast as {PLAIN_PRECISION} on the same backend at the same step, with its 95 % interval. "
-    "error: the worst relative error of a verified tensor from the float64 reference of that precision. products: what "
+    "error: the worst relative error of a verified tensor from the float64 reference of that precision. SQNR, top-1: in 8 "
+    f"bits, where the model itself is another one, how near its outputs lie to those of {PLAIN_PRECISION}: energy over "
+    "that of the difference, and how many of its output vectors have the same largest element. products: what "
     f"they ran in, as the runtime says of the prepared step; {EMULATED}: in a wider type than was asked for, since "
     "chip or runtime has none of its own (samestep backends says which)."
 )
@@ -29,7 +31,7 @@ def precisions_text(found: pd.DataFrame, width: int = 120) -> str:
         return NOTHING
     levels = found[[*STEP, "machine"]].rename(columns={"precision_requested": "precision"})
     names, places, caption = positions(levels)
-    header = [*names, "backend", "precision", PLAIN_PRECISION, "time", "as fast", "error", "products"]
+    header = [*names, "backend", "precision", PLAIN_PRECISION, "time", "as fast", "error", "SQNR", "top-1", "products"]
     lines = [[*place, *_cells(row)] for place, row in zip(places, rows, strict=True)]
     title = f"What a lower precision brings here{caption}"
     table = columns_text(header, lines, len(names) + 2, width)
@@ -49,6 +51,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _time(row["latency_s"]) + mark(row["quality"]),
         "-" if times is None else ratio(times) + unpaired + plus_minus(half),
         "-" if row["error"] is None else f"{row['error']:.1e}",
+        "-" if row["sqnr_db"] is None else f"{row['sqnr_db']:.0f} dB",
+        "-" if row["top1_agreement"] is None else f"{100 * row['top1_agreement']:.1f} % of {row['agreement_n']}",
         str(row["arithmetic"] or "-"),
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.record.dimensions import POSITION
+from results.record.dimensions import PLAIN_PRECISION, POSITION
 from results.record.human import ratio
 from results.show.layout import hanging, wrapped
 from results.show.numbers import SAMPLES, positions
@@ -39,7 +39,41 @@ def summary(rows: pd.DataFrame, baseline: str | None, width: int) -> str:
     if not texts:
         return ""
     title = f"Fastest, with those that cannot be told from it at 99 % confidence{caption}"
+    over = over_precisions(verified, width)
+    return "\n".join([wrapped([title], width), hanging(places, texts, width), *([f"\n{over}"] if over else [])])
+
+
+def over_precisions(verified: pd.DataFrame, width: int) -> str:
+    """Returns who is fastest at each step over all precisions: of exact ones, and of those in 8 bits; else nothing.
+
+    In 8 bits the model is another one, so that it stands apart, with how near its outputs lie to fp32's.
+    """
+    by = [name for name in (*POSITION, "workload_digest") if name != "precision"]
+    named = verified.assign(label=verified["label"] + " " + verified["precision"])
+    groups = [group for _, group in named.groupby(by, dropna=False, sort=False) if group["precision"].nunique() > 1]
+    if not groups:
+        return ""
+    groups.sort(key=lambda group: tuple(str(value) for value in group[list(POSITION)].iloc[0]))
+    shown = [name for name in POSITION if name != "precision"]
+    _, left, caption = positions(pd.concat([group.iloc[:1] for group in groups])[shown])
+    places, texts = [], []
+    for place, group in zip(left, groups, strict=True):
+        approximate = group["kl_nats"].notna()
+        for word, rows in (("exact", group[~approximate]), ("approximate", group[approximate])):
+            if len(rows):
+                places.append([*place, word])
+                texts.append(_with_agreement(rows.to_dict("records")))
+    title = f"Fastest over precisions, by latency: of those that compute the same model, and in 8 bits{caption}"
     return "\n".join([wrapped([title], width), hanging(places, texts, width)])
+
+
+def _with_agreement(rows: list[dict[Hashable, Any]]) -> str:
+    words = in_words(rows, "latency_p50_s", None)
+    first = fastest(rows, "latency_p50_s").labels[0]
+    row = next(one for one in rows if one["label"] == first)
+    if pd.isna(row["sqnr_db"]):
+        return words
+    return f"{words}; SQNR {row['sqnr_db']:.0f} dB, top-1 as {PLAIN_PRECISION} in {100 * row['top1_agreement']:.1f} %"
 
 
 def in_words(rows: list[dict[Hashable, Any]], metric: str, baseline: str | None) -> str:

@@ -12,6 +12,7 @@ from results.tables.ratio import times_as_fast
 from results.tables.table import DTYPES, is_control, is_verified, placed, to_rows
 
 ASKED = "precision_requested"
+AGREEMENT = ("sqnr_db", "kl_nats", "top1_agreement", "agreement_n")
 STEP = tuple(d.column for d in DIMENSIONS if not (d.in_label or d.matched_as_read_back))
 """What two rows of a line have in common beside their backend."""
 _COLUMNS = {
@@ -20,7 +21,8 @@ _COLUMNS = {
     "is_emulated": "boolean",
     **dict.fromkeys(("plain_latency_s", "latency_s", "times_as_fast", "times_low", "times_high"), "Float64"),
     "is_paired": "boolean",
-    **dict.fromkeys(("plain_error", "error"), "Float64"),
+    **dict.fromkeys(("plain_error", "error", "sqnr_db", "kl_nats", "top1_agreement"), "Float64"),
+    "agreement_n": "Int64",
     **dict.fromkeys(("error_of", "quality"), "string"),
 }
 """The columns of `precisions` and their dtypes."""
@@ -32,7 +34,8 @@ def precisions(frame: pd.DataFrame) -> pd.DataFrame:
     `times_as_fast` is how many times as fast it is as fp32 (of latency), with its 95 % interval (`times_low`,
     `times_high`), of common rounds where `is_paired`; NA, with `plain_*`, where fp32 was not measured. `error` is the
     worst relative error of a verified tensor from the float64 reference of that precision, `error_of` says of which;
-    `plain_error` that of the fp32 cell. `arithmetic` is what the products ran in. `backend` is a label of `placed`.
+    `plain_error` that of the fp32 cell. In 8 bits, where the model is another one, `sqnr_db`, `kl_nats` and
+    `top1_agreement` (of `agreement_n` output vectors) say how near its outputs lie to fp32's. `arithmetic` is what the products ran in. `backend` is a label of `placed`.
     """
     every = placed(frame)
     rows = to_rows(every[is_verified(every) & ~is_control(every) & every["variant"].isna()])
@@ -52,6 +55,7 @@ def _record(row: Mapping[str, Any], plain: Mapping[str, Any] | None) -> dict[str
         times = times_as_fast(row, plain, "latency_p50_s")
     return {
         **{name: row[name] for name in (*STEP, "machine", "machine_id", "arithmetic", "is_emulated", "quality")},
+        **{name: row[name] for name in AGREEMENT},
         "backend": row["label"],
         "precision": row[ASKED],
         "plain_latency_s": plain and plain["latency_p50_s"],

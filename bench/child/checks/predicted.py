@@ -22,11 +22,13 @@ from workloads.workload import Workload
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "workloads" / "predicted"
 MADE_BY = (
+    "backends/_torch_int8.py",
     "backends/_torch_noise.py",
     "backends/_torch_ops.py",
     "bench/child/expected.py",
     "bench/child/noise.py",
     "workloads/deviation.py",
+    "workloads/int8.py",
     "workloads/mixed.py",
     "workloads/ops.py",
     "workloads/optim.py",
