@@ -165,7 +165,7 @@ def patches(x: Array, kernel: int, stride: int, padding: int) -> Array:
 
 
 def _sums(x: Array, codes: Array, contracted: int) -> Array:
-    """Returns the sums over the last axis of `x` and the axis `contracted` of `codes`, which int32 holds, in float32."""
+    """Returns the sums over the last axis of `x` and the axis `contracted` of `codes`: in int32, then float32."""
     axes = (((x.ndim - 1,), (contracted,)), ((), ()))
     return jax.lax.dot_general(x, codes, axes, preferred_element_type=jnp.int32).astype(jnp.float32)
 

@@ -64,9 +64,8 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str
     if program.state:
         export_step(program, tensors, batch, folder / ONNX_FILE)
     else:
-        export_stateless(
-            program, tensors, batch, folder / ONNX_FILE, setting.kept, is_quantized=setting.precision.is_quantized
-        )
+        is_quantized = setting.precision.is_quantized
+        export_stateless(program, tensors, batch, folder / ONNX_FILE, setting.kept, is_quantized)
     return {}
 
 

@@ -1,4 +1,4 @@
-"""8 bits as ONNX graphs have them: Quantize- and DequantizeLinear around each product, which runtimes make their own."""
+"""8 bits as ONNX graphs have them: Quantize- and DequantizeLinear around each product, for runtimes to fuse."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ WITH_ZERO = 3
 """Inputs of DequantizeLinear, zero points among them."""
 
 
-@torch.library.custom_op("samestep::rounded_to_codes", mutates_args=())
+@torch.library.custom_op("samestep::rounded_to_codes", mutates_args=())  # type: ignore[untyped-decorator]
 def rounded_to_codes(x: Tensor, step: Tensor) -> Tensor:
     """Returns `x` rounded to a code times `step`."""
     return codes_of(x, step) * step
 
 
-@rounded_to_codes.register_fake
+@rounded_to_codes.register_fake  # type: ignore[untyped-decorator]
 def _(x: Tensor, step: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("samestep::of_codes", mutates_args=())
+@torch.library.custom_op("samestep::of_codes", mutates_args=())  # type: ignore[untyped-decorator]
 def of_codes(codes: Tensor, scale: Tensor, axis: int) -> Tensor:
     """Returns the codes times the scale of their channel along `axis`."""
     shape = [1] * codes.dim()
@@ -41,7 +41,7 @@ def of_codes(codes: Tensor, scale: Tensor, axis: int) -> Tensor:
     return codes * scale.reshape(shape)
 
 
-@of_codes.register_fake
+@of_codes.register_fake  # type: ignore[untyped-decorator]
 def _(codes: Tensor, scale: Tensor, axis: int) -> Tensor:
     return torch.empty(codes.shape, dtype=scale.dtype)
 

@@ -123,7 +123,7 @@ class Step(ABC):
     def effective(self) -> Effective:
         """Returns what the runtime says it does, read back from the prepared step."""
 
-    def restart(self, parameters: Mapping[str, NDArray[np.float32]]) -> None:
+    def restart(self, parameters: Mapping[str, NDArray[np.generic]]) -> None:
         """Writes the state before the first step in place, so that the next step is step 0 again.
 
         `parameters` are the request's; moments, step counts and caches become zero. Nothing is prepared or compiled

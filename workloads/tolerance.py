@@ -59,8 +59,7 @@ def tolerances(predicted: Predicted, precision: Precision) -> dict[str, Toleranc
     least = max(SCALE_ROUNDOFFS * ROUNDOFF, precision.unit, precision.operands)
     return {
         key: Tolerance(
-            FACTOR
-            * max(one.error, middle[quantity_of(key)].error, ROUNDOFF if one.scale else SCALE_ROUNDOFFS * ROUNDOFF),
+            FACTOR * max(one.error, middle[quantity_of(key)].error, (1 if one.scale else SCALE_ROUNDOFFS) * ROUNDOFF),
             FACTOR * max(one.scale, middle[quantity_of(key)].scale, least),
         )
         for key, one in predicted.items()

@@ -35,7 +35,8 @@ def precisions(frame: pd.DataFrame) -> pd.DataFrame:
     `times_high`), of common rounds where `is_paired`; NA, with `plain_*`, where fp32 was not measured. `error` is the
     worst relative error of a verified tensor from the float64 reference of that precision, `error_of` says of which;
     `plain_error` that of the fp32 cell. In 8 bits, where the model is another one, `sqnr_db`, `kl_nats` and
-    `top1_agreement` (of `agreement_n` output vectors) say how near its outputs lie to fp32's. `arithmetic` is what the products ran in. `backend` is a label of `placed`.
+    `top1_agreement` (of `agreement_n` output vectors) say how near its outputs lie to fp32's. `arithmetic` is what the
+    products ran in. `backend` is a label of `placed`.
     """
     every = placed(frame)
     rows = to_rows(every[is_verified(every) & ~is_control(every) & every["variant"].isna()])
