@@ -176,8 +176,8 @@ def quantized(program: Program, precision: Precision) -> Program:
         entered = {name: x for name, x in constants.items() if name not in parts_of}
         entered |= dict.fromkeys(folded, FOLDED)
         for name in products:
-            codes, *more = (constants.get(f"{name}{end}") for end in ENDS)
-            entered[name] = Quantized(codes, *more, constants.get(name))
+            codes, scale, step, bias = (constants.get(f"{name}{end}") for end in ENDS)
+            entered[name] = Quantized(codes, scale, step, bias, constants.get(name))
         eight_bits: Any = QuantizedOps(ops)
         return program.outputs_of(eight_bits, Scoped(entered), state, batch)
 

@@ -17,8 +17,8 @@ NOTHING = f"No verified cell in another precision than {PLAIN_PRECISION} in thes
 LEGEND = (
     f"as fast: times as fast as {PLAIN_PRECISION} on the same backend at the same step, with its 95 % interval. "
     "error: the worst relative error of a verified tensor from the float64 reference of that precision. SQNR, top-1: "
-    f"in 8 bits, where the model itself is another one, how near its outputs lie to those of {PLAIN_PRECISION}: energy over "
-    "that of the difference, and how many of its output vectors have the same largest element. products: what "
+    f"in 8 bits, where the model itself is another one, how near its outputs lie to those of {PLAIN_PRECISION}: energy "
+    "over that of the difference, and how many of its output vectors have the same largest element. products: what "
     f"they ran in, as the runtime says of the prepared step; {EMULATED}: in a wider type than was asked for, since "
     "chip or runtime has none of its own (samestep backends says which)."
 )
