@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from backends._arithmetic import in_words
 from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
+from backends._onnx_arithmetic import graph_products
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.precision import CODES_TYPE, FP32
 
@@ -29,22 +30,8 @@ LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
 }
-# fmt: off
-INTEGER = frozenset({
-    "ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearConv",
-    "QLinearMatMul",
-})
-PRODUCTS = frozenset({
-    "Attention", "Conv", "ConvInteger", "ConvTranspose", "DynamicQuantizeMatMul", "FusedConv", "FusedGemm",
-    "FusedMatMul", "Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention",
-    "NhwcFusedConv", "QGemm", "QLinearConv", "QLinearMatMul", "TransposeMatMul",
-})
-# fmt: on
-"""Types of nodes that multiply matrices: ONNX's own, and those that ONNX Runtime makes of them; of codes: `INTEGER`."""
 NOT_IN_8_BITS = ["MatMulAddFusion"]
-"""What of ONNX Runtime's optimiser is left out there: with it products of codes become float32 ones (1.32)."""
-FLOATS = (1, 10, 11, 16)
-"""onnx.TensorProto's numbers of float32, float16, float64 and bfloat16."""
+"""What of the optimiser is left out there: with it products of codes become float32 ones (1.32)."""
 SWITCH = {"on": "1", "off": "0"}
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
@@ -262,30 +249,6 @@ def products_of(request: Request, provider: str) -> Counter[str]:
         path = Path(folder) / "optimized.onnx"
         open_session(request, provider, 1, optimized=path)
         return graph_products(onnx.load(str(path), load_external_data=False).graph)
-
-
-def graph_products(graph: Any) -> Counter[str]:
-    """Returns how many products of an ONNX graph take operands of each type.
-
-    Types are carried from inputs, constants and casts along the nodes; nodes of other domains have none of their own.
-    """
-    from onnx import TensorProto
-
-    types = {one.name: one.data_type for one in graph.initializer}
-    types |= {one.name: one.type.tensor_type.elem_type for one in (*graph.input, *graph.value_info)}
-    found: Counter[str] = Counter()
-    for node in graph.node:
-        if node.op_type in PRODUCTS:
-            if node.op_type in INTEGER:
-                found[CODES_TYPE] += 1
-                continue
-            operands = [types[name] for name in node.input[:2] if name in types]
-            found[TensorProto.DataType.Name(operands[-1]).lower() if operands else "unknown"] += 1
-        casts = [attribute.i for attribute in node.attribute if attribute.name == "to"]
-        floats = [types[name] for name in node.input if types.get(name) in FLOATS]
-        for name in node.output:
-            types.setdefault(name, casts[0] if casts else next(iter(floats), 0))
-    return found
 
 
 def effective_of(session: Any, arithmetic: str = "") -> Effective:

@@ -17,7 +17,8 @@ def test_the_noisy_reference_and_a_runtime_train_alike(tmp_path, capsys):
     arguments = ["mlp", "--steps", "6", "--backends", "torch_cpu"]
     file, picture = tmp_path / "curves.csv", tmp_path / "curves.svg"
     assert curves.main([*arguments, "--csv", str(file), "--plot", str(picture)]) == 0
-    rows = list(csv.DictReader(file.open()))
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
     assert {row["curve"] for row in rows} == {"torch_cpu", *(f"noise {seed}" for seed in range(curves.SEEDS))}
     assert len(rows) == 6 * (curves.SEEDS + 1)
     assert picture.read_text().startswith("<?xml")

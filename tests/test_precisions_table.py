@@ -65,3 +65,32 @@ def test_an_emulated_number_is_marked_in_the_table_and_the_legend_says_what_that
     assert "e emulated: products ran in a wider type" in text
     assert "jax_cpu bf16" in text
     assert "emulated" not in render(to_frame(ROWS[:3]), width=120)
+
+
+AGREES = {"sqnr_db": 31.4, "kl_nats": 2e-3, "top1_agreement": 0.953, "agreement_n": 256}
+IN_8_BITS = [
+    *ROWS,
+    of("int8", 1e-3, arithmetic="i8/f32 9:4", is_emulated=False, **AGREES),
+    of("int8", 0.8e-3, backend="jax_cpu", arithmetic="i8", is_emulated=False, **AGREES),
+]
+
+
+def test_in_8_bits_it_is_said_how_near_the_other_model_lies():
+    text = precisions_text(precisions(to_frame(IN_8_BITS)), 120)
+    line = next(line for line in text.splitlines() if "torch_cpu" in line and "int8" in line)
+    assert line.split()[-6:] == ["31", "dB", "95.3", "%", "of", "256"]
+    assert "SQNR" not in precisions_text(precisions(to_frame(ROWS)), 120).splitlines()[1]
+
+
+def test_the_fastest_of_the_same_model_and_the_fastest_in_8_bits_stand_apart():
+    text = render(to_frame(IN_8_BITS), width=120)
+    title = "Fastest over precisions, by latency: of those that compute the same model, and in 8 bits"
+    assert title in text
+    exact, approximate = text.split(title)[1].splitlines()[1:3]
+    assert "exact" in exact
+    assert "jax_cpu fp32" in exact
+    assert "int8" not in exact
+    assert "approximate" in approximate
+    assert "jax_cpu int8" in approximate
+    assert "SQNR 31 dB, top-1 as fp32 in 95.3 %" in approximate
+    assert title not in render(to_frame(ROWS[:1] + ROWS[2:3]), width=120)

@@ -14,16 +14,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log2
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from workloads.count import CountOps, on_shapes
 from workloads.ops import BATCH_NORM_EPSILON, Array, Ops, Parameters, Scoped
 from workloads.precision import CODES_TYPE, Precision
 from workloads.program import Outputs, Program
 from workloads.specs import ParameterSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LARGEST, LEAST = 127, -128
 """The codes: of weights symmetric, of what products read as ONNX's QuantizeLinear saturates."""
@@ -236,6 +237,8 @@ def codes_of(
 
     `largest` is what each product reads at most, by its weight's name.
     """
+    import numpy as np
+
     products, _ = products_of(program)
     made: dict[str, NDArray[Any]] = {}
     for name, product in products.items():
@@ -266,6 +269,8 @@ def agreement(observed: Sequence[NDArray[Any]], plain: Sequence[NDArray[Any]]) -
     `sqnr_db`: the signal's energy over the difference's; `kl_nats`: the mean divergence of the softmax;
     `top1_agreement`: the share of vectors with the same largest element; `agreement_n`: how many vectors.
     """
+    import numpy as np
+
     a, b = (np.concatenate([x.astype(np.float64).reshape(-1, x.shape[-1]) for x in xs]) for xs in (observed, plain))
     noise = float(np.square(a - b).sum())
     sqnr = 10 * float(np.log10(np.square(b).sum() / noise)) if noise else None
@@ -276,5 +281,7 @@ def agreement(observed: Sequence[NDArray[Any]], plain: Sequence[NDArray[Any]]) -
 
 
 def _log_softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
     shifted = x - x.max(-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

@@ -6,7 +6,7 @@ from results.record.vocabulary import REASON_CODES, STATUSES, STOP_REASONS
 GROUPS: dict[str, tuple[str, str]] = {
     "Which cell, on what": ("row_format", "tokens_per_step"),
     "What came of it": ("status", "reason"),
-    "Verification": ("verification", "is_emulated"),
+    "Verification": ("verification", "agreement_n"),
     "Latency": ("latency_p50_s", "stop_reason"),
     "Rounds": ("group_id", "control_s"),
     "Throughput": ("throughput_samples_per_s", "little_ratio"),
@@ -21,6 +21,8 @@ GROUPS: dict[str, tuple[str, str]] = {
 """Title: the first and the last column of each group, in the order of the schema."""
 
 FORMULAS: dict[str, str] = {
+    "sqnr_db": "10 log10(Σ b² / Σ (a − b)²), a the reference in codes, b that of float32, over all batches",
+    "kl_nats": "mean over vectors along the last axis of Σ p (ln p − ln q), p of float32",
     "error_worst": "the largest, of all tensors, of ‖a − b‖ over the elements kept and of the errors of norm and sum, "
     "each relative to the float64 reference b, with a floor for tensors whose gradient is next to nothing",
     "scale_worst": "|⟨a, b⟩ / ⟨b, b⟩ − 1|",

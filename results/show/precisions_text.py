@@ -31,8 +31,11 @@ def precisions_text(found: pd.DataFrame, width: int = 120) -> str:
         return NOTHING
     levels = found[[*STEP, "machine"]].rename(columns={"precision_requested": "precision"})
     names, places, caption = positions(levels)
-    header = [*names, "backend", "precision", PLAIN_PRECISION, "time", "as fast", "error", "SQNR", "top-1", "products"]
-    lines = [[*place, *_cells(row)] for place, row in zip(places, rows, strict=True)]
+    is_approximate = bool(found["kl_nats"].notna().any())
+    header = [*names, "backend", "precision", PLAIN_PRECISION, "time", "as fast", "error", "products"]
+    header += ["SQNR", "top-1"] if is_approximate else []
+    agreements = [_agreement(row) if is_approximate else [] for row in rows]
+    lines = [[*p, *_cells(row), *agreed] for p, row, agreed in zip(places, rows, agreements, strict=True)]
     title = f"What a lower precision brings here{caption}"
     table = columns_text(header, lines, len(names) + 2, width)
     return "\n".join([wrapped([title], width), table, "", wrapped([LEGEND], width)])
@@ -51,11 +54,16 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _time(row["latency_s"]) + mark(row["quality"]),
         "-" if times is None else ratio(times) + unpaired + plus_minus(half),
         "-" if row["error"] is None else f"{row['error']:.1e}",
-        "-" if row["sqnr_db"] is None else f"{row['sqnr_db']:.0f} dB",
-        "-" if row["top1_agreement"] is None else f"{100 * row['top1_agreement']:.1f} % of {row['agreement_n']}",
         str(row["arithmetic"] or "-"),
     ]
 
 
 def _time(seconds: float | None) -> str:
     return "-" if seconds is None else time_in_words(seconds)
+
+
+def _agreement(row: Mapping[str, Any]) -> list[str]:
+    return [
+        "-" if row["sqnr_db"] is None else f"{row['sqnr_db']:.0f} dB",
+        "-" if row["top1_agreement"] is None else f"{100 * row['top1_agreement']:.1f} % of {row['agreement_n']}",
+    ]

@@ -71,8 +71,10 @@ def code_of(path: Path) -> str:
 
 
 def _does_nothing(node: ast.AST) -> bool:
-    """Returns whether the node is an import, or a string by itself, as docstrings are."""
+    """Returns whether the node is an import, also for checkers alone, or a string by itself, as docstrings are."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return True
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         return True
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
