@@ -132,13 +132,14 @@ class OnnxRuntimeStep(Step):
         if self.request.program.state:
             return []
         counts = [n for n in range(2, threads + 1) if threads % n == 0]
-        return [partial(OnnxRuntimeFlow, self.request, self.provider, streams) for streams in counts]
+        return [partial(OnnxRuntimeFlow, self.request, self.provider, streams, self.arithmetic) for streams in counts]
 
 
 class OnnxRuntimeFlow(Flow):
     """Runs of one session from `streams` threads, each with buffers of its own. `run` lets go of Python's lock."""
 
-    def __init__(self, request: Request, provider: str, streams: int) -> None:
+    def __init__(self, request: Request, provider: str, streams: int, arithmetic: str = "") -> None:
+        self.arithmetic = arithmetic
         each = request.threads // streams
         self.session = open_session(request, provider, each)
         self.in_flight = streams
@@ -189,7 +190,7 @@ class OnnxRuntimeFlow(Flow):
                 yield batch, {name: value.numpy() for name, value in result.items()}
 
     def effective(self) -> Effective:
-        effective = effective_of(self.session)
+        effective = effective_of(self.session, self.arithmetic)
         return replace(effective, threads=(effective.threads or 0) * self.in_flight)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from backends._arithmetic import SHORT, cpu_has, in_words
+from backends._arithmetic import SHORT, in_words
 from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.count import output_names
-from workloads.precision import CODES_TYPE, FLOAT32, Precision
+from workloads.precision import FLOAT32, Precision
 
 PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"})
 """Types of executed layers that multiply matrices (CPU plugin, 2026.4)."""
@@ -67,8 +67,6 @@ class OpenVinoStep(Step):
         }
         if self.request.precision.is_quantized:
             fixed["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0  # else activations are in codes where weights alone are
-            if not cpu_has(CODES_TYPE):  # without VNNI its sums of 8-bit products saturate at 16 bits (2026.4)
-                fixed["LP_TRANSFORMS_MODE"] = False
         return self.core.compile_model(self.model, self.device, {**fixed, **hints})
 
     def _bind(self, batch: dict[str, Any], source: dict[str, Any], target: dict[str, Any]) -> Any:
@@ -126,7 +124,8 @@ class OpenVinoStep(Step):
 
     def flows(self) -> list[Callable[[], Flow]]:
         """Requests in flight as OpenVINO's own hint for throughput has it, and with a stream for every thread."""
-        if self.request.program.state:
+        if self.request.program.state or self.request.precision.is_quantized:
+            # With several streams OpenVINO (2026.4) computes convolutions of weights in codes wrongly, now and then.
             return []
         hints: list[dict[str, Any]] = [{"PERFORMANCE_HINT": "THROUGHPUT"}]
         if self.request.threads > 1:

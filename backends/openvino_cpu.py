@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from backends._arithmetic import cpu_has
 from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16, FP32, INT8, W8
+from workloads.precision import BF16, CODES_TYPE, FP16, FP32, INT8, W8
 
 
 class OpenVinoCpu(Adapter):
@@ -27,6 +28,15 @@ class OpenVinoCpu(Adapter):
     artifacts = (ONNX,)
     distributions = ("openvino",)
     options: ClassVar[Options] = {"hint": ("latency", "throughput"), "pinning": ("off", "on")}
+
+    def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
+        if precision == INT8.name and not cpu_has(CODES_TYPE):
+            reason = (
+                f"{self.name} cannot run in {precision} on this CPU: without VNNI its sums of 8-bit products saturate "
+                "at 16 bits (2026.4), so that outputs are off by 6 % and more"
+            )
+            return "precision_not_supported", reason
+        return super().why_unsupported(phase, precision)
 
     def probe(self) -> Probe:
         return probe_cpu("openvino", self.distributions, "openvino")

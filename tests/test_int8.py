@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+import backends
+from backends._arithmetic import cpu_has
 from backends._graphs import ONNX
 from backends._jax_ops import JaxOps
 from backends._torch_int8 import FlippedInt8Ops, ReferenceInt8Ops, TorchInt8
@@ -279,8 +281,10 @@ def test_an_exported_graph_is_the_definition_as_it_is_run_here(runtime, precisio
     made = folders("gpt2", precision)
     make(ONNX, request.workload, "infer", tmp_path, handed_over(made), precision)
     request = replace(request, artifacts={"onnx": tmp_path})
+    adapter = backends.get(f"{runtime}_cpu")
     observed, _ = verify.observe(step_of_graph(runtime, request, False), request.program, request.parameters)
-    assert not verify.compare(observed, expected, allowed).failures
-    observed, _ = verify.observe(step_of_graph(runtime, request, True), request.program, request.parameters)
-    by_default = verify.compare(observed, expected, allowed).failures
-    print(runtime, precision.name, "by default", [str(one) for one in by_default])
+    saturates = bool(adapter.why_unsupported("infer", precision.name))
+    assert bool(verify.compare(observed, expected, allowed).failures) == saturates
+    if runtime == "onnxruntime" and not cpu_has("int8"):
+        observed, _ = verify.observe(step_of_graph(runtime, request, True), request.program, request.parameters)
+        assert verify.compare(observed, expected, allowed).failures  # another computation, and it is seen
