@@ -113,6 +113,16 @@ def test_the_cheapest_mix_trains_here_and_serves_there():
     assert cheapest_mix(costs(to_frame(rows), DEMAND, [])).empty
 
 
+def test_training_in_one_precision_and_serving_in_another_is_said():
+    told = {"precision": "int8", "precision_requested": "int8"}
+    served = row_of(phase="infer", throughput_samples_per_s=80.0, device="CPU", **told)
+    for rows, is_mixed in ((pair(), False), ([*pair(), served], True)):
+        costed = costs(to_frame(rows), DEMAND, [price()])
+        text = " ".join(costs_text(costed, cheapest_mix(costed), DEMAND, 160).split())
+        said = "It is trained in fp32 and served in int8: `samestep precisions` says how near that lies."
+        assert (said in text) == is_mixed
+
+
 def test_of_machines_that_cost_the_same_the_one_with_the_most_room_serves():
     # A machine of each costs 24 x 3.60 USD a day, and torch_cpu takes least of one.
     rows = [

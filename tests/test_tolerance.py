@@ -1,6 +1,7 @@
 """Tolerances follow from the arithmetic: what is predicted, where it is kept, and what is said where it is missing."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from workloads import data
 from workloads.catalog import CATALOG, load
 from workloads.deviation import measured
 from workloads.int8 import why_undefined
-from workloads.precision import BF16, FP32, PRECISIONS
+from workloads.precision import BF16, FP32, INT8, PRECISIONS, W8
 from workloads.summary import summarize
 from workloads.tolerance import FACTOR, SCALE_ROUNDOFFS, MissingTolerance, Tolerance, tolerances
 from workloads.update import applied
@@ -50,12 +51,35 @@ def test_what_is_predicted_can_be_made_again(name, phase):
 
 def test_every_published_size_has_what_it_is_held_against():
     missing = [
-        f"{name} {phase}"
+        f"{name} {phase} {precision.name}"
         for name, model in CATALOG.items()
-        for phase in load(name).programs
-        if predicted.find(load(name, model.PUBLISHED), phase, FP32)[0] is None
+        for phase, program in load(name).programs.items()
+        for precision in (FP32, BF16, INT8, W8)
+        if not why_undefined(program, precision)
+        and predicted.find(load(name, model.PUBLISHED), phase, precision)[0] is None
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_what_the_tiny_size_says_has_not_changed_may_be_kept(is_changed, tmp_path, monkeypatch):
+    shutil.copytree(predicted.FOLDER, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(predicted, "FOLDER", tmp_path)
+    before, _ = predicted.find(load("mlp", "base"), "infer", FP32)
+    monkeypatch.setattr(predicted, "key_of", lambda *given: "another")
+    real, made = predict.make, []
+
+    def counted(workload, phase, precision):
+        made.append((workload.size, phase))
+        found, n = real(load("mlp", "tiny"), phase, precision)
+        return ({key: Tolerance(2 * one.error, one.scale) for key, one in found.items()} if is_changed else found), n
+
+    monkeypatch.setattr(predict, "make", counted)
+    assert predict.main(["mlp", "--precision", "fp32", "--keep"]) == 0
+    sizes = ["tiny", "base"] if is_changed else ["tiny"]
+    assert made == [(size, phase) for size in sizes for phase in ("infer", "train")]
+    after, _ = predicted.find(load("mlp", "base"), "infer", FP32)
+    assert (after == before) != is_changed
 
 
 def test_a_prediction_of_other_code_is_made_anew_and_that_is_said(tmp_path, monkeypatch):

@@ -81,10 +81,19 @@ def _mix_words(row: Mapping[str, Any], sources: Sources) -> str:
         [
             f"Cheapest for {named}: train on {train} for {train_usd}; serve on {serve} for {serve_usd} a day.",
             f"Serving {on_day}.",
+            *_mixed(row),
             *_as_cheap(row, "train", "Training", "which take no less time"),
             *_as_cheap(row, "serve", "Serving", "which take no less of a device"),
         ]
     )
+
+
+def _mixed(row: Mapping[str, Any]) -> list[str]:
+    """Returns that the model is served in another precision than it is trained in, which is another computation."""
+    train, serve = row["train_precision"], row["serve_precision"]
+    if train == serve:
+        return []
+    return [f"It is trained in {train} and served in {serve}: `samestep precisions` says how near that lies."]
 
 
 def _as_cheap(row: Mapping[str, Any], of: str, doing: str, than: str) -> list[str]:
