@@ -25,7 +25,16 @@ def describe(adapter: Adapter, probe: Probe) -> str:
 
 def in_precisions(adapter: Adapter) -> str:
     """Returns its precisions, each with who computes it: the chip and the runtime, or the runtime in a wider type."""
-    return " · ".join(_who_computes(adapter, PRECISIONS[n]) if n in PRECISIONS else n for n in adapter.precisions)
+    able = [name for name in adapter.precisions if _is_able(adapter, name)]
+    return " · ".join(_who_computes(adapter, PRECISIONS[n]) if n in PRECISIONS else n for n in able)
+
+
+def _is_able(adapter: Adapter, precision: str) -> bool:
+    """Returns whether it can run any phase in a precision that it declares: on this chip, that is."""
+    try:
+        return not all(adapter.why_unsupported(phase, precision) for phase in adapter.phases or phases())
+    except Exception:  # noqa: BLE001 - code of strangers raises whatever it likes; its cells say so
+        return True
 
 
 def _who_computes(adapter: Adapter, precision: Precision) -> str:
@@ -34,7 +43,10 @@ def _who_computes(adapter: Adapter, precision: Precision) -> str:
     if why := adapter.emulates.get(precision.name):
         return f"{precision.name} emulated ({why})"
     if adapter.device_kind == "cpu" and not cpu_has(precision.multiplied):
-        return f"{precision.name} emulated (no {' or '.join(OF_CHIP[precision.multiplied][:2])})"
+        without = " or ".join(OF_CHIP[precision.multiplied][:2])
+        # Every CPU multiplies small integers; one with VNNI several times as fast.
+        how = f"native, without {without}" if precision.is_quantized else f"emulated (no {without})"
+        return f"{precision.name} {how}"
     return f"{precision.name} native"
 
 

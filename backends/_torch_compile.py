@@ -18,6 +18,7 @@ from torch import Tensor
 from backends._torch import TorchStep
 from backends._torch_arithmetic import of_graph
 from backends._torch_cuda import TorchCudaStep
+from backends._torch_int8 import TorchInt8
 from backends._torch_module import StatelessModule
 from backends._torch_ops import TorchOps
 from backends.base import Effective, Operator, Request
@@ -34,7 +35,7 @@ class CompiledStep(TorchStep):
 
     def __init__(self, request: Request, device: torch.device) -> None:
         super().__init__(request, device)
-        self.ops = TorchOps()  # a graph is pure
+        self.ops = TorchInt8() if request.precision.is_quantized else TorchOps()  # a graph is pure
         is_pure = self.program.update is None
         self.freezing = request.options.get("freezing") == "on" and is_pure and not self.program.state
 
@@ -82,7 +83,7 @@ class CompiledStep(TorchStep):
         `freezing` of torch._inductor.config (2.13) does so for a module's own parameters, and for no argument.
         """
         held = {name: tensor.detach() for name, tensor in (self.parameters | self.buffers).items()}
-        module = StatelessModule(self.program, held, self.buffers)
+        module = StatelessModule(self.program, held, self.buffers, self.ops)
         compiled = torch.compile(module.to(self.device).eval(), **options)
         inputs = [spec.name for spec in self.program.inputs]
         with torch.inference_mode():

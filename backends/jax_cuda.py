@@ -9,6 +9,7 @@ from typing import ClassVar
 from backends._nvidia import energy_counter, is_lost, probe_gpu, read_device
 from backends._probes import versions, xla_is_out_of_memory
 from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
+from workloads.precision import BF16, FP16, FP32, INT8, TF32, W8
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
@@ -17,6 +18,7 @@ class JaxCuda(Adapter):
     """XLA on one GPU; steps queue."""
 
     device_kind = "cuda"
+    precisions = (FP32.name, TF32.name, BF16.name, FP16.name, INT8.name, W8.name)
     extra = "cuda"
     cpu_torch = False
     distributions = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin")

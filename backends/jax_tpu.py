@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +11,7 @@ from typing import ClassVar
 from backends._probes import versions, xla_is_out_of_memory
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
 from host.drivers import pci_devices
+from workloads.precision import BF16, FP16, FP32, INT8, W8
 
 VENDOR = "0x1ae0"
 CHIPS = {
@@ -33,6 +35,8 @@ class JaxTpu(Adapter):
     """XLA on one TPU device; steps queue. fp32 products are six passes in bf16: `matmul_precision` says `highest`."""
 
     device_kind = "tpu"
+    precisions = (FP32.name, BF16.name, INT8.name, W8.name)
+    lacks: ClassVar[Mapping[str, str]] = {FP16.name: "a TPU multiplies bf16 and int8, and no float16"}
     extra = "tpu"
     distributions = ("jax", "jaxlib", "libtpu")
     # which of a slice's hosts this is, and which libtpu it has; which chips it may see is passed to every child

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from backends._nvidia import energy_counter, is_lost, is_out_of_memory, probe_torch_cuda, read_device
 from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16, FP32, TF32
+from workloads.precision import BF16, FP16, FP32, INT8, TF32, W8
 
 
 class TorchCuda(Adapter):
     """Eager PyTorch on one GPU; steps queue."""
 
     device_kind = "cuda"
-    precisions = (FP32.name, TF32.name, BF16.name, FP16.name)
+    precisions = (FP32.name, TF32.name, BF16.name, FP16.name, W8.name)
+    lacks: ClassVar[Mapping[str, str]] = {
+        INT8.name: "on CUDA torch's product of int8 takes sizes that are multiples of 8 alone, which models have not"
+    }
     extra = "cuda"
     cpu_torch = False
     distributions: ClassVar[tuple[str, ...]] = ("torch", "nvidia-ml-py")

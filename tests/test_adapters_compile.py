@@ -17,6 +17,7 @@ from backends._torch_compile import CompiledCudaStep, CompiledStep
 from tests.fakes.hardware import Prepared, fake_cuda, fake_gpu_files, kept_switches
 from tests.fakes.steps import with_threads
 from workloads.catalog import MODELS
+from workloads.precision import precision_of
 
 # torch says so on every compilation without caches, which is what we ask for (2.13).
 pytestmark = pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWarning")
@@ -51,6 +52,17 @@ def test_every_workload_is_one_graph_that_is_never_compiled_again(prepared):
     assert step.effective().told()["compiled_graphs"] == 1
     assert prepared.verify(CPU, step)["verification"] == "passed"
     assert step.effective().told()["compiled_graphs"] == 1
+
+
+@pytest.mark.parametrize("precision", [precision for precision in CPU.precisions if precision != "fp32"])
+def test_every_precision_is_one_graph(tmp_path, precision):
+    prepared = Prepared("mlp", "infer", tmp_path, precision_of(precision))
+    step = CPU.prepare(prepared.request)
+    step.compile()
+    assert prepared.verify(CPU, step)["verification"] == "passed"
+    told = step.effective().told()
+    assert (told["precision"], told["compiled_graphs"]) == (precision, 1)
+    assert told["arithmetic"].startswith({"int8": "i8", "w8": "f32"}.get(precision, ""))
 
 
 def test_compiling_leaves_the_state_where_it_was(small):

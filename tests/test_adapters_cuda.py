@@ -12,6 +12,7 @@ from backends import _jax, _torch, torch_cuda
 from bench.child.checks.verify import Refused
 from tests.fakes.hardware import FakeEvent, Prepared, fake_cuda, kept_switches
 from tests.fakes.steps import with_threads
+from workloads.precision import precision_of
 
 TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")
 
@@ -171,6 +172,20 @@ def test_jax_on_the_cpu_is_refused(prepared, jax_step):
 def test_jax_step_on_a_fake_device_passes(monkeypatch, prepared, jax_step):
     monkeypatch.setattr(_jax, "device_kind", lambda device: "cuda")
     assert prepared.verify(JAX, jax_step)["verification"] == "passed"
+
+
+@pytest.mark.parametrize("precision", JAX.precisions[1:])
+def test_jax_in_each_precision_on_a_fake_device_passes(monkeypatch, tmp_path, precision):
+    prepared = Prepared("mlp", "infer", tmp_path, precision_of(precision))
+    monkeypatch.setattr(jax, "devices", lambda platform, here=jax.devices("cpu"): here[:1])
+    monkeypatch.setattr(_jax, "device_kind", lambda device: "cuda")
+    step = JAX.prepare(prepared.request)
+    with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "highest"):
+        step.compile()
+        assert prepared.verify(JAX, step)["verification"] == "passed"
+        told = step.effective().told()
+    assert told["precision"] == precision
+    assert ("arithmetic" in told) == (precision != "tf32")
 
 
 @pytest.mark.parametrize("precision", ["tensorfloat32", "default"])

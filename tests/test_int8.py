@@ -13,13 +13,13 @@ from backends._arithmetic import cpu_has
 from backends._graphs import ONNX
 from backends._jax_ops import JaxOps
 from backends._torch_int8 import FlippedInt8Ops, ReferenceInt8Ops, TorchInt8
-from bench.artifacts import BATCHES, CODES, EXPECTED, NOISE, PARAMETERS, handed_over
+from bench.artifacts import EXPECTED
 from bench.cell import PLAIN
 from bench.child.checks import verify
 from bench.child.checks.proof import Proof, WrongResult
 from bench.child.expected import load_expected
 from bench.child.settings import request_of
-from tests.fakes.steps import allowed_in, make, setting
+from tests.fakes.steps import allowed_in, make, make_in, setting
 from tests.planted_int8 import IN_8_BITS, _In8Bits
 from workloads import data
 from workloads.catalog import MODELS, load
@@ -194,13 +194,9 @@ def folders(tmp_path_factory):
     @cache
     def of(name, precision):
         workload, folder = load(name, SIZES.get(name, "tiny")), tmp_path_factory.mktemp("made")
-        made = {}
-        for artifact in (PARAMETERS, BATCHES, CODES, EXPECTED, NOISE):
-            (path := folder / artifact.name).mkdir()
-            make(artifact, workload, "infer", path, handed_over(made), precision)
-            made[artifact.name] = path
+        made = make_in(folder, workload, "infer", precision=precision)
         (plain := folder / PLAIN).mkdir()
-        make(EXPECTED, workload, "infer", plain, made, FP32)
+        make(EXPECTED, workload, "infer", plain, {**made, "parameters": folder / "parameters"}, FP32)
         return made | {PLAIN: plain}
 
     return of
@@ -214,7 +210,7 @@ def prepared(folders):
     def of(name, precision):
         made = folders(name, precision)
         asked = setting(load(name, SIZES.get(name, "tiny")), "infer", torch.get_num_threads())
-        request = request_of(replace(asked, precision=precision), _In8Bits(), handed_over(made))
+        request = request_of(replace(asked, precision=precision), _In8Bits(), made)
         return request, load_expected(made["expected"]), allowed_in(made, precision), load_expected(made[PLAIN])
 
     return of
@@ -279,7 +275,7 @@ def step_of_graph(runtime, request, by_default):
 def test_an_exported_graph_is_the_definition_as_it_is_run_here(runtime, precision, folders, prepared, tmp_path):
     request, expected, allowed, _ = prepared("gpt2", precision)
     made = folders("gpt2", precision)
-    make(ONNX, request.workload, "infer", tmp_path, handed_over(made), precision)
+    make(ONNX, request.workload, "infer", tmp_path, made, precision)
     request = replace(request, artifacts={"onnx": tmp_path})
     adapter = backends.get(f"{runtime}_cpu")
     observed, _ = verify.observe(step_of_graph(runtime, request, False), request.program, request.parameters)

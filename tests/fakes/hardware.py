@@ -14,6 +14,7 @@ from bench.child.checks.proof import verify_step
 from bench.child.expected import load_expected
 from tests.fakes.steps import allowed_in, make_in
 from workloads import data
+from workloads.arrays import PARAMETERS_FILE, map_arrays
 from workloads.catalog import load
 from workloads.precision import FP32
 
@@ -21,13 +22,19 @@ from workloads.precision import FP32
 class Prepared:
     """A workload of tiny size, ready to be given to an adapter, with what it shall compute."""
 
-    def __init__(self, name, phase, folder):
+    def __init__(self, name, phase, folder, precision=FP32):
         self.workload = load(name, "tiny")
-        folders = make_in(folder, self.workload, phase)
-        self.expected, self.allowed = load_expected(folders["expected"]), allowed_in(folders)
-        parameters, batches = data.make_parameters(self.workload), tuple(data.make_batches(self.workload))
-        threads = torch.get_num_threads()
-        self.request = Request(self.workload, phase, FP32, threads, 0, parameters=parameters, batches=batches)
+        folders = make_in(folder, self.workload, phase, precision=precision)
+        self.expected, self.allowed = load_expected(folders["expected"]), allowed_in(folders, precision)
+        parameters, batches = map_arrays(folders["parameters"] / PARAMETERS_FILE), data.make_batches(self.workload)
+        self.request = Request(
+            self.workload,
+            phase,
+            precision,
+            torch.get_num_threads(),
+            parameters=parameters,
+            batches=tuple(batches),
+        )
 
     def verify(self, adapter, step):
         """Returns verification's columns of `step`, as a cell would."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Adapter, Artifact, Request, Setting
-from bench.artifacts import BATCHES, EXPECTED, NOISE, PARAMETERS
+from bench.artifacts import BATCHES, CODES, EXPECTED, NOISE, PARAMETERS, handed_over
 from bench.child import noise
 from bench.child.checks import predicted
 from bench.child.settings import request_of
@@ -33,13 +33,18 @@ def setting(workload: Workload, phase: str = "infer", threads: int = 1, **more: 
 def make_in(
     folder: Path, workload: Workload, phase: str, artifacts: Iterable[Artifact] = MADE, precision: Precision = FP32
 ) -> dict[str, Path]:
-    """Makes the artifacts, each in a folder of its own below `folder`, and returns those folders by name."""
+    """Makes the artifacts, each in a folder of its own below `folder`, and returns those folders by name.
+
+    In 8 bits the codes are made behind parameters and batches, and read in the place of the former.
+    """
     folders: dict[str, Path] = {}
-    for artifact in artifacts:
-        folders[artifact.name] = folder / artifact.name
-        folders[artifact.name].mkdir()
-        make(artifact, workload, phase, folders[artifact.name], folders, precision)
-    return folders
+    first, *others = artifacts
+    in_order = [first, others[0], CODES, *others[1:]] if precision.is_quantized else [first, *others]
+    for artifact in in_order:
+        (path := folder / artifact.name).mkdir()
+        make(artifact, workload, phase, path, handed_over(folders), precision)
+        folders[artifact.name] = path
+    return handed_over(folders)
 
 
 def make(
