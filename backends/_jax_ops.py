@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 import jax
 import jax.numpy as jnp
 
-from workloads.int8 import LARGEST, LEAST
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from workloads.recipes.int8 import LARGEST, LEAST
 from workloads.specs import IGNORED_LABEL
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from workloads.precision import CODES_TYPE
+from workloads.precision import CODES_TYPE, FLOAT32
 
 # fmt: off
 INTEGER = frozenset({
@@ -19,6 +19,8 @@ PRODUCTS = frozenset({
 })
 # fmt: on
 """Types of nodes that multiply matrices: ONNX's own, and those that ONNX Runtime makes of them; of codes: `INTEGER`."""
+READS_CODES = 4
+"""The `accuracy_level` at which MatMulNBits rounds what it reads to codes."""
 FLOATS = (1, 10, 11, 16)
 """onnx.TensorProto's numbers of float32, float16, float64 and bfloat16."""
 
@@ -35,7 +37,11 @@ def graph_products(graph: Any) -> Counter[str]:
     found: Counter[str] = Counter()
     for node in graph.node:
         if node.op_type in PRODUCTS:
-            if node.op_type in INTEGER:
+            levels = [attribute.i for attribute in node.attribute if attribute.name == "accuracy_level"]
+            if node.op_type == "MatMulNBits" and levels != [READS_CODES]:  # it widens its weights
+                found[FLOAT32] += 1
+                continue
+            if node.op_type in INTEGER or levels:
                 found[CODES_TYPE] += 1
                 continue
             operands = [types[name] for name in node.input[:2] if name in types]

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from workloads.int8 import quantized
-from workloads.mixed import low_constants, low_inputs, lowered
+from workloads.recipes.int8 import quantized
+from workloads.recipes.mixed import low_constants, low_inputs, lowered
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from backends._torch_noise import NoisyOps, ReferenceOps
 from backends._torch_ops import EagerTorchOps, TorchOps
-from workloads.int8 import LARGEST, LEAST
 from workloads.ops import Array
+from workloads.recipes.int8 import LARGEST, LEAST
 
 Layout = Literal["oi", "io"]
 

@@ -30,8 +30,8 @@ from bench.parent.sources import ROOT
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
 from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
-from workloads.int8 import why_undefined
 from workloads.precision import DEFAULT, PRECISIONS, precision_of
+from workloads.recipes.int8 import why_undefined
 
 CHILD = Path(__file__).resolve().parent / "conformance_child.py"
 EFFORT = Effort(warm_up_s=0.0, warm_up_steps=1, budget_s=0.0, min_rounds=3)

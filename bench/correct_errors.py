@@ -27,8 +27,8 @@ from bench.parent.plans.plan import default_cell
 from bench.parent.suite import Suite
 from host.topology import usable_cpus
 from workloads.catalog import phases_of
-from workloads.int8 import why_undefined
 from workloads.precision import DEFAULT, PRECISIONS, precision_of
+from workloads.recipes.int8 import why_undefined
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,8 +22,8 @@ from bench.artifacts import BATCHES, CODES, EXPECTED, PARAMETERS, handed_over
 from bench.child import expected, inputs, noise
 from bench.child.checks import predicted
 from workloads.catalog import CATALOG, load
-from workloads.int8 import why_undefined
 from workloads.precision import PRECISIONS, Precision, precision_of
+from workloads.recipes.int8 import why_undefined
 from workloads.tolerance import Predicted
 from workloads.workload import Workload
 

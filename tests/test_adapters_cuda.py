@@ -177,7 +177,8 @@ def test_jax_step_on_a_fake_device_passes(monkeypatch, prepared, jax_step):
 @pytest.mark.parametrize("precision", JAX.precisions[1:])
 def test_jax_in_each_precision_on_a_fake_device_passes(monkeypatch, tmp_path, precision):
     prepared = Prepared("mlp", "infer", tmp_path, precision_of(precision))
-    monkeypatch.setattr(jax, "devices", lambda platform, here=jax.devices("cpu"): here[:1])
+    here = jax.devices("cpu")[:1]
+    monkeypatch.setattr(jax, "devices", lambda platform: here)
     monkeypatch.setattr(_jax, "device_kind", lambda device: "cuda")
     step = JAX.prepare(prepared.request)
     with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "highest"):

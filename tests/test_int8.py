@@ -23,7 +23,8 @@ from tests.fakes.steps import allowed_in, make, make_in, setting
 from tests.planted_int8 import IN_8_BITS, _In8Bits
 from workloads import data
 from workloads.catalog import MODELS, load
-from workloads.int8 import (
+from workloads.precision import FP32, INT8, W8
+from workloads.recipes.int8 import (
     AGREEMENT,
     Calibrating,
     agreement,
@@ -33,7 +34,6 @@ from workloads.int8 import (
     step_of,
     why_undefined,
 )
-from workloads.precision import FP32, INT8, W8
 from workloads.reference import NumpyOps
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")

@@ -16,10 +16,10 @@ from backends._xla_arithmetic import products_of
 from tests.fakes.steps import update_of
 from workloads import data
 from workloads.catalog import MODELS, load
-from workloads.mixed import Mixed, lowered
 from workloads.ops import Ops
 from workloads.precision import BF16, FP16, FP32, PRECISIONS, precision_of
 from workloads.program import Program, Work, inference
+from workloads.recipes.mixed import Mixed, lowered
 from workloads.reference import NumpyOps
 from workloads.specs import InputSpec, StateSpec
 

@@ -15,8 +15,8 @@ from tests.fakes.steps import make_in, setting
 from workloads import data
 from workloads.catalog import CATALOG, load
 from workloads.deviation import measured
-from workloads.int8 import why_undefined
 from workloads.precision import BF16, FP32, INT8, PRECISIONS, W8
+from workloads.recipes.int8 import why_undefined
 from workloads.summary import summarize
 from workloads.tolerance import FACTOR, SCALE_ROUNDOFFS, MissingTolerance, Tolerance, tolerances
 from workloads.update import applied

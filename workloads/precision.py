@@ -31,7 +31,7 @@ class Precision:
     loss_scale: float = 1.0
     """By what the loss is multiplied before it is differentiated, and its gradients divided after."""
     codes: tuple[str, ...] = field(default=(), repr=False)
-    """What products read as codes of 8 bits: `weights`, and `activations` (`workloads.int8`). Empty: nothing."""
+    """What products read as codes of 8 bits: `weights`, `activations` (`workloads.recipes.int8`)."""
 
     @property
     def is_reduced(self) -> bool:

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from workloads import data
 from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
-from workloads.int8 import Calibrating, agreement, codes_of
+from workloads.recipes.int8 import Calibrating, agreement, codes_of
 from workloads.weights import files as weights
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from bench.parent.children.member import Measured, Ready
 from bench.parent.environment import job_paths
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from host.topology import usable_cpus
-from workloads.int8 import AGREEMENT, why_undefined
 from workloads.precision import DEFAULT, PRECISIONS, precision_of
+from workloads.recipes.int8 import AGREEMENT, why_undefined
 from workloads.workload import Workload
 
 LEAST_NEED_BYTES, TIMES_HELD = 1 << 30, 6

@@ -1,0 +1,1 @@
+"""Recipes of precisions: what makes the program of one out of the program that is written."""
