@@ -113,7 +113,7 @@ class JaxOps(Ops):
     def int8_conv2d(
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
     ) -> Array:
-        # XLA has no fast convolution of int8 on a CPU (0.10): patches and one product are many times as fast.
+        # As patches and one product, for which XLA has a kernel of int8 on a CPU.
         read = patches(codes_of(x, step), codes.shape[-1], stride, padding)
         last = _sums(read, codes.transpose(0, 2, 3, 1).reshape(codes.shape[0], -1), 1) * (step * scale)
         return (last if bias is None else last + bias).transpose(0, 3, 1, 2)

@@ -44,7 +44,7 @@ def _who_computes(adapter: Adapter, precision: Precision) -> str:
         return f"{precision.name} emulated ({why})"
     if adapter.device_kind == "cpu" and not cpu_has(precision.multiplied):
         without = " or ".join(OF_CHIP[precision.multiplied][:2])
-        # Every CPU multiplies small integers; one with VNNI several times as fast.
+        # Every CPU multiplies small integers; those with VNNI sum them in one instruction.
         how = f"native, without {without}" if precision.is_quantized else f"emulated (no {without})"
         return f"{precision.name} {how}"
     return f"{precision.name} native"
