@@ -12,7 +12,7 @@ from workloads.precision import DEFAULT, Precision
 
 PARAMETERS = Artifact("parameters", "bench.child.inputs:make_parameters", needs=(), is_shared=True, of_model_alone=True)
 BATCHES = Artifact("batches", "bench.child.inputs:make_batches", needs=("parameters",), is_shared=True)
-CODES = Artifact("codes", "bench.child.inputs:make_codes", libraries=("torch",))
+CODES = Artifact("codes", "bench.child.checks.codes:make_codes", libraries=("torch",))
 """What stands in the place of the parameters in a precision whose products read codes of 8 bits."""
 EXPECTED = Artifact("expected", "bench.child.expected:make", libraries=("torch",))
 NOISE = Artifact("noise", "bench.child.noise:make", needs=("parameters", "batches", "expected"), libraries=("torch",))

@@ -20,7 +20,7 @@ from time import perf_counter
 from backends.base import Setting
 from bench.artifacts import BATCHES, CODES, EXPECTED, PARAMETERS, handed_over
 from bench.child import expected, inputs, noise
-from bench.child.checks import predicted
+from bench.child.checks import codes, predicted
 from workloads.catalog import CATALOG, load
 from workloads.precision import PRECISIONS, Precision, precision_of
 from workloads.recipes.int8 import why_undefined
@@ -53,7 +53,7 @@ def make(workload: Workload, phase: str, precision: Precision) -> tuple[Predicte
     with TemporaryDirectory(prefix="samestep-predict-") as folder:
         folders: dict[str, Path] = {}
         makers = {PARAMETERS: inputs.make_parameters, BATCHES: inputs.make_batches}
-        makers |= {CODES: inputs.make_codes} if precision.is_quantized else {}
+        makers |= {CODES: codes.make_codes} if precision.is_quantized else {}
         for artifact, maker in (makers | {EXPECTED: expected.make}).items():
             (path := Path(folder) / artifact.name).mkdir()
             maker(setting, path, handed_over(folders))

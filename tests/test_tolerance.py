@@ -75,7 +75,7 @@ def test_what_the_tiny_size_says_has_not_changed_may_be_kept(is_changed, tmp_pat
         return ({key: Tolerance(2 * one.error, one.scale) for key, one in found.items()} if is_changed else found), n
 
     monkeypatch.setattr(predict, "make", counted)
-    assert predict.main(["mlp", "--precision", "fp32", "--keep"]) == 0
+    assert predict.main(["mlp-tiny", "mlp-base", "--precision", "fp32", "--keep"]) == 0
     sizes = ["tiny", "base"] if is_changed else ["tiny"]
     assert made == [(size, phase) for size in sizes for phase in ("infer", "train")]
     after, _ = predicted.find(load("mlp", "base"), "infer", FP32)
