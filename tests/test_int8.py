@@ -16,10 +16,9 @@ from backends._torch_int8 import FlippedInt8Ops, ReferenceInt8Ops, TorchInt8
 from bench.artifacts import EXPECTED
 from bench.cell import PLAIN
 from bench.child.checks import verify
-from bench.child.checks.proof import Proof, WrongResult
 from bench.child.expected import load_expected
 from bench.child.settings import request_of
-from tests.fakes.steps import allowed_in, make, make_in, setting
+from tests.fakes.steps import allowed_in, make, make_in, setting, verdict
 from tests.planted_int8 import IN_8_BITS, _In8Bits
 from workloads import data
 from workloads.catalog import MODELS, load
@@ -214,18 +213,6 @@ def prepared(folders):
         return request, load_expected(made["expected"]), allowed_in(made, precision), load_expected(made[PLAIN])
 
     return of
-
-
-def verdict(adapter, given):
-    request, expected, allowed, plain = given
-    step = adapter.prepare(request)
-    try:
-        Proof(adapter, request, expected, allowed, plain).before(step)
-    except WrongResult as wrong:
-        return wrong.code
-    except verify.Refused as refused:
-        return refused.code
-    return None
 
 
 @pytest.mark.parametrize("precision", [INT8, W8], ids=["int8", "w8"])

@@ -8,10 +8,8 @@ import torch
 from backends.base import Request
 from bench.artifacts import EXPECTED
 from bench.cell import PLAIN
-from bench.child.checks import verify
-from bench.child.checks.proof import Proof, WrongResult
 from bench.child.expected import load_expected
-from tests.fakes.steps import allowed_in, make, make_in
+from tests.fakes.steps import allowed_in, make, make_in, verdict
 from tests.planted_precision import IN_BF16, _InBf16
 from workloads import data
 from workloads.catalog import load
@@ -47,18 +45,6 @@ def prepared(tmp_path_factory):
         return request, load_expected(folders["expected"]), allowed_in(folders, BF16), load_expected(plain)
 
     return of
-
-
-def verdict(adapter, given):
-    request, expected, allowed, plain = given
-    step = adapter.prepare(request)
-    try:
-        Proof(adapter, request, expected, allowed, plain).before(step)
-    except WrongResult as wrong:
-        return wrong.code
-    except verify.Refused as refused:
-        return refused.code
-    return None
 
 
 @pytest.mark.parametrize("name", IN_BF16)

@@ -11,7 +11,8 @@ from typing import Any
 from backends.base import Adapter, Artifact, Request, Setting
 from bench.artifacts import BATCHES, CODES, EXPECTED, NOISE, PARAMETERS, handed_over
 from bench.child import noise
-from bench.child.checks import predicted
+from bench.child.checks import predicted, verify
+from bench.child.checks.proof import Proof, WrongResult
 from bench.child.settings import request_of
 from workloads.catalog import load
 from workloads.deviation import quantity_of
@@ -111,3 +112,19 @@ def widest(workload: Workload) -> dict[str, float]:
         for key, bound in tolerances(stored, FP32).items():
             errors[quantity_of(key)] = max(errors.get(quantity_of(key), 0.0), bound.error)
     return errors
+
+
+def verdict(adapter, given):
+    """Returns the reason code by which a step is refused, None where it passes.
+
+    `given` are its request, what is expected, the bounds, and what float32 computes.
+    """
+    request, expected, allowed, plain = given
+    step = adapter.prepare(request)
+    try:
+        Proof(adapter, request, expected, allowed, plain).before(step)
+    except WrongResult as wrong:
+        return wrong.code
+    except verify.Refused as refused:
+        return refused.code
+    return None
