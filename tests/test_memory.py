@@ -21,7 +21,7 @@ block = library.malloc(64 << 20)
 during = library.mallinfo2()
 library.free(block)
 after = library.mallinfo2()
-print(during.hblks - before.hblks, (after.arena - before.arena) >> 20)
+print(during.hblks - before.hblks, after.fordblks >> 20)  # mapped by itself; free bytes in the heap
 """
 
 
