@@ -12,6 +12,8 @@ SHORT = {
     "float32": "f32",
     "float64": "f64",
     "int8": "i8",
+    "float8_e4m3fn": "f8",
+    "f8e4m3fn": "f8",
     "uint8": "u8",
     "s8": "i8",
     "float": "f32",
@@ -21,6 +23,7 @@ OF_CHIP: Mapping[str, tuple[str, ...]] = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
     "float16": ("avx512_fp16", "amx_fp16", "asimdhp", "fphp"),
     "int8": ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"),
+    "float8_e4m3fn": ("amx_fp8", "f8mm8"),
 }
 """Which of a CPU's flags, as Linux names them, mean that it multiplies this type. (`f16c` only converts.)"""
 

@@ -19,7 +19,7 @@ from backends._xla_arithmetic import products_of
 from backends._xla_profile import operators_of
 from backends.base import Effective, Operator, Request, Step
 from workloads.ops import Ops
-from workloads.precision import CODES_TYPE, FLOAT32, Precision
+from workloads.precision import FLOAT32, Precision
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """The event that JAX reports for each executable that XLA has compiled (jax._src.dispatch)."""
@@ -158,7 +158,7 @@ class JaxStep(Step):
         memory = self.device.memory_stats() or {}
         matmul = jax.config.jax_default_matmul_precision
         stored = {FLOAT32, *([precision.compute] if self.request.low & self.constants.keys() else [])}
-        stored |= {CODES_TYPE} if precision.is_quantized else set()
+        stored |= precision.stored
         is_asked = dtypes <= stored and matmul == matmul_of(precision)
         more: dict[str, str | int | float | bool] = {
             "device_name": self.device.device_kind,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
 from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from workloads.precision import E4M3, LARGEST_CODE
 from workloads.recipes.int8 import LARGEST, LEAST
 from workloads.specs import IGNORED_LABEL
 
@@ -84,6 +86,14 @@ class JaxOps(Ops):
         return (x - mean) * jax.lax.rsqrt(variance + epsilon) * weight + bias
 
     @scoped
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + epsilon) * weight
+
+    @scoped
+    def silu(self, x: Array) -> Array:
+        return jax.nn.silu(x)
+
+    @scoped
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         return jax.nn.gelu(x, approximate=approximate == "tanh")
 
@@ -94,6 +104,26 @@ class JaxOps(Ops):
         wide = jnp.float32 if query.dtype == jnp.float16 else query.dtype
         q, k, v = (x.transpose(0, 2, 1, 3).astype(wide) for x in (query, key, value))
         return jax.nn.dot_product_attention(q, k, v, is_causal=causal).astype(query.dtype).transpose(0, 2, 1, 3)
+
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        return jnp.concatenate(parts, axis=-1)
+
+    @scoped
+    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+        for row in range(cache.shape[0]):
+            cache = jax.lax.dynamic_update_slice(cache, new[row : row + 1], (row, 0, start[row], 0))
+        return cache
+
+    @scoped
+    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+        b, heads, t, width = query.shape
+        served = heads // key.shape[1]
+        folded = query.reshape(b, key.shape[1], served * t, width)
+        scores = jnp.einsum("bhqd,bhsd->bhqs", folded, key) / sqrt(width)
+        seen = jnp.arange(key.shape[2]) <= (start[:, None] + jnp.arange(t))[..., None]  # (B, T, S)
+        mask = jnp.tile(seen, (1, served, 1))[:, None]
+        weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
+        return jnp.einsum("bhqs,bhsd->bhqd", weights, value).reshape(b, heads, t, width)
 
     @scoped
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
@@ -116,6 +146,20 @@ class JaxOps(Ops):
         # As patches and one product, for which XLA has a kernel of int8 on a CPU.
         read = patches(codes_of(x, step), codes.shape[-1], stride, padding)
         last = _sums(read, codes.transpose(0, 2, 3, 1).reshape(codes.shape[0], -1), 1) * (step * scale)
+        return (last if bias is None else last + bias).transpose(0, 3, 1, 2)
+
+    @scoped
+    def fp8_linear(self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None) -> Array:
+        y = _sums(fp8_codes_of(x, step), _float8(codes), 1, jnp.float32) * (step * scale)
+        return y if bias is None else y + bias
+
+    @scoped
+    def fp8_conv2d(
+        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
+    ) -> Array:
+        read = patches(fp8_codes_of(x, step), codes.shape[-1], stride, padding)
+        weight = _float8(codes).transpose(0, 2, 3, 1).reshape(codes.shape[0], -1)
+        last = _sums(read, weight, 1, jnp.float32) * (step * scale)
         return (last if bias is None else last + bias).transpose(0, 3, 1, 2)
 
     @scoped
@@ -156,6 +200,17 @@ def codes_of(x: Array, step: Array) -> Array:
     return jnp.clip(jnp.round(x / step), LEAST, LARGEST).astype(jnp.int8)
 
 
+def fp8_codes_of(x: Array, step: Array) -> Array:
+    """Returns `x` in codes of float8: to nearest even, saturating."""
+    largest = LARGEST_CODE[E4M3]
+    return jnp.clip(x / step, -largest, largest).astype(E4M3)
+
+
+def _float8(codes: Array) -> Array:
+    """Returns codes of float8, given as their bits."""
+    return jax.lax.bitcast_convert_type(codes, jnp.dtype(E4M3))
+
+
 def patches(x: Array, kernel: int, stride: int, padding: int) -> Array:
     """Returns what a convolution of `x` (B, C, H, W) multiplies, as (B, H, W, kernel kernel C)."""
     padded = jnp.pad(x.transpose(0, 2, 3, 1), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -164,10 +219,10 @@ def patches(x: Array, kernel: int, stride: int, padding: int) -> Array:
     return jnp.concatenate([padded[:, i : i + height : stride, j : j + width : stride] for i, j in places], axis=-1)
 
 
-def _sums(x: Array, codes: Array, contracted: int) -> Array:
-    """Returns the sums over the last axis of `x` and the axis `contracted` of `codes`: in int32, then float32."""
+def _sums(x: Array, codes: Array, contracted: int, in_type: Any = jnp.int32) -> Array:
+    """Returns the sums over the last axis of `x` and the axis `contracted` of `codes`: `in_type`, then float32."""
     axes = (((x.ndim - 1,), (contracted,)), ((), ()))
-    return jax.lax.dot_general(x, codes, axes, preferred_element_type=jnp.int32).astype(jnp.float32)
+    return jax.lax.dot_general(x, codes, axes, preferred_element_type=in_type).astype(jnp.float32)
 
 
 def ops_of(options: Mapping[str, str]) -> JaxOps:

@@ -10,7 +10,7 @@ from backends._arithmetic import OF_CHIP, cpu_has
 from backends._kinds import kinds
 from backends.base import Adapter, Probe
 from workloads.catalog import phases
-from workloads.precision import FLOAT32, PRECISIONS, Precision
+from workloads.precision import CODES_TYPE, FLOAT32, PRECISIONS, Precision
 
 
 def describe(adapter: Adapter, probe: Probe) -> str:
@@ -45,7 +45,7 @@ def _who_computes(adapter: Adapter, precision: Precision) -> str:
     if adapter.device_kind == "cpu" and not cpu_has(precision.multiplied):
         without = " or ".join(OF_CHIP[precision.multiplied][:2])
         # Every CPU multiplies small integers; those with VNNI sum them in one instruction.
-        how = f"native, without {without}" if precision.is_quantized else f"emulated (no {without})"
+        how = f"native, without {without}" if precision.multiplied == CODES_TYPE else f"emulated (no {without})"
         return f"{precision.name} {how}"
     return f"{precision.name} native"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from backends.base import DeviceReading, EnergyCounter, EnergyUnavailable, Probe
 from host.drivers import nvidia_driver, nvidia_models
 from host.files import exists
+from workloads.precision import FP8, TF32
 
 DEVICE_FILES = ("dev/nvidia0", "dev/nvidiactl", "usr/lib/wsl/lib/libcuda.so.1")
 """The first GPU, the driver's control file, and NVIDIA's library on WSL 2, whose `/dev/dxg` any vendor's GPU has."""
@@ -30,6 +32,9 @@ OUT_OF_MEMORY = (
 
 LOST = ("GPU is lost", "fallen off the bus", "uncorrectable ECC error", "CUDA_ERROR_ECC_UNCORRECTABLE")
 """What the driver says where the device is gone until it is reset."""
+
+LEAST_CAPABILITY: Mapping[str, tuple[int, int]] = {TF32.name: (8, 0), FP8.name: (8, 9)}
+"""The first compute capability whose tensor cores multiply in the precision (CUDA C++ Programming Guide)."""
 
 HARDWARE_SLOWDOWN = {0x8: "hw_slowdown", 0x20: "sw_thermal", 0x40: "hw_thermal", 0x80: "hw_power_brake"}
 OTHER_SLOWDOWN = {0x4: "sw_power_cap", 0x10: "sync_boost"}
@@ -190,6 +195,37 @@ def _read_device(nvml: Any, handle: Any) -> DeviceReading:
         processes=processes,
         memory_errors=errors,
     )
+
+
+def compute_capability(index: int = 0) -> tuple[int, int] | None:
+    """Returns the compute capability of the CUDA device `index`, as NVML says it; None where it says nothing."""
+    if find_spec("pynvml") is None:
+        return None
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(nvml_handle(pynvml, _visible(index)))
+            return int(major), int(minor)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def why_too_old(name: str, precision: str) -> tuple[str, str] | None:
+    """Returns the code and the reason where this GPU has no products in `precision`; None where it has, or is unknown.
+
+    `name` is the backend's.
+    """
+    wanted = LEAST_CAPABILITY.get(precision)
+    found = None if wanted is None else compute_capability()
+    if wanted is None or found is None or found >= wanted:
+        return None
+    least, here = (".".join(map(str, one)) for one in (wanted, found))
+    reason = f"{name} cannot run in {precision} on this GPU: it takes compute capability {least}, and this has {here}"
+    return "precision_not_supported", reason
 
 
 def _name_from_nvml(nvml: Any, handle: Any) -> str:

@@ -21,7 +21,7 @@ from backends._decompositions import decomposition_table
 from backends._graphs import ONNX_FILE
 from backends._torch_module import CPU, StatelessModule, placed
 from backends._torch_ops import TorchOps, to_torch
-from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.ops import Array
 from workloads.program import Program
 
@@ -58,7 +58,7 @@ class ExportOps(TorchOps):
 
 def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
     """Writes the step of the program to `step.onnx` in `folder`, from the arrays in the `inputs`' folders."""
-    tensors = placed(setting, map_arrays(inputs["parameters"] / PARAMETERS_FILE))
+    tensors = placed(setting, map_initial(inputs))
     batch = load_batches(inputs["batches"] / BATCHES_FILE)[0]
     program = setting.program
     if program.state:

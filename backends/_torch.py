@@ -292,8 +292,8 @@ class TorchStep(Step):
 
     def _told(self, products: Mapping[str, int]) -> str:
         """Returns types in words; one that a CPU has no kernels for is widened before it is multiplied."""
-        is_emulated = self.device.type == "cpu" and not has_kernels(self.precision.compute)
+        is_emulated = self.device.type == "cpu" and not has_kernels(self.precision.multiplied)
         told = dict(products)
-        if is_emulated and self.precision.compute in told:
-            told[FLOAT32] = told.pop(self.precision.compute) + told.get(FLOAT32, 0)
+        if is_emulated and self.precision.multiplied in told:
+            told[FLOAT32] = told.pop(self.precision.multiplied) + told.get(FLOAT32, 0)
         return in_words(told)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backends._arithmetic import cpu_has
+from workloads.precision import E4M3
 
 PRODUCTS = (
     "_int_mm",
@@ -72,4 +73,4 @@ def has_kernels(compute: str) -> bool:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and cpu_has(compute)
     if compute == "float16":
         return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported()) and cpu_has(compute)
-    return True
+    return compute != E4M3 or cpu_has(compute)

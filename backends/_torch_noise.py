@@ -99,13 +99,13 @@ class Noise(TorchDispatchMode):
             place, terms = PRODUCTS[name]
             k = min(BLOCK, terms(*args))
             if coarse := self.precision.operands:
-                arguments[place], arguments[place + 1] = (self._erring(args[at], coarse) for at in (place, place + 1))
-            arguments[place] = self._erring(arguments[place], ROUNDOFF * sqrt(k / 2))
+                arguments[place], arguments[place + 1] = (self.erring(args[at], coarse) for at in (place, place + 1))
+            arguments[place] = self.erring(arguments[place], ROUNDOFF * sqrt(k / 2))
         elif name in SUMS and args[0].is_floating_point():
             out = func(*args, **kwargs)
             k = max(1, args[0].numel() // max(1, out.numel()))
             if k > 1:
-                arguments[0] = self._erring(args[0], ROUNDOFF * sqrt(k / 2))
+                arguments[0] = self.erring(args[0], ROUNDOFF * sqrt(k / 2))
         result = func(*arguments, **kwargs)
         if name == "_to_copy":
             if isinstance(args[0], Tensor) and (args[0].dtype, result.dtype) == (FULL, LOW):
@@ -126,7 +126,7 @@ class Noise(TorchDispatchMode):
         if out.dtype == LOW and self.precision.smallest:
             out.add_(self._numbers(out).mul_(out != 0), alpha=self.precision.smallest / 2)
 
-    def _erring(self, x: Tensor, by: float) -> Tensor:
+    def erring(self, x: Tensor, by: float) -> Tensor:
         """Returns `x`, each of its elements off by a random part of `by`."""
         return x * self._numbers(x).mul_(by).add_(1)
 

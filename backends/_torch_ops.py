@@ -19,7 +19,7 @@ class TorchOps(Ops):
 
     updates_in_place: ClassVar[bool] = False
     """Whether `batch_norm` changes the running statistics that it is given, and returns them."""
-    widens_inside = frozenset({"batch_norm", "gelu", "layer_norm", "max_pool2d", "mean", "sqrt", "tanh"})
+    widens_inside = frozenset({"batch_norm", "gelu", "layer_norm", "max_pool2d", "mean", "silu", "sqrt", "tanh"})
 
     def embedding(self, table: Array, ids: Array) -> Array:
         return F.embedding(ids, table)
@@ -59,11 +59,41 @@ class TorchOps(Ops):
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         return F.layer_norm(x, (x.shape[-1],), weight, bias, epsilon)
 
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        return F.rms_norm(x, (x.shape[-1],), weight, epsilon)
+
+    def silu(self, x: Array) -> Array:
+        return F.silu(x)
+
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         return F.gelu(x, approximate=approximate)
 
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        # The exporter to ONNX asserts that grouped heads are asked for only where there are any.
+        grouped = {} if query.shape[1] == key.shape[1] else {"enable_gqa": True}
+        return F.scaled_dot_product_attention(query, key, value, is_causal=causal, **grouped)
+
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        return torch.cat(tuple(parts), dim=-1)
+
+    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+        rows = torch.arange(cache.shape[0], device=cache.device)[:, None]
+        places = start[:, None] + torch.arange(new.shape[2], device=cache.device)
+        by_place = cache.transpose(1, 2)
+        if self.updates_in_place:
+            by_place[rows, places] = new.transpose(1, 2)
+            return cache
+        return by_place.index_put((rows, places), new.transpose(1, 2)).transpose(1, 2)
+
+    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+        b, heads, t, width = query.shape
+        served = heads // key.shape[1]
+        places, new = (torch.arange(n, device=query.device) for n in (key.shape[2], t))
+        seen = places <= (start[:, None] + new)[..., None]
+        # The queries that share a head of the cache are its rows: no runtime needs to repeat the cache for them.
+        folded = query.reshape(b, key.shape[1], served * t, width)
+        mask = seen[:, None, None].expand(b, 1, served, t, key.shape[2]).reshape(b, 1, served * t, key.shape[2])
+        return F.scaled_dot_product_attention(folded, key, value, attn_mask=mask).reshape(b, heads, t, width)
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return F.cross_entropy(logits, labels)

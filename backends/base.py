@@ -183,8 +183,8 @@ class Adapter(ABC):
 
     device_kind: ClassVar[str]
     """What `Step.effective().device` must say: `cpu`, `cuda`, `tpu` …"""
-    phases: ClassVar[tuple[str, ...] | None] = None
-    """The programs that it runs; None: all."""
+    phases: ClassVar[tuple[str, ...] | None] = ("infer", "train")
+    """The programs that it runs; None: all, those that carry a cache among them."""
     precisions: ClassVar[tuple[str, ...]] = (DEFAULT.name,)
     lacks: ClassVar[Mapping[str, str]] = {}
     """Why it cannot run in a precision, by its name, where there is more to say than that."""

@@ -8,19 +8,20 @@ from typing import ClassVar
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu, xla_is_out_of_memory
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16, FP32, INT8, W8
+from workloads.precision import BF16, FP8, FP16, FP32, INT8, W8
 
 
 class JaxCpu(Adapter):
     """XLA on the CPU. Training steps chain through their state; inference steps may queue."""
 
     device_kind = "cpu"
+    phases = None
     extra = "jax"
     kinds = ("cpu",)
     overlap = "stateless"
-    precisions = (FP32.name, BF16.name, FP16.name, INT8.name, W8.name)
+    precisions = (FP32.name, BF16.name, FP16.name, INT8.name, W8.name, FP8.name)
     emulates: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        (BF16.name, FP16.name), "XLA widens operands to float32 on a CPU"
+        (BF16.name, FP16.name, FP8.name), "XLA widens operands to float32 on a CPU"
     )
     distributions = ("jax", "jaxlib")
     options: ClassVar[Options] = {"conv_1x1": ("matmul", "conv"), "conv_layout": ("nchw", "nhwc"), "memory": MEMORY}

@@ -6,10 +6,10 @@ import os
 from importlib.util import find_spec
 from typing import ClassVar
 
-from backends._nvidia import energy_counter, is_lost, probe_gpu, read_device
+from backends._nvidia import energy_counter, is_lost, probe_gpu, read_device, why_too_old
 from backends._probes import versions, xla_is_out_of_memory
 from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16, FP32, INT8, TF32, W8
+from workloads.precision import BF16, FP8, FP16, FP32, INT8, TF32, W8
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
@@ -18,12 +18,16 @@ class JaxCuda(Adapter):
     """XLA on one GPU; steps queue."""
 
     device_kind = "cuda"
-    precisions = (FP32.name, TF32.name, BF16.name, FP16.name, INT8.name, W8.name)
+    precisions = (FP32.name, TF32.name, BF16.name, FP16.name, INT8.name, W8.name, FP8.name)
+    phases = None
     extra = "cuda"
     cpu_torch = False
     distributions = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin")
     environment = ("CUDA_HOME", "CUDA_PATH")  # where XLA finds ptxas and libdevice, where pip did not install them
     options: ClassVar[Options] = {"conv_1x1": ("conv", "matmul"), "conv_layout": ("nchw", "nhwc")}
+
+    def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
+        return why_too_old(self.name, precision) or super().why_unsupported(phase, precision)
 
     def probe(self) -> Probe:
         gpu = probe_gpu()

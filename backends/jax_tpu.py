@@ -37,6 +37,7 @@ class JaxTpu(Adapter):
     device_kind = "tpu"
     precisions = (FP32.name, BF16.name, INT8.name, W8.name)
     lacks: ClassVar[Mapping[str, str]] = {FP16.name: "a TPU multiplies bf16 and int8, and no float16"}
+    phases = None
     extra = "tpu"
     distributions = ("jax", "jaxlib", "libtpu")
     # which of a slice's hosts this is, and which libtpu it has; which chips it may see is passed to every child

@@ -44,6 +44,7 @@ class Null(Adapter):
     """Cannot be verified, and enters no ratio."""
 
     device_kind = "none"
+    phases = None
     overlap = "none"
     verifiable = False
     workloads = MODELS

@@ -15,6 +15,7 @@ class OnnxRuntimeCpu(Adapter):
     """ONNX Runtime on the CPU. Training steps chain through their state; inference may run from several threads."""
 
     device_kind = "cpu"
+    phases = None
     extra = "onnxruntime"
     kinds = ("cpu", "edge")
     overlap = "stateless"

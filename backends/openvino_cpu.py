@@ -16,6 +16,7 @@ class OpenVinoCpu(Adapter):
     """OpenVINO on the CPU. Training steps chain through their state; inference requests may overlap."""
 
     device_kind = "cpu"
+    phases = None
     extra = "openvino"
     kinds = ("cpu", "openvino")
     overlap = "stateless"

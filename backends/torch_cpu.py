@@ -7,17 +7,18 @@ from typing import ClassVar
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16, FP32, INT8, W8
+from workloads.precision import BF16, FP8, FP16, FP32, INT8, W8
 
 
 class TorchCpu(Adapter):
     """Eager PyTorch on the CPU; every call waits, so that steps cannot overlap."""
 
     device_kind = "cpu"
+    phases = None
     extra = "torch"
     kinds = ("cpu",)
     overlap = "none"
-    precisions = (FP32.name, BF16.name, FP16.name, INT8.name, W8.name)
+    precisions = (FP32.name, BF16.name, FP16.name, INT8.name, W8.name, FP8.name)
     distributions = ("torch",)
     options: ClassVar[Options] = {"memory_format": ("mixed", "contiguous", "channels_last"), "memory": MEMORY}
 

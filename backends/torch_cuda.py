@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from backends._nvidia import energy_counter, is_lost, is_out_of_memory, probe_torch_cuda, read_device
+from backends._nvidia import energy_counter, is_lost, is_out_of_memory, probe_torch_cuda, read_device, why_too_old
 from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
-from workloads.precision import BF16, FP16, FP32, INT8, TF32, W8
+from workloads.precision import BF16, FP8, FP16, FP32, INT8, TF32, W8
 
 
 class TorchCuda(Adapter):
     """Eager PyTorch on one GPU; steps queue."""
 
     device_kind = "cuda"
-    precisions = (FP32.name, TF32.name, BF16.name, FP16.name, W8.name)
+    precisions = (FP32.name, TF32.name, BF16.name, FP16.name, W8.name, FP8.name)
     lacks: ClassVar[Mapping[str, str]] = {
         INT8.name: "on CUDA torch's product of int8 takes sizes that are multiples of 8 alone, which models have not"
     }
+    phases = None
     extra = "cuda"
     cpu_torch = False
     distributions: ClassVar[tuple[str, ...]] = ("torch", "nvidia-ml-py")
     options: ClassVar[Options] = {"memory_format": ("contiguous", "channels_last")}
+
+    def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
+        return why_too_old(self.name, precision) or super().why_unsupported(phase, precision)
 
     def probe(self) -> Probe:
         return probe_torch_cuda()

@@ -9,20 +9,30 @@ from typing import TypeVar
 
 from backends.base import Adapter, Artifact
 from workloads.precision import DEFAULT, Precision
+from workloads.program import Program
 
 PARAMETERS = Artifact("parameters", "bench.child.inputs:make_parameters", needs=(), is_shared=True, of_model_alone=True)
 BATCHES = Artifact("batches", "bench.child.inputs:make_batches", needs=("parameters",), is_shared=True)
 CODES = Artifact("codes", "bench.child.checks.codes:make_codes", libraries=("torch",))
 """What stands in the place of the parameters in a precision whose products read codes of 8 bits."""
+CACHES = Artifact("caches", "bench.child.checks.caches:make_caches", needs=("parameters",), libraries=("torch",))
+"""What the reference makes of a prompt: the state with which a step begins that goes on from it."""
 EXPECTED = Artifact("expected", "bench.child.expected:make", libraries=("torch",))
 NOISE = Artifact("noise", "bench.child.noise:make", needs=("parameters", "batches", "expected"), libraries=("torch",))
 
 
-def artifacts_for(adapter: Adapter, precision: Precision = DEFAULT) -> tuple[Artifact, ...]:
-    """Returns what a cell of the adapter needs in `precision`, each after what it is made from."""
+def artifacts_for(
+    adapter: Adapter, precision: Precision = DEFAULT, program: Program | None = None
+) -> tuple[Artifact, ...]:
+    """Returns what a cell of the adapter needs in `precision`, each after what it is made from.
+
+    `program` is the one that it runs, as it is written.
+    """
     made = ((EXPECTED, NOISE) if adapter.verifiable else ()) + adapter.artifacts
     if precision.is_quantized:
         made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
+    if program is not None and program.prompt is not None:
+        made = (CACHES, *(replace(one, needs=(*one.needs, CACHES.name)) for one in made))
     return tuple(artifact for wave in waves((PARAMETERS, BATCHES, *made)) for artifact in wave)
 
 

@@ -18,10 +18,10 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from backends.base import Setting
-from bench.artifacts import BATCHES, CODES, EXPECTED, PARAMETERS, handed_over
+from bench.artifacts import BATCHES, CACHES, CODES, EXPECTED, PARAMETERS, handed_over
 from bench.child import expected, inputs, noise
-from bench.child.checks import codes, predicted
-from workloads.catalog import CATALOG, load
+from bench.child.checks import caches, codes, predicted
+from workloads.catalog import CATALOG, depth_of, load, phases_of
 from workloads.precision import PRECISIONS, Precision, precision_of
 from workloads.recipes.int8 import why_undefined
 from workloads.tolerance import Predicted
@@ -34,11 +34,11 @@ INFERENCE_ALONE = ("fp16",)
 def wanted(names: Sequence[str], precisions: Sequence[Precision]) -> Iterator[tuple[Workload, str, Precision]]:
     """Yields workload, phase and precision of all that is predicted, or of what `names` name."""
     for name, model in CATALOG.items():
-        for size in model.SIZES:
+        for size in dict.fromkeys(("tiny", model.PUBLISHED)):
             if names and name not in names and f"{name}-{size}" not in names:
                 continue
-            workload = load(name, size)
-            for phase in workload.programs:
+            for phase in phases_of(name):
+                workload = load(name, size, depth=depth_of(name, size, phase))
                 for precision in precisions:
                     if why_undefined(workload.programs[phase], precision):
                         continue
@@ -54,6 +54,7 @@ def make(workload: Workload, phase: str, precision: Precision) -> tuple[Predicte
         folders: dict[str, Path] = {}
         makers = {PARAMETERS: inputs.make_parameters, BATCHES: inputs.make_batches}
         makers |= {CODES: codes.make_codes} if precision.is_quantized else {}
+        makers |= {CACHES: caches.make_caches} if workload.programs[phase].prompt is not None else {}
         for artifact, maker in (makers | {EXPECTED: expected.make}).items():
             (path := Path(folder) / artifact.name).mkdir()
             maker(setting, path, handed_over(folders))

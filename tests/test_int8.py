@@ -23,16 +23,8 @@ from tests.planted_int8 import IN_8_BITS, _In8Bits
 from workloads import data
 from workloads.catalog import MODELS, load
 from workloads.precision import FP32, INT8, W8
-from workloads.recipes.int8 import (
-    AGREEMENT,
-    Calibrating,
-    agreement,
-    codes_of,
-    products_of,
-    quantized,
-    step_of,
-    why_undefined,
-)
+from workloads.recipes.agreement import AGREEMENT, agreement
+from workloads.recipes.int8 import Calibrating, codes_of, products_of, quantized, step_of, why_undefined
 from workloads.reference import NumpyOps
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")

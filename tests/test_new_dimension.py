@@ -15,7 +15,7 @@ END = """    ),
 IN_ORDER ="""
 
 ADDED = {
-    "depth": ('Dimension("depth", "integer", "Requests in the queue.", mark="d")', "8", "d8"),
+    "queued": ('Dimension("queued", "integer", "Requests in the queue.", mark="d")', "8", "d8"),
     "scenario": ('Dimension("scenario", "text", "How requests come.", default="single")', '"server"', "server"),
     "replicas": ('Dimension("replicas", "integer", "How many.", default=1, mark="r", may_cross=True)', "4", "r4"),
 }

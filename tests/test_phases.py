@@ -211,3 +211,17 @@ def test_the_text_fits_its_width():
     text = phases_text(phases(to_frame(pair(variant="A: threads=1")), [price()]), 80)
     assert max(map(len, text.splitlines())) <= 80
     assert "torch_cpu[A: threads=1]" in text.replace("\n", "")
+
+
+def test_training_in_one_precision_is_set_against_inference_in_another():
+    train, infer = (
+        pair(infer=rate, precision=name, precision_requested=name) for name, rate in (("bf16", 40.0), ("int8", 400.0))
+    )
+    rows = [train[0], train[1], infer[1]]
+    frame = to_frame(rows)
+    (row,) = phases(frame, [], {"train": "bf16", "infer": "int8"}).to_dict("records")
+    assert row["precision"] == "bf16 → int8"
+    assert (row["train_s_per_sample"], row["infer_s_per_sample"]) == (0.1, 0.0025)
+    assert "bf16 → int8" in phases_text(phases(frame, [], {"train": "bf16", "infer": "int8"}))
+    with pytest.raises(ValueError, match="no verified training in fp32; in these rows it is in: bf16"):
+        phases(frame, [], {"train": "fp32", "infer": "int8"})

@@ -244,7 +244,10 @@ def test_ticks_are_round_and_have_room():
     ("arguments", "complaint"),
     [
         (["--output", "a.pdf"], "cannot draw into a.pdf; expected a name that ends in .svg or .png"),
-        (["--output", "a.svg", "--show", "energy"], "cannot show 'energy'; known: latency, throughput, phases"),
+        (
+            ["--output", "a.svg", "--show", "energy"],
+            "cannot show 'energy'; known: latency, throughput, phases, precisions",
+        ),
         (["--output", "a.svg", "--width", "1"], "cannot draw these names 1 inch wide; expected 2.1 to 40"),
         (["--output", "a.svg", "--width", "nan"], "cannot draw these names nan inch wide"),
     ],

@@ -2,7 +2,10 @@
 
 A file has `SIZES` (by name, `tiny` among them), `PUBLISHED` (the size that is measured), `BATCHES` and `SEQUENCES`
 (by size; None where samples are no sequences), and `build(size, batch, sequence)`. It may have `KIND`
-(`model` unless it says `limit` or `control`) and `SHAPES` (of preset `full`).
+(`model` unless it says `limit` or `control`), `SHAPES` (of preset `full`) and `SUITES`: those that it is in, each with
+the phases that it has there (None: all); `core` with all where it says nothing. Where it decodes it has `SERVINGS` (by
+size), and `DEPTHS`, (batch, depth) of preset `full`: then `build` takes a `depth`, and returns the workload that
+decodes at it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,11 @@ def _kind(model: ModuleType) -> str:
     return str(kind)
 
 
+def _suites(model: ModuleType) -> Mapping[str, tuple[str, ...] | None]:
+    suites: Mapping[str, tuple[str, ...] | None] = getattr(model, "SUITES", {"core": None})
+    return suites
+
+
 def _models() -> dict[str, ModuleType]:
     names = sorted(path.stem for path in Path(models.__path__[0]).glob("*.py") if path.stem[0] != "_")
     modules = {name: import_module(f"{models.__name__}.{name}") for name in names}
@@ -41,8 +49,18 @@ CATALOG: Mapping[str, ModuleType] = _models()
 MODELS = _of_kind("model")
 LIMITS = _of_kind("limit")
 """What bounds the chip: run before the models, whose numbers are held against them."""
+DECODING = tuple(name for name, model in CATALOG.items() if hasattr(model, "SERVINGS"))
+"""Those that decode, at a depth."""
 CONTROLS = _of_kind("control")
 """Run in every run, by the backends that name them: they tell a slow machine from a slow runtime."""
+
+
+SUITES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
+    suite: {name: _suites(model)[suite] for name, model in CATALOG.items() if suite in _suites(model)}
+    for suite in dict.fromkeys(suite for model in CATALOG.values() for suite in _suites(model))
+}
+"""The workloads by suite, each with the phases that it has there; None: all. A run takes the first where none is asked
+for."""
 
 
 def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
@@ -52,8 +70,20 @@ def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
 
 @cache
 def phases_of(name: str) -> tuple[str, ...]:
-    """Returns the names of the workload's programs."""
-    return tuple(load(name, "tiny").programs)
+    """Returns the names of the workload's programs, that of decoding last."""
+    return (*load(name, "tiny").programs, *_deep(name))
+
+
+@cache
+def _deep(name: str) -> tuple[str, ...]:
+    """Returns the names of the programs that a workload has at a depth."""
+    servings = getattr(CATALOG[name], "SERVINGS", None)
+    return tuple(load(name, "tiny", depth=servings["tiny"].depth).programs) if servings else ()
+
+
+def depth_of(name: str, size: str, phase: str) -> int | None:
+    """Returns the depth of a workload's phase where nobody asks for another; None where the phase has none."""
+    return CATALOG[name].SERVINGS[size].depth if phase in _deep(name) else None
 
 
 def phases() -> tuple[str, ...]:
@@ -61,10 +91,17 @@ def phases() -> tuple[str, ...]:
     return tuple(dict.fromkeys(phase for name in CATALOG for phase in phases_of(name)))
 
 
-def load(name: str, size: str | None = None, batch: int | None = None, sequence: int | None = None) -> Workload:
+def load(
+    name: str,
+    size: str | None = None,
+    batch: int | None = None,
+    sequence: int | None = None,
+    depth: int | None = None,
+) -> Workload:
     """Returns the workload `name`; what is not given is the published size and its default batch.
 
-    Raises ValueError for an unknown name or size, a batch below 1, and a sequence the model cannot take.
+    With `depth` it is the one that decodes at that many tokens. Raises ValueError for an unknown name or size, a batch
+    below 1, and a sequence or a depth the model cannot take.
     """
     if name not in CATALOG:
         raise ValueError(f"unknown workload {name!r}; known: {', '.join(CATALOG)}")
@@ -72,9 +109,14 @@ def load(name: str, size: str | None = None, batch: int | None = None, sequence:
     size = size or model.PUBLISHED
     if size not in model.SIZES:
         raise ValueError(f"unknown size {size!r} of {name}; known: {', '.join(model.SIZES)}")
-    for dimension, value in (("batch", batch), ("sequence", sequence)):
+    for dimension, value in (("batch", batch), ("sequence", sequence), ("depth", depth)):
         if value is not None and value < 1:
             raise ValueError(f"{dimension} must be at least 1, got {value}")
+    if depth is not None:
+        if not hasattr(model, "SERVINGS"):
+            raise ValueError(f"{name} does not decode: it has no depth; workloads that do: {', '.join(DECODING)}")
+        deep: Workload = model.build(size, batch or model.BATCHES[size], None, depth)
+        return deep
     if model.SEQUENCES is None:
         sequence = None
     elif sequence is None:

@@ -32,6 +32,8 @@ class _Tally:
     forward_flops: int = 0
     backward_flops: int = 0
     elements_read: dict[str, int] = field(default_factory=dict)
+    cache_elements: float = 0.0
+    """What is read of caches and written into them, of places that queries see."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,12 @@ def _view(x: _Shape, shape: tuple[int, ...]) -> _Shape:
 
 
 class CountOps(Ops):
-    """The vocabulary on shapes. A product's gradient costs one product per operand that needs one."""
+    """The vocabulary on shapes. A product's gradient costs one product per operand that needs one.
+
+    Of a cache a query sees `keys_seen` places, on average over the steps.
+    """
+
+    keys_seen: float = 0.0
 
     def _product(self, left: _Shape, right: _Shape, flops: int) -> None:
         left.tally.forward_flops += flops
@@ -154,6 +161,19 @@ class CountOps(Ops):
         self._product(scores, value, 2 * prod(scores.shape) * value.shape[-1])
         return _result([scores, value], (*query.shape[:-1], value.shape[-1]))
 
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        return _result(parts, (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)))
+
+    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+        cache.tally.cache_elements += prod(new.shape)
+        return cache
+
+    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+        b, heads, _, width = key.shape
+        query.tally.cache_elements += 2 * b * heads * self.keys_seen * width
+        query.tally.forward_flops += round(4 * prod(query.shape) * self.keys_seen)
+        return _result([query], query.shape)
+
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return _result([logits], ())
 
@@ -182,18 +202,18 @@ class CountOps(Ops):
         return f({name: replace(x, needs_gradient=True) for name, x in parameters.items()}), parameters
 
 
-def on_shapes(
-    program: Program, ops_of: Callable[[Parameters], Ops] = lambda constants: CountOps()
-) -> tuple[_Tally, dict[str, Array]]:
+def on_shapes(program: Program, ops_of: Callable[[Parameters], Ops] | None = None) -> tuple[_Tally, dict[str, Array]]:
     """Returns what was added up while one step ran on shapes, and its outputs.
 
     `ops_of` returns the vocabulary, given the shapes that stand for the constants.
     """
+    counting = CountOps()
+    counting.keys_seen = program.keys_seen or 0.0
     tally = _Tally()
     constants = {spec.name: _Shape(spec.shape, False, tally, spec.name) for spec in program.constants}
     state = {spec.name: _Shape(spec.shape, False, tally) for spec in program.state}
     batch = {spec.name: _Shape(spec.shape, False, tally) for spec in program.inputs}
-    outputs, _ = program.step(ops_of(constants), constants, state, batch)
+    outputs, _ = program.step(ops_of(constants) if ops_of else counting, constants, state, batch)
     return tally, outputs
 
 
@@ -206,12 +226,13 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
     """Returns the FLOPs and compulsory bytes of one step: constants of `constant_bytes` each, all else in float32.
 
     Compulsory bytes are what even a perfect cache must move: constants are read (of an embedding only the rows looked
-    up), the state is read and written once, inputs are read, outputs written. Scalars fit a register; activations and
+    up), the state is read and written once (of a cache what the step's queries see is read, and what is new written),
+    inputs are read, outputs written. Scalars fit a register; activations and
     gradients count as cached.
     """
     tally, outputs = on_shapes(program)
     constants = sum(tally.elements_read.values())
-    elements = 2 * sum(spec.size for spec in program.state if spec.shape)
+    elements = round(tally.cache_elements) or 2 * sum(spec.size for spec in program.state if spec.shape)
     elements += sum(prod(output.shape) for output in outputs.values() if output.shape)
     input_bytes = sum(prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in program.inputs)
     return Counts(tally.forward_flops + tally.backward_flops, constant_bytes * constants + 4 * elements + input_bytes)

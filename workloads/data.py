@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.specs import IGNORED_LABEL, N_BATCHES, InputSpec
+from workloads.specs import IGNORED_LABEL, InputSpec, TableSpec
 
 if TYPE_CHECKING:
     from workloads.workload import Workload
@@ -31,12 +31,19 @@ def make_parameters(workload: Workload) -> dict[str, NDArray[np.float32]]:
     """Returns the initial parameters and buffers, float32, by name."""
     made = {}
     for spec in workload.tensors:
+        if isinstance(spec, TableSpec):
+            made[spec.name] = spec.values()
+            continue
         draw = _generator(workload.seed, spec.name).standard_normal(spec.shape)
         made[spec.name] = (spec.mean + spec.standard_deviation * draw).astype(np.float32)
     return made
 
 
-def _make_input(spec: InputSpec, generator: np.random.RandomState) -> NDArray[np.generic]:
+def make_input(spec: InputSpec, seed: int, i: int) -> NDArray[np.generic]:
+    """Returns the input of batch `i`."""
+    if spec.first is not None:
+        return np.full(spec.shape, spec.first + i, spec.dtype)
+    generator = _generator(seed, f"batch {i}: {spec.name}")
     if spec.high is not None:
         drawn = generator.randint(0, spec.high, spec.shape, dtype=np.int64)
         return np.where(generator.random_sample(spec.shape) < spec.ignored, IGNORED_LABEL, drawn)
@@ -44,10 +51,9 @@ def _make_input(spec: InputSpec, generator: np.random.RandomState) -> NDArray[np
 
 
 def make_batches(workload: Workload) -> list[dict[str, NDArray[np.generic]]]:
-    """Returns `N_BATCHES` batches, each with the inputs of all of the workload's programs by name."""
+    """Returns the workload's batches, each with the inputs of all of its programs by name."""
     return [
-        {spec.name: _make_input(spec, _generator(workload.seed, f"batch {i}: {spec.name}")) for spec in workload.inputs}
-        for i in range(N_BATCHES)
+        {spec.name: make_input(spec, workload.seed, i) for spec in workload.inputs} for i in range(workload.n_batches)
     ]
 
 

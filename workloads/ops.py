@@ -73,13 +73,34 @@ class Ops(ABC):
         variance = self.reshape(self.mean(centred * centred, (-1,)), kept)
         return centred / self.sqrt(variance + epsilon) * weight + bias
 
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        """`x` by the root of the mean of its squares over the last axis (Zhang & Sennrich 2019, arXiv:1910.07467)."""
+        squares = self.reshape(self.mean(x * x, (-1,)), (*x.shape[:-1], 1))
+        return x / self.sqrt(squares + epsilon) * weight
+
+    def silu(self, x: Array) -> Array:
+        """x times its logistic function (Elfwing et al. 2017, arXiv:1702.03118)."""
+        return x * (self.tanh(x * 0.5) * 0.5 + 0.5)
+
+    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
+        """`x` (B, H, T, D) with the pairs (i, i + D/2) of its last axis turned, by angles whose `cos` and `sin` are
+        given as (T, D/2) or (B, T, D/2) (Su et al. 2021, arXiv:2104.09864, in the order of the published weights).
+        """
+        c, s = (self.reshape(one, (*one.shape[:-2], 1, *one.shape[-2:])) for one in (cos, sin))
+        a, b = self.split(x, 2)
+        return self.concatenate([a * c - b * s, b * c + a * s])
+
     @abstractmethod
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         """Gaussian error linear unit, exact or by tanh (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
 
     @abstractmethod
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
-        """Scaled dot-product attention over (B, H, T, D), scale 1/sqrt(D) (Vaswani et al. 2017)."""
+        """Scaled dot-product attention over (B, H, T, D), scale 1/sqrt(D) (Vaswani et al. 2017).
+
+        `key` and `value` may have fewer heads, of which each serves as many queries that follow each other
+        (Ainslie et al. 2023, arXiv:2305.13245): H a multiple of theirs.
+        """
 
     @abstractmethod
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
@@ -107,6 +128,27 @@ class Ops(ABC):
     @abstractmethod
     def sqrt(self, x: Array) -> Array:
         """Element-wise square root."""
+
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        """The parts behind each other along their last axis.
+
+        Not composed of others: a binding without it has no rotary positions. Raises TypeError there.
+        """
+        raise TypeError(f"{type(self).__name__} has no concatenate: it needs one for rotary positions")
+
+    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+        """`cache` (B, H, S, D) in which row b has `new[b]` (H, T, D) at places `start[b]` … `start[b] + T - 1`.
+
+        `start` (B,) are integers; what they name lies within S. As ONNX's TensorScatter. Not composed of others: a
+        binding without it and `cached_attention` decodes nothing. Raises TypeError there.
+        """
+        raise TypeError(f"{type(self).__name__} has no cache_update: it needs one to decode with a cache")
+
+    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+        """Attention of `query` (B, H, T, D) over caches (B, H or fewer, S, D): query t of row b sees the places 0 …
+        `start[b] + t`, and nothing of what lies beyond.
+        """
+        raise TypeError(f"{type(self).__name__} has no cached_attention: it needs one to decode with a cache")
 
     widens_inside: frozenset[str] = frozenset()
     """Names of operations that take a type shorter than float32 and compute inside in float32, rounding once."""
@@ -148,6 +190,18 @@ class Ops(ABC):
     def w8_conv2d(self, x: Array, codes: Array, scale: Array, bias: Array | None, stride: int, padding: int) -> Array:
         """`conv2d` of the weight `codes` times `scale` (out), plus `bias`."""
         raise TypeError(f"{type(self).__name__} has no w8_conv2d: it needs one, and its siblings, for 8 bits")
+
+    def fp8_linear(self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None) -> Array:
+        """`linear` of float8 `codes` (out, in), given as their bits: `x / step` rounded to float8, summed in float32,
+        times `step * scale` (out) and plus `bias`.
+        """
+        raise TypeError(f"{type(self).__name__} has no fp8_linear: it needs one, and fp8_conv2d, for float8")
+
+    def fp8_conv2d(
+        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
+    ) -> Array:
+        """`conv2d` of float8 `codes`, as `fp8_linear`."""
+        raise TypeError(f"{type(self).__name__} has no fp8_conv2d: it needs one, and fp8_linear, for float8")
 
     def value_and_grad(
         self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 FLOAT32 = "float32"
 CODES_TYPE = "int8"
+E4M3 = "float8_e4m3fn"
+LARGEST_CODE = {CODES_TYPE: 127.0, E4M3: 448.0}
+"""The largest number of each type of 8 bits that codes are of."""
 ROUNDOFF = 2.0**-24
 """Unit roundoff of float32: half of the distance from 1 to the next number."""
 
@@ -32,6 +35,8 @@ class Precision:
     """By what the loss is multiplied before it is differentiated, and its gradients divided after."""
     codes: tuple[str, ...] = field(default=(), repr=False)
     """What products read as codes of 8 bits: `weights`, `activations` (`workloads.recipes.int8`)."""
+    codes_type: str = field(default=CODES_TYPE, repr=False)
+    """NumPy's name of the type of the codes, or that of `ml_dtypes`."""
 
     @property
     def is_reduced(self) -> bool:
@@ -51,7 +56,18 @@ class Precision:
     @property
     def multiplied(self) -> str:
         """NumPy's name of the type that most products multiply."""
-        return CODES_TYPE if "activations" in self.codes else self.compute
+        return self.codes_type if self.reads_codes else self.compute
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether products read activations in codes too."""
+        return "activations" in self.codes
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """NumPy's names of the types in which a step keeps its constants; NumPy has no float8, so its bits are kept."""
+        codes = {"uint8" if self.codes_type == E4M3 else self.codes_type} if self.is_quantized else set()
+        return frozenset({FLOAT32, *codes})
 
     @property
     def bytes_each(self) -> int:
@@ -66,7 +82,8 @@ BF16 = Precision("bf16", "bfloat16", unit=2.0**-8)
 FP16 = Precision("fp16", "float16", unit=2.0**-11, smallest=2.0**-24, loss_scale=1024.0)
 INT8 = Precision("int8", codes=("weights", "activations"))
 W8 = Precision("w8", codes=("weights",))
-PRECISIONS: Mapping[str, Precision] = {one.name: one for one in (FP32, TF32, BF16, FP16, INT8, W8)}
+FP8 = Precision("fp8", codes=("weights", "activations"), codes_type=E4M3)
+PRECISIONS: Mapping[str, Precision] = {one.name: one for one in (FP32, TF32, BF16, FP16, INT8, W8, FP8)}
 DEFAULT = FP32
 
 

@@ -65,6 +65,17 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What a decode step goes on from: `fill(ops, constants, ids)` returns the caches of the prompt `ids`, by name.
+
+    They are (B, heads, n, D) of its n tokens; the state begins with them, and with zeros behind.
+    """
+
+    ids: InputSpec
+    fill: Callable[[Ops, Parameters, Array], dict[str, Array]]
+
+
+@dataclass(frozen=True)
 class Program:
     """One kind of step of a workload. `step` is pure, and returns every tensor of the state under its name.
 
@@ -83,6 +94,12 @@ class Program:
     update: Update | None = None
     outputs: Callable[[Ops, Parameters, Parameters, Parameters], Outputs] | None = None
     period: int | None = None
+    n_batches: int = N_BATCHES
+    """How many batches of inputs it takes in turn."""
+    prompt: Prompt | None = None
+    """Where its state begins with what the reference makes of a prompt."""
+    keys_seen: float | None = None
+    """How many places of a cache a query sees, on average over the steps."""
     details: Mapping[str, float | int | str] = field(default_factory=dict)
 
     @property

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from workloads.recipes.e4m3 import decoded, encoded
 from workloads.specs import IGNORED_LABEL
 
 
@@ -66,6 +67,17 @@ class NumpyOps(Ops):
         y = self.conv2d(x, codes * scale[:, None, None, None], stride, padding)
         return y if bias is None else y + bias[:, None, None]
 
+    def fp8_linear(self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None) -> Array:
+        y = self.linear(decoded(encoded(x / step)), decoded(codes)) * (step * scale)
+        return y if bias is None else y + bias
+
+    def fp8_conv2d(
+        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
+    ) -> Array:
+        sums = self.conv2d(decoded(encoded(x / step)), decoded(codes), stride, padding)
+        y = sums * (step * scale)[:, None, None]
+        return y if bias is None else y + bias[:, None, None]
+
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         mean, variance = p["running_mean"], p["running_var"]
         statistics = {}
@@ -99,11 +111,34 @@ class NumpyOps(Ops):
         return 0.5 * x * (1 + _erf(x / sqrt(2)))
 
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
+        key, value = (np.repeat(x, query.shape[1] // x.shape[1], axis=1) for x in (key, value))
         scores = query @ key.swapaxes(-1, -2) / sqrt(query.shape[-1])
         if causal:
             scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         return weights / weights.sum(-1, keepdims=True) @ value
+
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        return np.concatenate(parts, axis=-1)
+
+    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+        cache = cache.copy()
+        for row, place in enumerate(start):
+            cache[row, :, place : place + new.shape[2]] = new[row]
+        return cache
+
+    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+        attended = np.empty_like(query)
+        for row, place in enumerate(start):
+            for t in range(query.shape[2]):
+                seen = slice(0, place + t + 1)
+                of_row = (
+                    query[row : row + 1, :, t : t + 1],
+                    key[row : row + 1, :, seen],
+                    value[row : row + 1, :, seen],
+                )
+                attended[row, :, t] = self.attention(*of_row, causal=False)[0, :, 0]
+        return attended
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         logits, labels = logits[labels != IGNORED_LABEL], labels[labels != IGNORED_LABEL]

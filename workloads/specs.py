@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 N_BATCHES = 2
 """Batches prepared per workload. Steps rotate among them, so that no cache answers for the device."""
@@ -33,11 +33,20 @@ class ParameterSpec:
         return prod(self.shape)
 
 
+class TableSpec(ParameterSpec):
+    """A tensor that is made by a formula and not drawn: `values()` returns it."""
+
+    def values(self) -> Any:
+        """Returns the tensor, float32."""
+        raise NotImplementedError(f"{type(self).__name__} has no values()")
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """A named input of one step: standard normal `float32`, or `int64` drawn uniformly below `high`.
 
-    Of labels, the share `ignored` is replaced by `IGNORED_LABEL`.
+    Of labels, the share `ignored` is replaced by `IGNORED_LABEL`. With `first` it is drawn from nothing: in batch i all
+    of it is `first + i`.
     """
 
     name: str
@@ -45,6 +54,7 @@ class InputSpec:
     dtype: str
     high: int | None = None
     ignored: float = 0.0
+    first: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from workloads.program import Program
-from workloads.specs import N_BATCHES, InputSpec, ParameterSpec, Weights
+from workloads.specs import N_BATCHES, InputSpec, ParameterSpec, TableSpec, Weights
 from workloads.weights.published import Published
 
 
@@ -39,9 +39,19 @@ class Workload:
         return self.parameters + self.buffers
 
     @property
+    def stored(self) -> tuple[ParameterSpec, ...]:
+        """Those that files of weights hold: all but what is made by a formula."""
+        return tuple(spec for spec in self.tensors if not isinstance(spec, TableSpec))
+
+    @property
     def parameter_count(self) -> int:
         """Number of trained scalars, tied tensors counted once."""
         return sum(spec.size for spec in self.parameters)
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches there are, among which steps rotate."""
+        return max((program.n_batches for program in self.programs.values()), default=N_BATCHES)
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -63,17 +73,22 @@ class Workload:
             "batch": self.batch,
             "sequence": self.sequence,
             "seed": self.seed,
-            "n_batches": N_BATCHES,
+            "n_batches": self.n_batches,
             "hyperparameters": dict(self.hyperparameters),
             "optimizer": rules[0] if rules else NO_OPTIMIZER,
             "parameters": [asdict(spec) for spec in self.parameters],
             "buffers": [asdict(spec) for spec in self.buffers],
-            "inputs": [asdict(spec) for spec in self.inputs],
+            "inputs": [_described(spec) for spec in self.inputs],
         }
 
     def canonical(self) -> str:
         """Returns `description()` as one canonical line of JSON, for digests."""
         return json.dumps(self.description(), sort_keys=True, separators=(",", ":"))
+
+
+def _described(spec: InputSpec) -> dict[str, Any]:
+    """Returns an input as digests have it: what was added to it later only where it is used."""
+    return {name: value for name, value in asdict(spec).items() if name != "first" or value is not None}
 
 
 NO_OPTIMIZER = {"rule": "SGD", "learning_rate": 0.0, "momentum": 0.0}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.arrays import BATCHES_FILE, load_batches, map_arrays, map_initial
 from workloads.summary import Summary, summarize
 from workloads.update import is_of_rule
 
@@ -34,7 +34,7 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str
     from backends._torch_int8 import ReferenceInt8Ops
     from backends._torch_noise import ReferenceOps
 
-    initial = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
+    initial = map_initial(inputs)
     batches = load_batches(inputs["batches"] / BATCHES_FILE)
     with torch.no_grad():  # `torch.func` differentiates all the same
         ops = ReferenceInt8Ops() if setting.precision.is_quantized else ReferenceOps()

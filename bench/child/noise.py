@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.child.checks import predicted
 from bench.child.expected import computed, load_expected
-from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.deviation import MEASURES, Expected, measured
-from workloads.precision import CODES_TYPE
 from workloads.tolerance import MissingTolerance, Predicted, Tolerance
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def load(folder: Path) -> Predicted:
 
 def sample(setting: Setting, inputs: Mapping[str, Path]) -> tuple[dict[str, Tolerance], int]:
     """Returns what is predicted, and of how many samples. `inputs` are the folders of what it is made from."""
-    initial = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
+    initial = map_initial(inputs)
     batches = load_batches(inputs["batches"] / BATCHES_FILE)
     expected = load_expected(inputs["expected"])
     squares: dict[tuple[str, str], float] = {}
@@ -75,7 +74,7 @@ def sample(setting: Setting, inputs: Mapping[str, Path]) -> tuple[dict[str, Tole
         if n == wanted:
             break
     of_flip: dict[tuple[str, str], float] = {}
-    if setting.precision.multiplied == CODES_TYPE:
+    if setting.precision.reads_codes:
         for seed in range(SAMPLES):
             observed, flips = _flipped(setting, initial, batches, seed)
             _add(of_flip, observed, expected, LEAST_FLIP**2 * n / (SAMPLES * max(1.0, flips)))

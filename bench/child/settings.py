@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends.base import Adapter, Request, Setting
 from bench.cell import Cell
-from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
+from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.precision import precision_of
 
 MANIFEST = "manifest.json"
@@ -31,7 +31,7 @@ def request_of(setting: Setting, adapter: Adapter, entries: Mapping[str, Path]) 
     """Returns all that `adapter` needs to prepare a step; `entries` are the cache's folders by artifact."""
     return Request(
         **{field.name: getattr(setting, field.name) for field in fields(Setting)},
-        parameters=map_arrays(entries["parameters"] / PARAMETERS_FILE),
+        parameters=map_initial(entries),
         batches=load_batches(entries["batches"] / BATCHES_FILE),
         artifacts={artifact.name: entries[artifact.name] for artifact in adapter.artifacts},
     )

@@ -26,7 +26,8 @@ from bench.parent.environment import job_paths
 from bench.parent.record import Launch, adapter_columns, to_launch, to_row, workload_columns
 from host.topology import usable_cpus
 from workloads.precision import DEFAULT, PRECISIONS, precision_of
-from workloads.recipes.int8 import AGREEMENT, why_undefined
+from workloads.recipes.agreement import AGREEMENT
+from workloads.recipes.int8 import why_undefined
 from workloads.workload import Workload
 
 LEAST_NEED_BYTES, TIMES_HELD = 1 << 30, 6
@@ -183,7 +184,7 @@ class Suite:
                 continue
             adapter = self.find_adapter(cell.backend)
             workload = cell.load_workload()
-            for artifact in artifacts_for(adapter, precision_of(cell.precision)):
+            for artifact in _artifacts(adapter, cell, workload):
                 kinds[artifact.name] = max(kinds.get(artifact.name, artifact), artifact, key=lambda one: len(one.needs))
                 wanted[_entry_name(artifact, cell, workload)] = (artifact, cell, workload)
             if is_held_against_plain(cell, adapter):
@@ -203,7 +204,7 @@ class Suite:
     def entries(self, cell: Cell, workload: Workload, adapter: Adapter) -> dict[str, Entry]:
         """Returns the cache entries that the cell needs, made where they are missing. Raises ArtifactError."""
         with Crew(1) as crew:
-            kinds = artifacts_for(adapter, precision_of(cell.precision))
+            kinds = _artifacts(adapter, cell, workload)
             made = handed_over({one.name: self._entry(one, cell, workload, crew) for one in kinds})
             if is_held_against_plain(cell, adapter):
                 made[PLAIN] = self._entry(EXPECTED, replace(cell, precision=DEFAULT.name), workload, crew)
@@ -212,7 +213,7 @@ class Suite:
     def _entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> Entry:
         """Returns a cache entry, made in a child of its own where it is missing. A failure is not tried again."""
         adapter = self.find_adapter(cell.backend)
-        by_name = {one.name: one for one in artifacts_for(adapter, precision_of(cell.precision))}
+        by_name = {one.name: one for one in _artifacts(adapter, cell, workload)}
         needed = {name: self._entry(by_name[name], cell, workload, crew) for name in artifact.needs}
         name = _entry_name(artifact, cell, workload)
         if name in self._failed:
@@ -263,6 +264,10 @@ def is_held_against_plain(cell: Cell, adapter: Adapter) -> bool:
 
 def _not_started(status: str, code: str, reason: str) -> dict[str, Any]:
     return {"status": status, "stage": "plan", "reason_code": code, "reason": reason}
+
+
+def _artifacts(adapter: Adapter, cell: Cell, workload: Workload) -> tuple[Artifact, ...]:
+    return artifacts_for(adapter, precision_of(cell.precision), workload.programs[cell.phase])
 
 
 def _entry_name(artifact: Artifact, cell: Cell, workload: Workload) -> str:

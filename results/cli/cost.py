@@ -22,6 +22,8 @@ def add_commands(commands: Any) -> None:
     phases = commands.add_parser("phases", help="training against inference: time, energy, money, who is best at which")
     phases.set_defaults(made_by=_phases)
     _add_common(phases)
+    for phase, word in (("train", "training"), ("infer", "inference")):
+        phases.add_argument(f"--{phase}-precision", metavar="P", help=f"{word} in this precision, whatever the other's")
     cost = commands.add_parser("cost", help="cost of training and of serving, and the day on which serving costs more")
     cost.set_defaults(made_by=_cost)
     _add_common(cost)
@@ -60,7 +62,10 @@ def _phases(options: argparse.Namespace) -> str:
     from results.show.phases_text import phases_text
     from results.tables.phases import phases
 
-    compared = phases(frame, _prices(options, frame))
+    asked = {"train": options.train_precision, "infer": options.infer_precision}
+    if None in asked.values() and any(asked.values()):
+        raise ValueError("--train-precision and --infer-precision go together: each says what its phase is in")
+    compared = phases(frame, _prices(options, frame), asked if all(asked.values()) else None)
     write_outputs(compared, options)
     return phases_text(compared, width())
 

@@ -12,12 +12,15 @@ from results.show.plot.style import PAGE_INCH
 
 def add_commands(commands: Any) -> None:
     """Adds the command to a parser's subparsers."""
-    parser = commands.add_parser("plot", help="latency, throughput or training / inference, as an SVG or PNG")
+    parser = commands.add_parser("plot", help="latency, throughput, training / inference, precisions: an SVG or PNG")
     parser.set_defaults(made_by=_plot)
     add_runs(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="an .svg or .png (extra: reports)")
     parser.add_argument(
-        "--show", metavar="WHAT", default="latency", help="latency, throughput or phases (default: latency)"
+        "--show",
+        metavar="WHAT",
+        default="latency",
+        help="latency, throughput, phases or precisions (default: latency)",
     )
     parser.add_argument(
         "--width",

@@ -111,7 +111,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
     Dimension(
         "phase",
         "text",
-        "`infer` (one inference step) or `train` (one training step).",
+        "`infer` (one inference step), `train` (one training step), `prefill` (a prompt) or `decode` (a token each).",
         required=True,
         place=3,
         in_id=False,
@@ -205,6 +205,14 @@ DIMENSIONS: tuple[Dimension, ...] = (
         is_compared=True,
         is_setting=True,
         by_place_in_series=True,
+    ),
+    Dimension(
+        "depth",
+        "integer",
+        "Tokens that a decode step has before it and with it, at its deepest; empty where a step has no cache.",
+        place=6,
+        mark="d",
+        is_work=True,
     ),
 )
 IN_ORDER = tuple(sorted(DIMENSIONS, key=lambda dimension: dimension.place))

@@ -1,7 +1,8 @@
 """What bounds a step: the highest peaks that a run measured on the same device, and the published ones.
 
-FLOP/s are those of `matmul` and `conv`, byte/s those of `stream`. MFU is model FLOPs utilisation as Chowdhery et al.
-2022 (arXiv:2204.02311, section 4.1 and appendix B) have it: the FLOPs that the model needs, per second, of the peak.
+FLOP/s are those of `matmul` and `conv`, byte/s those of `stream` and `stream_read`. MFU is model FLOPs utilisation as
+Chowdhery et al. 2022 (arXiv:2204.02311, section 4.1 and appendix B) have it: the FLOPs that the model needs,
+per second, of the peak.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +13,8 @@ from results.record.peaks import published
 from results.record.row import Row
 
 FLOP_LIMITS = ("matmul", "conv")
-BYTE_LIMITS = ("stream",)
-OF_ARITHMETIC = {"f32": PLAIN_PRECISION, "bf16": "bf16", "f16": "fp16", "i8": "int8"}
+BYTE_LIMITS = ("stream", "stream_read")
+OF_ARITHMETIC = {"f32": PLAIN_PRECISION, "bf16": "bf16", "f16": "fp16", "i8": "int8", "f8": "fp8"}
 """The precision whose peak is that of products of a type."""
 LEAST_FLOPS, LEAST_BYTES = 1e9, 128 << 20
 """A step of less shows what it costs to start one, or a cache, and not what the chip can do."""

@@ -50,7 +50,9 @@ _BEST = {
 }
 
 
-def phases(frame: pd.DataFrame, prices: Sequence[Price] | None = None) -> pd.DataFrame:
+def phases(
+    frame: pd.DataFrame, prices: Sequence[Price] | None = None, precisions: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Returns training beside inference: a row per workload, size, precision, batch, threads, machine and backend.
 
     Times are 1 / throughput, with the device kept full (s per sample, and per token where samples have them); joules
@@ -61,11 +63,14 @@ def phases(frame: pd.DataFrame, prices: Sequence[Price] | None = None) -> pd.Dat
     `*_rounds_samples_per_s` are what it was measured with, and in which rounds.
     Only verified rows enter, the newest of each cell; the control, limits and `null` do not.
 
+    `precisions` names that of each phase where they are to differ, as `{"train": "bf16", "infer": "int8"}`: only such
+    rows enter then, and `precision` is `bf16 → int8`. Raises ValueError where a phase has no row in its own.
+
     `prices` are those of `known_prices` by default. `backend` is a label of `placed`.
     """
     all_prices = known_prices() if prices is None else prices
     of_step: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
-    for row in _verified(frame):
+    for row in _verified(frame) if precisions is None else _mixed(_verified(frame), precisions):
         of_step.setdefault(tuple(row[name] for name in (*STEP, *PLACE)), {})[row["phase"]] = row
     records = [_record(of_phase, all_prices) for of_phase in of_step.values()]
     return frame_of(sorted(records, key=_order), _COLUMNS)
@@ -100,8 +105,22 @@ def best(compared: pd.DataFrame) -> pd.DataFrame:
 def _verified(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Returns the rows that training and inference are compared by, with their label as `backend`."""
     rows = placed(frame)
-    rows = rows[is_verified(rows) & ~is_control(rows) & ~is_limit(rows)]
+    rows = rows[is_verified(rows) & ~is_control(rows) & ~is_limit(rows) & rows["phase"].isin(PHASES)]
     return to_rows(rows.assign(backend=rows["label"]))
+
+
+def _mixed(rows: Sequence[dict[str, Any]], precisions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Returns the rows of each phase that are in its precision, under one name for all."""
+    name = " → ".join(precisions[phase] for phase in PHASES)
+    chosen = []
+    for phase, precision in precisions.items():
+        of_phase = [row for row in rows if row["phase"] == phase]
+        found = [{**row, "precision": name} for row in of_phase if row["precision"] == precision]
+        if not found:
+            known = ", ".join(sorted({str(row["precision"]) for row in of_phase})) or "none"
+            raise ValueError(f"no verified {PHASES[phase]} in {precision}; in these rows it is in: {known}")
+        chosen += found
+    return chosen
 
 
 def frame_of(records: Sequence[Mapping[str, Any]], columns: Mapping[str, Any]) -> pd.DataFrame:

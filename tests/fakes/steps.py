@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Adapter, Artifact, Request, Setting
-from bench.artifacts import BATCHES, CODES, EXPECTED, NOISE, PARAMETERS, handed_over
+from bench.artifacts import BATCHES, CACHES, CODES, EXPECTED, NOISE, PARAMETERS, handed_over
 from bench.child import noise
 from bench.child.checks import predicted, verify
 from bench.child.checks.proof import Proof, WrongResult
@@ -36,11 +36,14 @@ def make_in(
 ) -> dict[str, Path]:
     """Makes the artifacts, each in a folder of its own below `folder`, and returns those folders by name.
 
-    In 8 bits the codes are made behind parameters and batches, and read in the place of the former.
+    In 8 bits the codes are made behind parameters and batches, and read in the place of the former; what goes on from a
+    prompt has its caches there.
     """
     folders: dict[str, Path] = {}
     first, *others = artifacts
-    in_order = [first, others[0], CODES, *others[1:]] if precision.is_quantized else [first, *others]
+    goes_on = [CACHES] if workload.programs[phase].prompt is not None else []
+    codes = [CODES] if precision.is_quantized else []
+    in_order = [first, *others[:1], *codes, *goes_on, *others[1:]]
     for artifact in in_order:
         (path := folder / artifact.name).mkdir()
         make(artifact, workload, phase, path, handed_over(folders), precision)

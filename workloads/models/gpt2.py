@@ -1,15 +1,17 @@
 """GPT-2 (Radford et al. 2019), with the names and shapes of Hugging Face's `GPT2LMHeadModel`.
 
 Token embedding and output head are tied. Dropout is 0. The inference step is the forward pass over whole
-sequences (prefill) and returns the logits of every position; the training step is next-token prediction with
-AdamW on all parameters. Labels are given shifted: `labels[:, t]` is the token that follows `input_ids[:, t]`.
+sequences and returns the logits of every position, `prefill` the same with those of the last and the cache; `decode` is
+one token for each sequence against a cache of `depth` tokens; the training step is next-token prediction with AdamW on
+all parameters. Labels are given shifted: `labels[:, t]` is the token that follows `input_ids[:, t]`.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from workloads.ops import Array, Ops, Parameters
+from workloads.models._decoder import Attend, Serving, cached, served
+from workloads.ops import Array, Ops, Parameters, subset
 from workloads.optim import AdamW
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec
@@ -35,10 +37,14 @@ SIZES = {
     "124m": Config(n_layer=12, n_head=12, n_embd=768, vocab_size=50257, n_positions=1024),
 }
 PUBLISHED = "124m"
+SUITES = {"core": ("infer", "train", "decode"), "llm": ("prefill", "decode")}
 BATCHES = {"tiny": 2, "124m": 2}
 SEQUENCES = {"tiny": 16, "124m": 128}
+SERVINGS = {"tiny": Serving(depth=24, window=8, capacity=32), "124m": Serving(depth=128, window=16, capacity=512)}
 SHAPES = ((1, 128), (2, 128), (4, 128), (1, 512))
 """(batch, sequence) of preset `full`."""
+DEPTHS = ((1, 128), (8, 128), (1, 512), (8, 512))
+"""(batch, depth) of preset `full`."""
 # https://huggingface.co/openai-community/gpt2 has no prefix, and the causal masks as `attn.bias`.
 FILES = Published(
     prefix="transformer.",
@@ -49,29 +55,44 @@ FILES = Published(
 
 def forward(ops: Ops, config: Config, p: Parameters, input_ids: Array) -> Array:
     """Returns the logits (B, T, vocabulary) of every position."""
-    batch, sequence = input_ids.shape
-    heads = (batch, sequence, config.n_head, config.n_embd // config.n_head)
-
-    def norm(x: Array, p: Parameters, name: str) -> Array:
-        return ops.layer_norm(x, p[f"{name}.weight"], p[f"{name}.bias"], LAYER_NORM_EPSILON)
-
-    def conv1d(x: Array, p: Parameters, name: str) -> Array:
-        return ops.linear(x, p[f"{name}.weight"], p[f"{name}.bias"], layout="io")
+    sequence = input_ids.shape[1]
 
     def block(x: Array, p: Parameters) -> Array:
-        q, k, v = (
-            ops.transpose(ops.reshape(part, heads), (0, 2, 1, 3))
-            for part in ops.split(conv1d(norm(x, p, "ln_1"), p, "attn.c_attn"), 3)
-        )
-        attended = ops.transpose(ops.attention(q, k, v, causal=True), (0, 2, 1, 3))
-        x = x + conv1d(ops.reshape(attended, (batch, sequence, config.n_embd)), p, "attn.c_proj")
-        return x + conv1d(ops.gelu(conv1d(norm(x, p, "ln_2"), p, "mlp.c_fc"), "tanh"), p, "mlp.c_proj")
+        return _block(ops, config, x, p, lambda q, k, v: ops.attention(q, k, v, causal=True))
 
-    positions = ops.arange(sequence, like=input_ids)
+    x = _embedded(ops, p, input_ids, ops.arange(sequence, like=input_ids))
+    return _head(ops, ops.repeat(block, x, p, "transformer.h", config.n_layer), p)
+
+
+def _norm(ops: Ops, x: Array, p: Parameters, name: str) -> Array:
+    return ops.layer_norm(x, p[f"{name}.weight"], p[f"{name}.bias"], LAYER_NORM_EPSILON)
+
+
+def _block(ops: Ops, config: Config, x: Array, p: Parameters, attend: Attend) -> Array:
+    """Returns what one block makes of `x` (B, T, n_embd)."""
+    batch, sequence, _ = x.shape
+    heads = (batch, sequence, config.n_head, config.n_embd // config.n_head)
+
+    def conv1d(x: Array, name: str) -> Array:
+        return ops.linear(x, p[f"{name}.weight"], p[f"{name}.bias"], layout="io")
+
+    q, k, v = (
+        ops.transpose(ops.reshape(part, heads), (0, 2, 1, 3))
+        for part in ops.split(conv1d(_norm(ops, x, p, "ln_1"), "attn.c_attn"), 3)
+    )
+    attended = ops.transpose(attend(q, k, v), (0, 2, 1, 3))
+    x = x + conv1d(ops.reshape(attended, (batch, sequence, config.n_embd)), "attn.c_proj")
+    return x + conv1d(ops.gelu(conv1d(_norm(ops, x, p, "ln_2"), "mlp.c_fc"), "tanh"), "mlp.c_proj")
+
+
+def _embedded(ops: Ops, p: Parameters, input_ids: Array, positions: Array) -> Array:
     x = ops.embedding(p["transformer.wte.weight"], input_ids)
-    x = x + ops.embedding(p["transformer.wpe.weight"], positions)
-    x = ops.repeat(block, x, p, "transformer.h", config.n_layer)
-    return ops.linear(norm(x, p, "transformer.ln_f"), p["transformer.wte.weight"])
+    return x + ops.embedding(p["transformer.wpe.weight"], positions)
+
+
+def _head(ops: Ops, x: Array, p: Parameters) -> Array:
+    """Returns the logits of `x`."""
+    return ops.linear(_norm(ops, x, p, "transformer.ln_f"), p["transformer.wte.weight"])
 
 
 def parameters(config: Config) -> tuple[ParameterSpec, ...]:
@@ -105,12 +126,38 @@ def parameters(config: Config) -> tuple[ParameterSpec, ...]:
     return tuple(specs)
 
 
-def build(size: str, batch: int, sequence: int | None = None) -> Workload:
-    """Returns the workload at `size`. Raises ValueError where `sequence` exceeds the model's positions."""
+def build(size: str, batch: int, sequence: int | None = None, depth: int | None = None) -> Workload:
+    """Returns the workload at `size`; with `depth` the one that decodes, at that many tokens.
+
+    Raises ValueError where `sequence` or `depth` exceeds the model's positions.
+    """
     config = SIZES[size]
     sequence = sequence or SEQUENCES[size]
-    if sequence > config.n_positions:
-        raise ValueError(f"sequence {sequence} is longer than gpt2-{size}'s {config.n_positions} positions")
+    for name, value in (("sequence", sequence), ("depth", depth or 0)):
+        if value > config.n_positions:
+            raise ValueError(f"{name} {value} is longer than gpt2-{size}'s {config.n_positions} positions")
+
+    def of_cache(ops: Ops, p: Parameters, ids: Array, positions: Array, attends: list[Attend]) -> Array:
+        x = _embedded(ops, p, ids, positions)
+        for i, attend in enumerate(attends):
+            x = _block(ops, config, x, subset(p, f"transformer.h.{i}."), attend)
+        return _head(ops, x[:, -1:, :], p)
+
+    specs = parameters(config)
+    hyperparameters = asdict(config) | {"layer_norm_epsilon": LAYER_NORM_EPSILON, "dropout": 0}
+    if depth is not None:
+        serving = SERVINGS[size].at(depth)
+        heads = (config.n_layer, config.n_head, config.n_embd // config.n_head)
+        return Workload(
+            name="gpt2",
+            size=size,
+            batch=batch,
+            sequence=None,
+            parameters=specs,
+            hyperparameters=hyperparameters | asdict(serving),
+            published=FILES,
+            programs={"decode": cached(of_cache, heads, serving, batch, config.vocab_size, specs)},
+        )
 
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, Array]:
         return {"logits": forward(ops, config, p, batch["input_ids"])}
@@ -123,17 +170,18 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     input_ids = InputSpec("input_ids", tokens, "int64", high=config.vocab_size)
     labels = InputSpec("labels", tokens, "int64", high=config.vocab_size)
     rule = AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01)
-    specs, work = parameters(config), Work(batch, tokens_read=batch * sequence)
+    work = Work(batch, tokens_read=batch * sequence)
     return Workload(
         name="gpt2",
         size=size,
         batch=batch,
         sequence=sequence,
         parameters=specs,
-        hyperparameters=asdict(config) | {"layer_norm_epsilon": LAYER_NORM_EPSILON, "dropout": 0},
+        hyperparameters=hyperparameters,
         published=FILES,
         programs={
             "infer": inference(infer, inputs=(input_ids,), constants=specs, work=work),
             "train": training(loss, rule, inputs=(input_ids, labels), parameters=specs, work=work),
+            "prefill": inference(served(of_cache, config.n_layer), inputs=(input_ids,), constants=specs, work=work),
         },
     )

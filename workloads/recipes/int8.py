@@ -4,26 +4,27 @@
 element is code 127). What a product reads is int8 codes too, of one step for the whole tensor: a power of two, so that
 the division is exact in any arithmetic, calibrated once by the float64 reference over the fixed batches. Their sum is
 an integer; it is scaled, and given its bias, in float32, as everything else is. A convolution with a batch norm behind
-it is quantised with the norm folded in. `w8` has the same weights and leaves what products read in float32.
+it is quantised with the norm folded in. `w8` has the same weights and leaves what products read in float32. `fp8` is
+`int8` with codes that are floating numbers of 8 bits (`workloads.recipes.e4m3`), summed in float32.
 
 A model is not written anew for this: `quantized` finds the weights that products read, by running it on shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import TYPE_CHECKING, Any, Literal
 
 from workloads.count import CountOps, on_shapes
 from workloads.ops import BATCH_NORM_EPSILON, Array, Ops, Parameters, Scoped
-from workloads.precision import CODES_TYPE, Precision
+from workloads.precision import E4M3, LARGEST_CODE, Precision
 from workloads.program import Outputs, Program
+from workloads.recipes.e4m3 import encoded
 from workloads.specs import ParameterSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 LARGEST, LEAST = 127, -128
@@ -31,8 +32,6 @@ LARGEST, LEAST = 127, -128
 CODES, SCALE, STEP, BIAS = "_codes", "_scale", "_step", "_folded_bias"
 ENDS = (CODES, SCALE, STEP, BIAS)
 """What is behind the name of a weight in the names of the constants that stand for it."""
-AGREEMENT = ("sqnr_db", "kl_nats", "top1_agreement", "agreement_n")
-"""What says how near a quantised model lies to the float32 one."""
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -58,6 +57,7 @@ class Quantized:
     step: Array | None = None
     bias: Array | None = None
     full: Array | None = None
+    is_float: bool = False
 
 
 FOLDED = "folded"
@@ -81,6 +81,8 @@ class QuantizedOps:
             return self.ops.linear(x, weight, bias, layout)
         if weight.step is None:
             return self.ops.w8_linear(x, weight.codes, weight.scale, bias, layout)
+        if weight.is_float:
+            return self.ops.fp8_linear(x, weight.codes, weight.scale, weight.step, bias)
         return self.ops.int8_linear(x, weight.codes, weight.scale, weight.step, bias, layout)
 
     def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
@@ -88,6 +90,8 @@ class QuantizedOps:
             return self.ops.conv2d(x, weight, stride, padding)
         if weight.step is None:
             return self.ops.w8_conv2d(x, weight.codes, weight.scale, weight.bias, stride, padding)
+        if weight.is_float:
+            return self.ops.fp8_conv2d(x, weight.codes, weight.scale, weight.step, weight.bias, stride, padding)
         return self.ops.int8_conv2d(x, weight.codes, weight.scale, weight.step, weight.bias, stride, padding)
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
@@ -147,6 +151,8 @@ def products_of(program: Program) -> tuple[dict[str, Product], frozenset[str]]:
 
 def why_undefined(program: Program, precision: Precision) -> str:
     """Returns why there is no such program in `precision`; nothing where there is one."""
+    if precision.is_reduced and program.state and program.update is None:
+        return f"{precision.name} has no definition yet of a step that carries a cache: in what type that is kept"
     if not precision.is_quantized:
         return ""
     if program.state:
@@ -178,7 +184,7 @@ def quantized(program: Program, precision: Precision) -> Program:
         entered |= dict.fromkeys(folded, FOLDED)
         for name in products:
             codes, scale, step, bias = (constants.get(f"{name}{end}") for end in ENDS)
-            entered[name] = Quantized(codes, scale, step, bias, constants.get(name))
+            entered[name] = Quantized(codes, scale, step, bias, constants.get(name), precision.codes_type == E4M3)
         eight_bits: Any = QuantizedOps(ops)
         return program.outputs_of(eight_bits, Scoped(entered), state, batch)
 
@@ -189,8 +195,10 @@ def quantized(program: Program, precision: Precision) -> Program:
 
 
 def _specs_of(spec: ParameterSpec, product: Product, precision: Precision) -> list[ParameterSpec]:
-    shapes: dict[str, tuple[int, ...]] = {CODES: spec.shape, SCALE: (product.channels,)}
-    if precision.multiplied == CODES_TYPE:
+    is_turned = precision.codes_type == E4M3 and product.axis == 1
+    codes = spec.shape[::-1] if is_turned else spec.shape
+    shapes: dict[str, tuple[int, ...]] = {CODES: codes, SCALE: (product.channels,)}
+    if precision.reads_codes:
         shapes[STEP] = ()
     if product.norm:
         shapes[BIAS] = (product.channels,)
@@ -225,9 +233,9 @@ class Calibrating:
             self.largest[name] = max(self.largest.get(name, 0.0), float(abs(x).max()))
 
 
-def step_of(largest: float) -> float:
-    """Returns the smallest power of two whose 127-fold holds `largest`; 1 for nothing but zeros."""
-    return 2.0 ** ceil(log2(largest / LARGEST)) if largest > 0 else 1.0
+def step_of(largest: float, code: float = LARGEST) -> float:
+    """Returns the smallest power of two whose `code`-fold holds `largest`; 1 for nothing but zeros."""
+    return 2.0 ** ceil(log2(largest / code)) if largest > 0 else 1.0
 
 
 def codes_of(
@@ -235,10 +243,12 @@ def codes_of(
 ) -> dict[str, NDArray[Any]]:
     """Returns the constants of the quantised program by name, from the model's `tensors`, in float64 inside.
 
-    `largest` is what each product reads at most, by its weight's name.
+    `largest` is what each product reads at most, by its weight's name. Codes of float8 lie as (out, in), since that is
+    how products of them read a weight, whatever its published layout.
     """
     import numpy as np
 
+    top = LARGEST_CODE[precision.codes_type]
     products, _ = products_of(program)
     made: dict[str, NDArray[Any]] = {}
     for name, product in products.items():
@@ -250,38 +260,15 @@ def codes_of(
             weight = weight * factor[along]
             made[f"{name}{BIAS}"] = (beta - mean * factor).astype(np.float32)
         others = tuple(axis for axis in range(weight.ndim) if axis != product.axis)
-        scale = (np.abs(weight).max(others) / LARGEST).astype(np.float32)
+        scale = (np.abs(weight).max(others) / top).astype(np.float32)
         scale[scale == 0] = 1.0
-        codes = np.rint(weight / scale.astype(np.float64)[along])
-        made[f"{name}{CODES}"] = np.clip(codes, -LARGEST, LARGEST).astype(np.int8)
+        codes = weight / scale.astype(np.float64)[along]
+        if precision.codes_type == E4M3:
+            made[f"{name}{CODES}"] = encoded(codes if product.axis == 0 else codes.T)
+        else:
+            made[f"{name}{CODES}"] = np.clip(np.rint(codes), -LARGEST, LARGEST).astype(np.int8)
         made[f"{name}{SCALE}"] = scale
-        if precision.multiplied == CODES_TYPE:
-            made[f"{name}{STEP}"] = np.array(step_of(largest[name]), np.float32)
+        if precision.reads_codes:
+            made[f"{name}{STEP}"] = np.array(step_of(largest[name], top), np.float32)
     wanted = [spec.name for spec in quantized(program, precision).constants]
     return {name: made[name] if name in made else tensors[name] for name in wanted}
-
-
-def agreement(observed: Sequence[NDArray[Any]], plain: Sequence[NDArray[Any]]) -> dict[str, float | None]:
-    """Returns how near outputs lie to those of float32, as columns of a row.
-
-    Over all elements, and all vectors along the last axis.
-
-    `sqnr_db`: the signal's energy over the difference's; `kl_nats`: the mean divergence of the softmax;
-    `top1_agreement`: the share of vectors with the same largest element; `agreement_n`: how many vectors.
-    """
-    import numpy as np
-
-    a, b = (np.concatenate([x.astype(np.float64).reshape(-1, x.shape[-1]) for x in xs]) for xs in (observed, plain))
-    noise = float(np.square(a - b).sum())
-    sqnr = 10 * float(np.log10(np.square(b).sum() / noise)) if noise else None
-    q, p = (_log_softmax(x) for x in (a, b))
-    kl = float((np.exp(p) * (p - q)).sum(-1).mean())
-    same = float((a.argmax(-1) == b.argmax(-1)).mean())
-    return dict(zip(AGREEMENT, (sqnr, kl, same, len(a)), strict=True))
-
-
-def _log_softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    import numpy as np
-
-    shifted = x - x.max(-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

@@ -71,11 +71,31 @@ class Mixed(Ops):
             return self.ops.layer_norm(x, weight, bias, epsilon)
         return self.low(self.ops.layer_norm(self.full(x), self.full(weight), self.full(bias), epsilon))
 
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        if "rms_norm" in self.ops.widens_inside:
+            return self.ops.rms_norm(x, weight, epsilon)
+        return self.low(self.ops.rms_norm(self.full(x), self.full(weight), epsilon))
+
+    def silu(self, x: Array) -> Array:
+        return self._once("silu", x)
+
+    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
+        return self.low(self.ops.rope(self.full(x), self.full(cos), self.full(sin)))
+
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         return self._once("gelu", x, approximate)
 
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
         return self.ops.attention(query, key, value, causal)
+
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        return self.ops.concatenate(parts)
+
+    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+        return self.ops.cache_update(cache, new, start)
+
+    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+        return self.ops.cached_attention(query, key, value, start)
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return self.ops.cross_entropy(self.full(logits), labels)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workloads.specs import ParameterSpec, Weights
+from workloads.specs import ParameterSpec, TableSpec, Weights
 from workloads.weights.foreign import CONVERT, rewriting
 from workloads.weights.published import wrappers_of
 from workloads.weights.shards import Source, all_tensors, listed, locate
@@ -37,7 +37,7 @@ def check(path: Path, workload: Workload) -> Weights:
     """
     source = locate(path)
     by_name = _fitting(source, workload)
-    if missing := [spec for spec in workload.tensors if spec.name not in by_name]:
+    if missing := [spec for spec in workload.stored if spec.name not in by_name]:
         raise ValueError(
             f"{source.path} lacks {listed([spec.name for spec in missing])} of {_called(workload)} "
             f"(expected F32 {list(missing[0].shape)}); {CONVERT}, or give all of its shards by their index"
@@ -61,8 +61,8 @@ def read(workload: Workload) -> dict[str, NDArray[np.float32]]:
         raise ValueError(f"{source.path} has changed since it was checked: sha256 {sha256}, was {checked}")
     by_name = _fitting(source, workload)
     stored = map_tensors(by_name.values())
-    names = [spec.name for spec in workload.tensors]
-    return {name: as_float32(by_name[name], stored[by_name[name].name]) for name in names}
+    read = {spec.name: as_float32(by_name[spec.name], stored[by_name[spec.name].name]) for spec in workload.stored}
+    return read | {spec.name: spec.values() for spec in workload.tensors if isinstance(spec, TableSpec)}
 
 
 def _called(workload: Workload) -> str:
@@ -84,7 +84,7 @@ def _sha256(source: Source) -> str:
 
 def _fitting(source: Source, workload: Workload) -> dict[str, Tensor]:
     """Returns the tensors that are parameters or buffers by our names; every one fits. Raises ValueError."""
-    specs = {spec.name: spec for spec in workload.tensors}
+    specs = {spec.name: spec for spec in workload.stored}
     published = workload.published
     declared = all_tensors(source)
     wrappers = wrappers_of([tensor.name for tensor in declared])

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
-from workloads.recipes.int8 import Calibrating, agreement, codes_of
+from workloads.recipes.agreement import agreement
+from workloads.recipes.int8 import Calibrating, codes_of
 
 if TYPE_CHECKING:
     from backends.base import Setting

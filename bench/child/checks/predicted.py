@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from workloads.catalog import DECODING
 from workloads.precision import Precision
 from workloads.tolerance import Predicted, Tolerance
 from workloads.workload import Workload
@@ -28,6 +29,7 @@ MADE_BY = (
     "bench/child/expected.py",
     "bench/child/noise.py",
     "workloads/deviation.py",
+    "workloads/recipes/e4m3.py",
     "workloads/recipes/int8.py",
     "workloads/recipes/mixed.py",
     "workloads/ops.py",
@@ -37,6 +39,8 @@ MADE_BY = (
     "workloads/models/{name}.py",
 )
 """The code that a prediction is made by, beside the workload's description."""
+OF_DECODING = ("bench/child/checks/caches.py", "workloads/models/_decoder.py", "workloads/recipes/rope.py")
+"""The same of what decodes."""
 DIGITS = 3
 
 
@@ -48,13 +52,15 @@ def path_of(workload: Workload) -> Path:
 def entry_of(workload: Workload, phase: str, precision: Precision) -> str:
     """Returns the name of an entry in its file: phase, shape, precision."""
     shape = f"b{workload.batch}" if workload.sequence is None else f"b{workload.batch}-s{workload.sequence}"
+    if "depth" in workload.hyperparameters:
+        shape += f"-d{workload.hyperparameters['depth']}"
     return f"{phase}-{shape}-{precision.name}"
 
 
 def key_of(workload: Workload, precision: Precision) -> str:
     """Returns the digest of all that a prediction is made from."""
     running = hashlib.sha256(f"{workload.canonical()} {precision}".encode())
-    for name in MADE_BY:
+    for name in (*MADE_BY, *(OF_DECODING if workload.name in DECODING else ())):
         running.update(code_of(ROOT / name.format(name=workload.name)).encode())
     return running.hexdigest()[:16]
 

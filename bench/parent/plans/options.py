@@ -20,7 +20,7 @@ from host.machine import describe_machine
 from host.topology import usable_cpus
 from results.record.peaks import published
 from results.record.run import Run, read_run
-from workloads.catalog import CATALOG, phases
+from workloads.catalog import CATALOG, DECODING, SUITES, phases
 from workloads.precision import DEFAULT, PRECISIONS
 
 Getter = Callable[[str], Any]
@@ -43,6 +43,8 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--precision": text("LIST", f"precisions, of: {', '.join(PRECISIONS)} (default: {DEFAULT.name})"),
         "--batch": text("LIST", "samples per step; several values make several cells"),
         "--sequence": text("LIST", "tokens per sample, for language models"),
+        "--depth": text("LIST", f"tokens that decode steps have before them and with them, for {', '.join(DECODING)}"),
+        "--suite": text("LIST", f"suites of workloads, of: {', '.join(SUITES)} (default: {next(iter(SUITES))})"),
         "--preset": text("NAME", f"one of: {', '.join(PRESETS)} (default: quick)"),
         "--threads": text("N", "threads for each backend (default: all physical cores)"),
         "--device": text("N", "which of the machine's devices of each kind, from 0; the CPU is device 0"),

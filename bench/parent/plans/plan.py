@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any
 
 import backends
 from bench.cell import Cell, Side
 from bench.parent.plans.parse import PlanError, index, number, numbers, words
 from bench.parent.plans.presets import ALWAYS, PRESETS
+from bench.parent.plans.shapes import has_phase, shapes_of, workloads_of
 from bench.parent.plans.sides import PAIRS, sides, sides_of, takes_both
 from host.home import expanded
-from workloads.catalog import CATALOG, CONTROLS, MODELS, is_run_by, load, phases, phases_of
+from workloads.catalog import (
+    CATALOG,
+    CONTROLS,
+    DECODING,
+    MODELS,
+    SUITES,
+    depth_of,
+    is_run_by,
+    load,
+    phases,
+)
 from workloads.precision import DEFAULT, PRECISIONS
 from workloads.specs import Weights
 from workloads.weights import files as weights
@@ -28,6 +38,9 @@ class Selection:
     phases: tuple[str, ...] | None
     batches: tuple[int, ...] | None
     sequences: tuple[int, ...] | None
+    depths: tuple[int, ...] | None
+    suites: tuple[str, ...]
+    """Whose workloads run where none are named."""
     preset: str
     threads: int
     launches: int
@@ -50,6 +63,8 @@ CHOICES = (
     "precision",
     "batch",
     "sequence",
+    "depth",
+    "suite",
     "preset",
     "threads",
     "device",
@@ -127,6 +142,8 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         precisions=words(option("--precision"), "--precision", tuple(PRECISIONS)) or (DEFAULT.name,),
         batches=numbers(option("--batch"), "--batch"),
         sequences=numbers(option("--sequence"), "--sequence"),
+        depths=numbers(option("--depth"), "--depth"),
+        suites=words(option("--suite"), "--suite", tuple(SUITES)) or (next(iter(SUITES)),),
         preset=preset,
         threads=threads,
         launches=number(option("--launches"), "--launches") or PRESETS[preset].launches,
@@ -134,7 +151,9 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         chosen={f"--{name}": option(f"--{name}") for name in CHOICES},
     )
     _check_device(selection)
-    chosen = selection.workloads or tuple(CATALOG)
+    if selection.workloads and option("--suite"):
+        raise PlanError("--workloads and --suite each say which workloads run: give one")
+    chosen = workloads_of(selection)
     selection = replace(selection, weights=files(option("--weights"), chosen, preset))
     if texts := option("--ab"):
         if option("--launches"):
@@ -146,6 +165,8 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         raise PlanError("--pairs is for --ab SIDE SIDE")
     if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
         raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
+    if selection.depths and not any(name in DECODING for name in chosen):
+        raise PlanError(f"--depth is for what decodes ({', '.join(DECODING)}); {', '.join(chosen)} has no depth")
     # A shape that a model refuses is refused here.
     for cell in planned(replace(selection, backends=selection.backends or tuple(known_backends[:1])), ()):
         try:
@@ -155,26 +176,8 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
     return selection
 
 
-def _shapes(selection: Selection, workload: str, size: str) -> Iterator[tuple[int, int | None]]:
-    default = load(workload, size)
-    if workload in CONTROLS:  # the same in every run
-        yield default.batch, default.sequence
-        return
-    shapes = ((default.batch, default.sequence),)
-    if PRESETS[selection.preset].has_all_shapes:
-        shapes = getattr(CATALOG[workload], "SHAPES", shapes)
-    batches = selection.batches or tuple(dict.fromkeys(batch for batch, _ in shapes))
-    if default.sequence is None:
-        yield from ((batch, None) for batch in batches)
-    elif selection.batches or selection.sequences:
-        default_sequences = tuple(dict.fromkeys(sequence for _, sequence in shapes))
-        yield from product(batches, selection.sequences or default_sequences)
-    else:
-        yield from shapes
-
-
 def _precisions(selection: Selection, workload: str) -> tuple[str, ...]:
-    """Returns those that the workload runs in; the default too, for what computes nothing and has no other."""
+    """Returns those that the workload runs in."""
     if workload in CONTROLS:
         return (DEFAULT.name,)
     return selection.precisions
@@ -198,9 +201,10 @@ def device_of(backend: str, selection: Selection) -> int:
 
 
 def default_cell(workload: str, size: str, phase: str, backend: str, threads: int) -> Cell:
-    """Returns the cell of the workload's own batch and sequence at this size, in the precision that all have."""
-    shape = load(workload, size)
-    return Cell(workload, size, phase, backend, shape.batch, shape.sequence, DEFAULT.name, threads)
+    """Returns the cell of the workload's own batch, sequence and depth at this size, in the precision that all have."""
+    depth = depth_of(workload, size, phase)
+    shape = load(workload, size, depth=depth)
+    return Cell(workload, size, phase, backend, shape.batch, shape.sequence, DEFAULT.name, threads, depth=depth)
 
 
 def planned(selection: Selection, known_backends: Sequence[str]) -> list[Cell]:
@@ -223,7 +227,9 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
     """Returns the cells of `phase`, in the order in which they are listed."""
     of_phase = []
     # An A/B holds a setting against itself, not against what bounds the chip.
-    chosen = selection.workloads or (MODELS if selection.sides else tuple(CATALOG))
+    of_suites = workloads_of(selection)
+    chosen = tuple(name for name in of_suites if name in MODELS) if selection.sides else of_suites
+    chosen = selection.workloads or chosen
     if selection.phases is not None and phase not in selection.phases:
         chosen = ()
     for workload in dict.fromkeys((*chosen, *CONTROLS)):
@@ -234,23 +240,23 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
             for name in chosen_backends(selection, known_backends)
             if is_run_by(workload, backends.get(name).workloads)
         ]
-        if phase not in phases_of(workload):
+        if not has_phase(selection, workload, phase):
             continue
-        shapes = _shapes(selection, workload, size)
         of_workload = [
             replace(
                 default_cell(workload, size, phase, backend, selection.threads),
                 batch=batch,
                 sequence=sequence,
-                precision=precision,
+                depth=deep,
+                precision=precision if is_verified(backend) else DEFAULT.name,
                 device_index=device_of(backend, selection),
                 weights_path=path,
                 weights_sha256=sha256,
             )
-            for batch, sequence in shapes
-            for precision in _precisions(selection, workload)
+            for batch, sequence, deep in shapes_of(selection, workload, size, phase)
+            for place, precision in enumerate(_precisions(selection, workload))
             for backend in names
-            if precision == DEFAULT.name or is_verified(backend)
+            if place == 0 or is_verified(backend)
         ]
         of_phase += [side for cell in of_workload for side in sides_of(cell, selection.sides)]
     return of_phase

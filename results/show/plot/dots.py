@@ -6,15 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from results.record.dimensions import PANEL, SETTINGS
+from results.record.dimensions import PANEL, PLAIN_PRECISION, SETTINGS
+from results.record.human import EMULATED
 from results.show.report.rows import in_words
 from results.show.report.tables import EXPECTED_ABSENT
 from results.tables.phases import PHASES, STEP, phases
+from results.tables.precisions import STEP as OF_STEP
+from results.tables.precisions import precisions
 from results.tables.table import idle_labels, is_control, is_limit, is_verified, placed, to_rows
 
 Line = Mapping[str, Any]
 COLUMNS = {"latency": "latency_p50_s", "throughput": "throughput_samples_per_s"}
 RATIO = "phases"
+LOWER = "precisions"
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,13 @@ class Shown:
 def dots_of(frame: pd.DataFrame, show: str) -> Shown:
     """Returns the verified numbers of each cell, those of its newest run.
 
-    `show` is `latency` (s, with its 95 % interval), `throughput` (samples/s) or `phases` (the time of a sample in
-    training / in inference). The control and `null` are left out, and what measures limits, unless there is nothing
-    else. Other work, of another workload digest, has its own panel. Raises ValueError for an unknown `show`.
+    `show` is `latency` (s, with its 95 % interval), `throughput` (samples/s), `phases` (the time of a sample in
+    training / in inference) or `precisions` (times as fast as fp32 on the same backend). The control and `null` are
+    left out, and what measures limits, unless there is nothing else. Other work, of another workload digest, has its
+    own panel. Raises ValueError for an unknown `show`.
     """
-    if show not in (*COLUMNS, RATIO):
-        raise ValueError(f"cannot show {show!r}; known: {', '.join((*COLUMNS, RATIO))}")
+    if show not in (*COLUMNS, RATIO, LOWER):
+        raise ValueError(f"cannot show {show!r}; known: {', '.join((*COLUMNS, RATIO, LOWER))}")
     rows = placed(frame)
     rows = rows[~is_control(rows) & ~rows["label"].isin(idle_labels(rows))]
     rows = rows if is_limit(rows).all() and show != RATIO else rows[~is_limit(rows)]
@@ -66,6 +71,8 @@ def dots_of(frame: pd.DataFrame, show: str) -> Shown:
         statuses.setdefault(str(line["label"]), set()).add(str(line["status"]))
     absent = {label: reasons for label, reasons in sorted(statuses.items()) if reasons <= set(EXPECTED_ABSENT)}
     named = _named([line for line in lines if line["label"] not in absent])
+    if show == LOWER:
+        return Shown(_of_precisions(frame), (), tuple(line for line in lines if line["is_verified"]))
     ratios = _ratios(frame) if show == RATIO else {}
     panels = (
         (_panel_of_both(of_cell, ratios),) if show == RATIO else _panels(of_cell, show) for of_cell in _cells(named)
@@ -142,6 +149,30 @@ def _panel_of_both(lines: Sequence[Line], ratios: Mapping[tuple[Any, ...], Any])
         degraded = any(line["quality"] == "degraded" for line in of_phase.values())
         dots.append(Dot(name, first["backend"], None if word else ratios[_key(first)], degraded=degraded, word=word))
     return Panel(_title(lines[0], ""), "", tuple(dots))
+
+
+def _of_precisions(frame: pd.DataFrame) -> tuple[tuple[Panel, ...], ...]:
+    """Returns a panel for each step, and in it every other precision of each backend beside its fp32."""
+    found = precisions(frame)
+    by_step: dict[tuple[Any, ...], list[Line]] = {}
+    for row in to_rows(found):
+        if row["times_as_fast"] is not None:
+            by_step.setdefault(tuple(row[name] for name in OF_STEP), []).append(row)
+    panels: dict[tuple[Any, ...], list[Panel]] = {}
+    for step, rows in by_step.items():
+        first = {**rows[0], "precision": PLAIN_PRECISION}
+        dots = tuple(_dot_of_precision(row) for row in rows)
+        cell = tuple(value for name, value in zip(OF_STEP, step, strict=True) if name != "phase")
+        panels.setdefault(cell, []).append(Panel(in_words(dict(first)), str(first["phase"]), dots))
+    return tuple(tuple(of_cell) for of_cell in panels.values())
+
+
+def _dot_of_precision(row: Line) -> Dot:
+    emulated = f" {EMULATED}" if row["is_emulated"] else ""
+    apart = "" if row["sqnr_db"] is None else f" ({row['sqnr_db']:.0f} dB)"
+    label = f"{row['backend']} {row['precision']}{emulated}{apart}"
+    ends = (row["times_low"], row["times_high"])
+    return Dot(label, str(row["precision"]), row["times_as_fast"], *ends, degraded=row["quality"] == "degraded")
 
 
 def _why_none(line: Line, column: str) -> str:

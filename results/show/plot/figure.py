@@ -20,15 +20,20 @@ TITLES = {
     "latency": "Latency: median time of one step, with one step in flight",
     "throughput": "Throughput: samples per second with the device kept full",
     "phases": "Training / inference: time of a sample, with the device kept full",
+    "precisions": "What a lower precision brings: times as fast as fp32 on the same backend",
 }
 NOTES = {
     "latency": "Line: 95 % interval of the median, where it is wider than the marker.",
     "throughput": "",
     "phases": "3x: a sample takes three times as long in training.",
+    "precisions": (
+        "Line: 95 % interval. Left of 1x: slower than fp32. e: computed in a wider type. dB: how near the outputs of a "
+        "model in 8 bits lie to fp32's."
+    ),
 }
 SCALE = "Equal distances are equal ratios, in all panels."
 HOLLOW = "Hollow: degraded, disturbed while it was measured."
-TICKS = {"latency": time_tick, "throughput": rate_tick, "phases": ratio_tick}
+TICKS = {"latency": time_tick, "throughput": rate_tick, "phases": ratio_tick, "precisions": ratio_tick}
 
 FONT_PT = 7.0
 LINE_INCH = 1.5 * FONT_PT / 72
@@ -47,9 +52,10 @@ MARGIN = 0.16
 def plot(frame: pd.DataFrame, path: Path, show: str = "latency", width_inch: float = PAGE_INCH) -> str:
     """Draws the newest verified numbers into `path`, an .svg or .png, and returns what it shows, in a line.
 
-    `show` is `latency` (s), `throughput` (samples/s) or `phases` (time in training / in inference); `width_inch` is the
-    width on paper (inch, 0.0254 m) at which letters have 7 points. A number that was disturbed is hollow; a cell
-    without a number has a word in its place; backends that nothing here could run are named below.
+    `show` is `latency` (s), `throughput` (samples/s), `phases` (time in training / in inference) or `precisions` (times
+    as fast as fp32); `width_inch` is the width on paper (inch, 0.0254 m) at which letters have 7 points. A number that
+    was disturbed is hollow; a cell without a number has a word in its place; backends that nothing here could run are
+    named below.
 
     Raises ValueError for another `show` and for a width that is too small or too large; ResultsError where there is no
     verified number, for a name with another ending, and where matplotlib is not installed.
@@ -77,7 +83,7 @@ def _draw(shown: Shown, show: str, path: Path, width_inch: float, room_inch: flo
     panels = [panel for row in rows for panel in row if panel]
     panel_inch = room_inch / len(rows[0])
     titles = {panel: _wrapped(panel.title, int(panel_inch / LETTER_INCH)) for panel in panels}
-    limits = _limits(panels, shared=show == "phases")
+    limits = _limits(panels, shared=show in ("phases", "precisions"))
     styles = _styles(panels)
     heading = textwrap.wrap(TITLES[show], int(width_inch / (1.3 * LETTER_INCH)))
     notes = _notes(shown, show, int(width_inch / LETTER_INCH))
@@ -93,6 +99,8 @@ def _draw(shown: Shown, show: str, path: Path, width_inch: float, room_inch: flo
                     continue
                 axes.set_title("\n".join(titles[panel]), loc="left", fontsize=FONT_PT, pad=3, parse_math=False)
                 _axes(axes, limits[panel])
+                if show == "precisions":
+                    axes.axvline(1, color=INK, lw=0.8, zorder=0.5)
                 ticks = ticks_of(*limits[panel], panel_inch)
                 axes.set_xticks(ticks, [TICKS[show](tick) for tick in ticks])
                 # Panels beside each other have the same backends, which are named once.

@@ -1,0 +1,69 @@
+"""Which workloads a run has, in which phases, and of what shapes: batch, sequence and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+from bench.parent.plans.presets import PRESETS
+from workloads.catalog import CATALOG, CONTROLS, SUITES, depth_of, load, phases_of
+
+if TYPE_CHECKING:
+    from bench.parent.plans.plan import Selection
+
+Shape = tuple[int, int | None, int | None]
+"""Batch, sequence and depth."""
+
+
+def workloads_of(selection: Selection) -> tuple[str, ...]:
+    """Returns the workloads that were named, else those of its suites."""
+    return selection.workloads or tuple(dict.fromkeys(name for suite in selection.suites for name in SUITES[suite]))
+
+
+def has_phase(selection: Selection, workload: str, phase: str) -> bool:
+    """Returns whether the workload runs in the phase: one that is named in all that it has, else as its suites say."""
+    if phase not in phases_of(workload):
+        return False
+    of_suites = [SUITES[suite][workload] for suite in selection.suites if workload in SUITES[suite]]
+    is_named = bool(selection.workloads or selection.phases) or workload in CONTROLS
+    return is_named or any(phases is None or phase in phases for phases in of_suites)
+
+
+def _deep(selection: Selection, workload: str, size: str, default: int) -> Iterator[tuple[int, int]]:
+    """Yields batch and depth of what decodes."""
+    shapes: Sequence[tuple[int, int]] = ((load(workload, size).batch, default),)
+    if PRESETS[selection.preset].has_all_shapes:
+        shapes = getattr(CATALOG[workload], "DEPTHS", shapes)
+    if not (selection.batches or selection.depths):
+        yield from shapes
+        return
+    batches, depths = (tuple(dict.fromkeys(values)) for values in zip(*shapes, strict=True))
+    yield from product(selection.batches or batches, selection.depths or depths)
+
+
+def shapes_of(selection: Selection, workload: str, size: str, phase: str) -> Iterator[Shape]:
+    """Yields the shapes in which a workload runs in a phase."""
+    if (depth := depth_of(workload, size, phase)) is not None:
+        yield from ((batch, None, deep) for batch, deep in _deep(selection, workload, size, depth))
+    else:
+        yield from ((batch, sequence, None) for batch, sequence in _whole(selection, workload, size))
+
+
+def _whole(selection: Selection, workload: str, size: str) -> Iterator[tuple[int, int | None]]:
+    """Yields batch and sequence of what has no depth."""
+    default = load(workload, size)
+    if workload in CONTROLS:  # the same in every run
+        yield default.batch, default.sequence
+        return
+    shapes = ((default.batch, default.sequence),)
+    if PRESETS[selection.preset].has_all_shapes:
+        shapes = getattr(CATALOG[workload], "SHAPES", shapes)
+    batches = selection.batches or tuple(dict.fromkeys(batch for batch, _ in shapes))
+    if default.sequence is None:
+        yield from ((batch, None) for batch in batches)
+    elif selection.batches or selection.sequences:
+        default_sequences = tuple(dict.fromkeys(sequence for _, sequence in shapes))
+        yield from product(batches, selection.sequences or default_sequences)
+    else:
+        yield from shapes
