@@ -81,7 +81,7 @@ class Inferentia(Adapter):
         return Probe("usable", device, version)
 
     def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
-        if phase == "train":
+        if phase not in self.phases and phase in (Adapter.phases or ()):
             reason = "torch_neuronx.trace is for inference only; training on Trn takes other software, not written here"
             return "phase_not_supported", reason
         return super().why_unsupported(phase, precision)
