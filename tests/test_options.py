@@ -7,13 +7,13 @@ import pytest
 
 import backends
 import conftest
-from bench.parent.plans import plan
+from bench.parent.plans import shapes as shapes_of_run
 from bench.parent.plans.parse import PlanError
 from bench.parent.plans.plan import cells, left_out, select
 from bench.parent.plans.presets import PRESETS
 from tests.fakes.door import bench, run_in, statuses
 from workloads import catalog
-from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS, phases, phases_of
+from workloads.catalog import CATALOG, CONTROLS, LIMITS, MODELS, SUITES, phases, phases_of
 
 BACKENDS = backends.names()
 
@@ -141,7 +141,7 @@ ONLY_IN_FULL = {"torch_compile_cpu", "torch_compile_cuda"}
 
 def test_nothing_given_plans_every_workload_on_every_backend_of_the_preset():
     taken = {*BACKENDS} - ONLY_IN_FULL - {"numpy_cpu"}
-    everything = {(w, b) for w in MODELS for b in taken} | {(w, b) for w in LIMITS for b in taken - {"null"}}
+    everything = {(w, b) for w in SUITES["core"] if w in MODELS for b in taken} | {(w, b) for w in LIMITS for b in taken - {"null"}}
     assert {(name, backend) for name, _, _, _, backend in shapes()} == everything
     assert {shape[4] for shape in shapes(preset="full")} == {*BACKENDS} - {"numpy_cpu"}
 
@@ -158,10 +158,11 @@ def test_a_phase_that_was_not_asked_for_has_no_cells():
 
 
 def test_the_quick_preset_plans_the_published_sizes():
-    assert [shape[:4] for shape in shapes(preset="quick", backends="torch_cpu") if shape[4] == "torch_cpu"][-3:] == [
+    assert [shape[:4] for shape in shapes(preset="quick", backends="torch_cpu") if shape[4] == "torch_cpu"][-4:] == [
         ("conv", "256x28", 8, None),
         ("matmul", "2048", 2048, None),
         ("stream", "192mib", 16, None),
+        ("stream_read", "192mib", 48, None),
     ]
     assert shapes(preset="quick", backends="null") == [
         ("bert_base", "110m", 2, 128, "null"),
@@ -285,8 +286,8 @@ def test_a_phase_is_planned_because_a_workload_has_it(monkeypatch):
     def of(name):
         return (*phases_of(name), "distil") if name == "mlp" else phases_of(name)
 
-    for module in (catalog, plan):
+    for module in (catalog, shapes_of_run):
         monkeypatch.setattr(module, "phases_of", of)
-    assert phases() == ("infer", "train", "distil")
+    assert {*phases()} == {"infer", "train", "prefill", "decode", "distil"}
     planned = cells(selected(workloads="mlp", phases="distil", backends="null"), "distil", BACKENDS)
     assert [(cell.workload, cell.phase, cell.backend) for cell in planned] == [("mlp", "distil", "null")]

@@ -44,7 +44,7 @@ def test_a_stored_tensor_is_rounded_to_nearest_even_as_torch_does(precision):
 
 def test_the_wrapper_says_of_every_operation_how_it_rounds():
     composed = {"repeat", "rounded"}  # of others
-    of_codes = {"int8_linear", "int8_conv2d", "w8_linear", "w8_conv2d"}  # which are no matter of a shorter type
+    of_codes = {"int8_linear", "int8_conv2d", "w8_linear", "w8_conv2d", "fp8_linear", "fp8_conv2d"}  # which are no matter of a shorter type
     operations = {name for name, one in inspect.getmembers(Ops, inspect.isfunction) if not name.startswith("_")}
     assert operations - composed - of_codes <= set(vars(Mixed))
 
@@ -75,7 +75,7 @@ def test_the_gradient_of_the_reference_is_that_at_the_rounded_parameters(name, p
         trained = {n: x for n, x in p.items() if n not in buffers}
         return ReferenceOps().value_and_grad(lambda q: update.loss(ReferenceOps(), {**q, **held}, inputs), trained)
 
-    (loss, _), ours = gradients(lowered(workload.programs["train"], precision).update, tensors, batch)
+    (loss, _), ours = gradients(lowered(workload.programs["train"], precision, buffers).update, tensors, batch)
     (other, _), theirs = gradients(update_of(workload), at, rounded)
     assert loss.item() == pytest.approx(other.item(), rel=1e-12)
     for n, gradient in theirs.items():

@@ -76,6 +76,7 @@ class ScratchCpu(Adapter):
 
     device_kind = "cpu"
     extra = "scratch"
+    phases = None
     overlap = "none"
     distributions = ("torch",)
 
