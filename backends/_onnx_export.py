@@ -49,6 +49,9 @@ class ExportOps(TorchOps):
             scores = scores + torch.full((n, n), float("-inf")).triu(1)
         return torch.softmax(scores, -1).to(query.dtype) @ value
 
+    def silu(self, x: Array) -> Array:
+        return x * torch.sigmoid(x)  # the derivative of torch's own has no translation to ONNX (2.13)
+
     def split(self, x: Array, parts: int) -> Sequence[Array]:
         if x.dtype == torch.float32:
             return super().split(x, parts)

@@ -280,3 +280,18 @@ def test_the_command_draws_several_runs(tmp_path, capsys):
     texts, markers = drawn(tmp_path / "a.svg")
     assert len(markers) == 31
     assert {"torch_cpu@one-thread", "wrong", "resnet50 224 train, batch 4"} <= set(texts)
+
+
+LOWER = Path(__file__).resolve().parents[1] / "docs" / "measured" / "2026-11-30-precisions"
+
+
+def test_what_a_lower_precision_brings_is_a_dot_beside_fp32_of_the_same_backend(tmp_path):
+    ((first, *_), *_) = dots_of(load(LOWER), "precisions").panels
+    labels = {dot.label: dot for dot in first.dots}
+    assert not any("fp32" in label for label in labels)
+    assert any(" e" in label for label in labels)
+    assert any("dB" in label for label in labels)
+    assert all(dot.low < dot.value < dot.high for dot in first.dots if dot.low)
+    texts = plot(load(LOWER), tmp_path / "a.svg", "precisions")
+    assert "numbers: " in texts
+    assert "slower than fp32" in (tmp_path / "a.svg").read_text()

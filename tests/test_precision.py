@@ -44,7 +44,8 @@ def test_a_stored_tensor_is_rounded_to_nearest_even_as_torch_does(precision):
 
 def test_the_wrapper_says_of_every_operation_how_it_rounds():
     composed = {"repeat", "rounded"}  # of others
-    of_codes = {"int8_linear", "int8_conv2d", "w8_linear", "w8_conv2d", "fp8_linear", "fp8_conv2d"}  # which are no matter of a shorter type
+    # Those of codes are no matter of a shorter type.
+    of_codes = {f"{kind}_{product}" for kind in ("int8", "w8", "fp8") for product in ("linear", "conv2d")}
     operations = {name for name, one in inspect.getmembers(Ops, inspect.isfunction) if not name.startswith("_")}
     assert operations - composed - of_codes <= set(vars(Mixed))
 
