@@ -156,18 +156,22 @@ def write(found: Mapping[str, Curves], path: Path) -> None:
 
 
 def plot(found: Mapping[str, Curves], path: Path, precision: str) -> None:
-    """Draws a panel per workload: the noisy references in grey, the backends over them."""
+    """Draws a panel per workload: each loss in standard deviations of the noisy references from their mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2 * len(found), 3.6), layout="constrained")
     for axes, (workload, curves) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+        noisy = [curve for name, curve in curves.items() if name.startswith("noise")]
+        middles = [(fmean(losses), max(stdev(losses), 1e-12)) for losses in zip(*noisy, strict=True)]
         for name, losses in curves.items():
             is_noise = name.startswith("noise")
-            label = "noisy reference" if name == "noise 0" else None if is_noise else name
-            axes.plot(losses, color="0.7" if is_noise else None, linewidth=0.8 if is_noise else 1.2, label=label)
-        axes.set(title=f"{workload}, {precision}", xlabel="step", ylabel="loss", yscale="log")
-        axes.legend(frameon=False)
-    figure.savefig(path)
+            label = f"{len(noisy)} noisy references" if name == "noise 0" else None if is_noise else name
+            off = [(loss - middle) / spread for loss, (middle, spread) in zip(losses, middles, strict=True)]
+            axes.plot(off, color="0.8" if is_noise else None, linewidth=0.8 if is_noise else 1.2, label=label)
+        ends = f"loss {middles[0][0]:.3g} to {middles[-1][0]:.3g}"
+        axes.set(title=f"{workload}, {precision}: {ends}", xlabel="step", ylabel="standard deviations from their mean")
+        axes.legend(frameon=False, ncols=2)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
