@@ -40,6 +40,9 @@ def _command(words: Sequence[str]) -> int:
         return run(words[1:])
     if command == "backends":
         return list_backends(words[1:], "samestep backends")
+    if command == "service":
+        service: int = import_ours("bench.serving.command").main(words[1:], "samestep service")
+        return service
     results = import_ours("results.__main__")
     parser, commands = _parser(results)
     if command in ("-h", "--help", "--version"):
@@ -64,6 +67,7 @@ def _parser(results: ModuleType) -> tuple[argparse.ArgumentParser, list[str]]:
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.add_parser("run", help="verify and time cells: `pytest bench/`, with its options and pytest's own")
     commands.add_parser("backends", help="which backends exist, which can run here, and why not the others")
+    commands.add_parser("service", help="time to first token and per token of an OpenAI-compatible endpoint")
     results.add_commands(commands)
     return parser, [*commands.choices]
 

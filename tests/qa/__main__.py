@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-QUESTIONS = ("truth", "coverage", "overhead", "burner", "kill", "detect", "page", "scale")
+QUESTIONS = ("truth", "coverage", "serving", "overhead", "burner", "kill", "detect", "page", "scale")
 QUIET = ("twice", "twins", "pinned", "others", "ab", "peaks", "errors")
 """Asked by name only, on a quiet machine. `twice` runs the suite five times, or reads the runs named behind it."""
 

@@ -1,0 +1,1 @@
+"""Requests as a user sends them: arrivals, one driver with one clock, and what came back, defined once."""

@@ -1,0 +1,102 @@
+"""The search for the highest rate on a virtual clock; `python -m tests.qa serving` asks how well it is calibrated."""
+
+from math import exp, inf
+from statistics import median
+
+import pytest
+
+from bench.serving.answer import Answer
+from bench.serving.arrivals import Server
+from bench.serving.driver import LateClient, drive
+from bench.serving.over_bound_fit import Trial, crossing, crossing_with_interval
+from bench.serving.rate_search import Plan, highest_rate, latencies_s, throughput, trial_of
+from bench.serving.virtual import QueueTarget, VirtualClock
+from tests.qa import serving
+
+CASE = serving.CASES[0]
+
+
+def on_a_line(rate):
+    return Trial(rate, 100_000, round(100_000 * 0.01 * exp(0.3 * (rate - 26))), 0.1)
+
+
+def test_a_line_is_found():
+    trials = [on_a_line(rate) for rate in (18, 20, 22, 24, 26, 28, 30)]
+    found = crossing_with_interval(trials)
+    assert crossing(trials) == pytest.approx(26, rel=0.002)
+    assert found.low_per_s < 26 < found.high_per_s
+    assert found.high_per_s - found.low_per_s < 0.5
+
+
+def test_trials_that_scatter_make_the_interval_wide():
+    factors = (2.0, 0.5, 1.6, 0.6, 1.5, 0.7, 1.1)
+    exact = [on_a_line(rate) for rate in (18, 20, 22, 24, 26, 28, 30)]
+    scattered = [
+        Trial(one.rate_per_s, one.queries, round(one.over * factor), 0.1)
+        for one, factor in zip(exact, factors, strict=True)
+    ]
+    found, sure = crossing_with_interval(scattered), crossing_with_interval(exact)
+    assert found.high_per_s - found.low_per_s > 5 * (sure.high_per_s - sure.low_per_s)
+
+
+def test_no_request_over_the_bound_says_only_that_the_rate_is_higher():
+    found = crossing_with_interval([Trial(rate, 300, 0, 0.05) for rate in (18.0, 20.0, 22.0)])
+    assert found.rate_per_s > 20
+
+
+def test_the_true_rate_is_found():
+    rates = [serving.search(CASE, seed).rate_per_s for seed in range(20)]
+    assert median(rates) == pytest.approx(CASE.true_per_s, rel=0.08)
+
+
+def test_latency_counted_from_sent_would_be_seen(monkeypatch):
+    """Without the wait for the one server no rate up to its capacity is too high."""
+    monkeypatch.setattr("bench.serving.rate_search.latency_s", lambda answer: serving.SERVICE_S)
+    found = serving.search(CASE, 1)
+    assert found.rate_per_s is None
+    assert "the throughput decides" in found.reason
+
+
+def test_a_search_takes_what_its_plan_says():
+    found = serving.search(CASE, 1)
+    assert found.queries == Plan().queries <= 6_000
+    assert len(found.trials) == 14
+    assert found.low_per_s < found.rate_per_s < found.high_per_s
+    assert (found.confirmed_at_per_s, found.confirmed.queries) == (found.rate_per_s, 1001)
+
+
+def test_the_same_seed_finds_the_same():
+    assert serving.search(CASE, 4) == serving.search(CASE, 4)
+
+
+def test_it_may_confirm_at_the_low_end():
+    found = serving.search(CASE, 1, confirms_at_low_end=True)
+    assert found.confirmed_at_per_s == found.low_per_s
+
+
+def test_a_bound_below_the_service_time_has_no_rate():
+    found = serving.search(serving.Case(0.3, 0.015, 0.0), 1)
+    assert (found.rate_per_s, found.confirmed) == (None, None)
+    assert "too tight" in found.reason
+
+
+def test_errors_are_over_every_bound():
+    answers = [Answer(0.0, 0.0, 0.01), Answer(1.0, 1.0, 1.01, error="refused_429")]
+    assert latencies_s(answers) == [0.01, inf]
+    trial = trial_of(answers, bound_s=1e9)
+    assert (trial.rate_per_s, trial.over) == (1.0, 1)
+
+
+def test_a_target_that_answers_nothing_is_an_error():
+    with pytest.raises(ValueError, match="none of 1 offline requests"):
+        throughput([Answer(0.0, 0.0, 1.0, error="timeout")])
+
+
+def test_a_late_client_ends_the_search():
+    def run(scenario, queries):
+        clock = VirtualClock()
+        late_s = 0.02 if isinstance(scenario, Server) else 0.0
+        return drive(QueueTarget(clock, lambda number: 0.02, late_s=late_s), scenario, clock, queries)
+
+    with pytest.raises(LateClient, match=r"at 17\.5 requests per second our client sent late"):
+        highest_rate(run, 0.1)
