@@ -1,15 +1,12 @@
 """The client of OpenAI-compatible endpoints, against a server that does every thing that real ones were seen to do."""
 
 import gc
-import logging
-import pickle
 import resource
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
-import traceback
 from pathlib import Path
 from queue import Queue
 from time import perf_counter
@@ -21,27 +18,10 @@ from bench.serving.openai_http import OpenAITarget
 from bench.serving.prompts import IdPrompts
 from bench.serving.streamed import COUNTED_BY, ERRORS, NOTES
 from bench.serving.wire.endpoint import Endpoint
-from bench.serving.wire.http_response import Response
-from bench.serving.wire.key import Key
+from tests.fakes.openai_client import answers_of
 from tests.fakes.openai_server import Script, Server
 
-KEY = 'sk-planted"4711/abcdefghijklmnopqrstuvwxyz'
 WORDS = "".join([f" w{number}" for number in range(8)])
-
-
-@pytest.fixture(autouse=True)
-def planted(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-def answers_of(server, count, prompt_of=str, connections=0, **more):
-    """Returns the answers to requests 0, 1, … sent at once, in the order of their numbers."""
-    ended = Queue()
-    with OpenAITarget(Endpoint(server.url, "fake", **{"max_tokens": 8} | more), prompt_of) as target:
-        target.open(connections)
-        for number in range(count):
-            target.start(number, perf_counter(), ended.put)
-        return sorted([ended.get(timeout=60) for _ in range(count)], key=lambda answer: answer.number)
 
 
 def answer_to(script, **more):
@@ -249,6 +229,12 @@ def test_nothing_at_all_is_short():
     assert answer_to(Script(tokens=0)).error == "short"
 
 
+def test_a_request_for_one_token_asks_for_no_more_at_least():
+    endpoint = Endpoint("http://host/v1", "fake", 8, fields={"min_tokens": 8})
+    assert b'"max_tokens":1,"stream":true,"min_tokens":1}' in endpoint.rest_part(endpoint.fields, 1)
+    assert b'"max_tokens":8,"stream":true,"min_tokens":8}' in endpoint.rest_part(endpoint.fields, 8)
+
+
 def test_fields_are_sent_as_configured():
     fields = {"ignore_eos": True, "stream_options.include_usage": True, "stream_options.other": 1, "logprobs": 2}
     with Server(Script()) as server:
@@ -413,104 +399,6 @@ def test_an_encrypted_connection_is_to_whom_one_trusts(certificate, monkeypatch)
         assert "CERTIFICATE_VERIFY_FAILED" in stranger.detail
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
         assert [said(answer) for answer in answers_of(server, 3, connections=2)] == [("", 8, "token_ids", ())] * 3
-
-
-def parts_of(secret, length=8):
-    return [secret[start : start + length] for start in range(len(secret) - length + 1)]
-
-
-def is_told(text):
-    return any(part in text for part in parts_of(KEY))
-
-
-def test_the_check_for_a_key_sees_one():
-    assert is_told(f"wrong key {KEY[3:14]}…")
-    assert not is_told(f"wrong key {KEY[:7]}…")
-
-
-ECHO = KEY.replace('"', '\\"')
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        Script(),
-        Script("status", status=401, reply=f'{{"error": {{"message": "wrong key {ECHO}"}}}}'),
-        Script("status", status=400, reply=f"wrong key {KEY}"),
-        Script("status", status=500, reply="x" * 290 + KEY),
-        Script("status", status=403, reply=f'{{"headers": "Bearer {ECHO[:20]}…"}}'),
-        Script("error_event", message=f"wrong key {KEY}"),
-        Script("json", message=KEY),
-        Script(text=KEY),
-        Script("garbage", message=KEY),
-    ],
-    ids=lambda script: f"{script.mode}-{script.status}",
-)
-def test_a_key_is_sent_and_told_nowhere(script, caplog, capfd):
-    caplog.set_level(logging.DEBUG)
-    ended = Queue()
-    with Server(script) as server, OpenAITarget(Endpoint(server.url, "fake", 8), str) as target:
-        target.open()
-        target.start(0, perf_counter(), ended.put)
-        answer = ended.get(timeout=60)
-        assert f"Authorization: Bearer {KEY}\r\n" in server.requests[0].head
-        shown = [repr(thing) for thing in (answer, target.endpoint, target, vars(target), vars(answer))]
-        shown += [str(summary([answer], bounds={})), caplog.text, *capfd.readouterr()]
-    assert [text for text in shown if is_told(text)] == []
-    if script.mode != "ok":
-        assert answer.detail
-        assert answer.error
-
-
-def test_a_key_is_in_no_local_variable_of_an_error(monkeypatch):
-    faults = []
-
-    class Failing(Response):
-        @property
-        def can_be_followed(self):
-            raise ZeroDivisionError
-
-    monkeypatch.setattr("bench.serving.http_stream.Response", Failing)
-    deliver = OpenAITarget._deliver
-
-    def delivering(self, number, due_s, began_s, done, task):
-        faults.append(
-            "".join(traceback.TracebackException.from_exception(task.exception(), capture_locals=True).format())
-        )
-        deliver(self, number, due_s, began_s, done, task)
-
-    monkeypatch.setattr(OpenAITarget, "_deliver", delivering)
-    with Server(Script()) as server:
-        (answer,) = answers_of(server, 1)
-    assert answer.error == "client_failed"
-    assert "ZeroDivisionError" in faults[0]
-    assert "request = functools.partial" in faults[0]
-    assert not is_told(faults[0])
-
-
-def test_a_key_comes_from_the_variable_that_was_named(monkeypatch):
-    monkeypatch.setenv("MY_KEY", "mine-is-another\n")
-    with Server(Script()) as server:
-        answers_of(server, 1, key_variable="MY_KEY")
-        answers_of(server, 1, key_variable="NO_SUCH_KEY")
-        heads = [request.head for request in server.requests]
-    assert "Authorization: Bearer mine-is-another\r\n" in heads[0]
-    assert "Authorization" not in heads[1]
-    assert not any(is_told(head) for head in heads)
-
-
-def test_a_key_that_no_header_may_hold_is_not_shown(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "a-secret\r\nX-Other: 1")
-    target = OpenAITarget(Endpoint("http://localhost:1/v1", "fake", 8), str)
-    with pytest.raises(ValueError, match="OPENAI_API_KEY holds characters that no header may hold") as caught:
-        target.open()
-    assert "a-secret" not in str(caught.value)
-
-
-def test_a_key_is_not_written_down():
-    with pytest.raises(TypeError, match="a key is not written down"):
-        pickle.dumps(Key("OPENAI_API_KEY"))
-    assert repr(Key("OPENAI_API_KEY")) == "Key('OPENAI_API_KEY', set)"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,14 @@ class Endpoint:
         return _open_object({"prompt": prompt if isinstance(prompt, str) else list(prompt)})
 
     def rest_part(self, fields: Mapping[str, object], max_tokens: int) -> bytes:
-        """Returns the rest of a request's body, with `fields` of the optional ones."""
+        """Returns the rest of a request's body, with `fields` of the optional ones.
+
+        `min_tokens` is at most `max_tokens`: a request for one token, to count a prompt, is refused otherwise (vLLM),
+        and the field would be dropped for the whole run.
+        """
+        least = fields.get("min_tokens")
+        if isinstance(least, int):
+            fields = {**fields, "min_tokens": min(least, max_tokens)}
         own = {"model": self.model, self.max_tokens_field: max_tokens, "stream": True}
         return b"," + json.dumps(own | nested(fields), separators=(",", ":")).encode()[1:]
 
