@@ -148,8 +148,11 @@ def _send_in_closed_loop(
 
 
 def latency_s(answer: Answer) -> float:
-    """Returns the seconds from when a request was due to its end, as LoadGen's Server counts them."""
-    return answer.end_s - answer.due_s
+    """Returns the seconds from when a request was due to its end, as LoadGen's Server counts them.
+
+    What connecting took is in no latency (`definitions.connect_s`).
+    """
+    return answer.end_s - answer.due_s - (answer.connect_s or 0.0)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -161,7 +164,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def lag_s(answers: Sequence[Answer]) -> float:
     """Returns the 99th percentile of how late our client sent, in seconds; timeouts without a sending are left out."""
-    return percentile([answer.sent_s - answer.due_s for answer in answers if answer.error != "timeout"] or [0.0], 0.99)
+    lags = [a.sent_s - a.due_s - (a.connect_s or 0.0) for a in answers if a.error != "timeout"]
+    return percentile(lags or [0.0], 0.99)
 
 
 def why_late(answers: Sequence[Answer], bound_s: float) -> str:

@@ -49,8 +49,8 @@ class HighestRate:
     """What a search found: rates per second; `low_per_s` to `high_per_s` is a 90 % interval of `rate_per_s`.
 
     `confirmed` is early stopping's verdict on a trial of its own at `confirmed_at_per_s`, which no rate above comes
-    from. At the very rate with 1 % over the bound such a trial passes once in a hundred, by early stopping's design:
-    that it does not pass says only that the rate is not far below what the target holds.
+    from. At a rate with just 1 % over the bound such a trial seldom passes, by early stopping's design: that it does
+    not pass says only that the rate is not far below what the target holds.
     """
 
     rate_per_s: float | None
