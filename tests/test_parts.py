@@ -29,7 +29,7 @@ from results.tables.table import to_frame
 from tests.fakes.hardware import Prepared
 from tests.fakes.rows import idle_row, row_of
 from tests.fakes.steps import with_threads
-from workloads.catalog import load, phases
+from workloads.catalog import load, phases_of
 
 EFFORT = Effort(0.0, 0, 0.0, 3)
 OK = {"status": "ok", "threads": 1}
@@ -246,7 +246,7 @@ def lacking(row):
 
 
 MEASURED_HERE = [
-    *((name, phase, COMPILED) for name in ("torch_cpu", "jax_cpu", *GRAPHS, "null") for phase in phases()),
+    *((name, phase, COMPILED) for name in ("torch_cpu", "jax_cpu", *GRAPHS, "null") for phase in phases_of("mlp")),
     ("jax_cpu", "train", EFFORT),
 ]
 
