@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 
 from bench.serving.arrivals import Server
-from bench.serving.driver import percentile
+from bench.serving.definitions import percentile
 from bench.serving.early_stopping import judge, percentile_estimate
 
 loadgen = pytest.importorskip("mlperf_loadgen")

@@ -9,7 +9,7 @@ import pytest
 from bench.serving import driver
 from bench.serving.answer import Answer
 from bench.serving.arrivals import Concurrency, MultiStream, Offline, Server, SingleStream
-from bench.serving.driver import LateClient, RealClock, drive, latency_s, percentile, why_late
+from bench.serving.driver import LateClient, RealClock, drive, latency_s, why_late
 from bench.serving.virtual import QueueTarget, VirtualClock, gamma_service_s
 
 SERVICE_S = 0.5
@@ -109,10 +109,43 @@ def test_no_request_is_lost(scenario):
     assert len(answers) == 20
 
 
-def test_a_closed_loop_without_answers_ends():
-    answers = served(SingleStream(), 20, lose=lambda number: number == 2, timeout_s=60)
-    assert [answer.error for answer in answers] == ["", "", "timeout"]
-    assert answers[-1].end_s >= 61.0
+def test_a_lost_request_frees_its_place_at_its_deadline():
+    """The one in flight is lost, and the next is due when it is given up: 60 s after it was due itself."""
+    answers = served(SingleStream(), 6, lose=lambda number: number == 2, timeout_s=60)
+    assert [answer.error for answer in answers] == ["", "", "timeout", "", "", ""]
+    assert [answer.due_s for answer in answers] == [0.0, 0.5, 1.0, 61.0, 61.5, 62.0]
+    assert answers[2].end_s == 61.0
+
+
+def test_concurrency_is_kept_after_requests_were_lost():
+    """Two of three are lost at once; after their deadline there are three in flight again."""
+    answers = served(Concurrency(3), 60, lose=lambda number: number in (1, 2), timeout_s=5.0)
+    later = [answer for answer in answers if answer.due_s > 6.5]
+    in_flight = [sum(one.due_s <= at.due_s < one.end_s for one in answers) for at in later]
+    assert len(later) > 10
+    assert in_flight == [3] * len(later)
+    assert [number for number, answer in enumerate(answers) if answer.error] == [1, 2]
+
+
+def test_a_place_that_is_never_freed_would_be_seen(monkeypatch):
+    monkeypatch.setattr(driver._Run, "give_up", lambda run, timeout_s: setattr(run, "lost_in_a_row", 99))
+    answers = served(SingleStream(), 6, lose=lambda number: number == 2, timeout_s=60)
+    assert len(answers) == 3
+
+
+@pytest.mark.parametrize("clients", [1, 4])
+def test_a_closed_loop_without_answers_ends(clients):
+    answers = served(Concurrency(clients), 100, lose=lambda number: True, timeout_s=60)
+    assert [answer.error for answer in answers] == ["timeout"] * driver.MOST_LOST * clients
+
+
+def test_an_answer_after_its_deadline_stays_a_timeout():
+    """It comes while the loop goes on, and is neither an answer nor a second one."""
+    clock = VirtualClock()
+    target = QueueTarget(clock, lambda number: 9.0 if number == 0 else 0.1)
+    answers = drive(target, Concurrency(2), clock, 30, timeout_s=6.0)
+    assert [answer.error for answer in answers[:2]] == ["timeout", "timeout"]
+    assert len(answers) == 30
 
 
 def test_a_lost_request_would_be_seen(monkeypatch):
@@ -149,13 +182,6 @@ def test_a_client_within_its_share_is_not_refused():
 def test_lag_is_that_of_requests_that_were_sent():
     answers = [Answer(0.0, 0.0, 9.0, error="timeout")] * 10 + [Answer(0.0, 0.5, 1.0)]
     assert why_late(answers, 1.0)
-
-
-def test_percentile_is_that_of_loadgen():
-    assert percentile(range(100), 0.99) == 99
-    assert percentile(range(1000), 0.9) == 900
-    with pytest.raises(ValueError, match="got 0 values"):
-        percentile([], 0.5)
 
 
 def test_gamma_service_times_have_their_mean_and_variation():

@@ -86,15 +86,21 @@ def test_loadgen_says_the_same_of_its_example():
 
 
 @pytest.mark.parametrize(
-    ("n", "quantile", "place"), [(1, 0.99, 0), (10, 0.5, 5), (10, 0.9, 9), (100, 0.99, 99), (3, 1, 2)]
+    ("n", "quantile", "place"), [(1, 0.99, 0), (10, 0.5, 5), (10, 0.9, 9), (100, 0.99, 99), (1000, 0.9, 900)]
 )
 def test_percentiles_are_those_of_loadgen(n, quantile, place):
     values = [float(number) for number in range(n)]
     assert percentile(values[::-1], quantile) == values[place]
 
 
-def test_no_values_have_no_percentile():
-    assert percentile([], 0.5) is None
+@pytest.mark.parametrize(("values", "quantile"), [([], 0.5), ([1.0], 1), ([1.0], -0.1)])
+def test_no_values_have_no_percentile_and_no_quantile_is_1(values, quantile):
+    with pytest.raises(ValueError, match=f"got {len(values)} values and {quantile}"):
+        percentile(values, quantile)
+
+
+def test_a_summary_of_no_answers_has_no_percentiles():
+    assert summary([], bounds={}).values["e2e_s_p99"] is None
 
 
 def many():

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import floor
 
 from bench.serving.answer import Answer
 from bench.serving.streamed import StreamedAnswer
@@ -73,9 +74,14 @@ def itl_s(answer: Answer) -> tuple[float, ...] | None:
     return icl_s(answer) if answer.chunks and all(chunk.tokens == 1 for chunk in answer.chunks) else None
 
 
-def percentile(values: Sequence[float], quantile: float) -> float | None:
-    """Returns sorted[floor(n·q)], as MLPerf's LoadGen takes it (results.cc); None of no values."""
-    return sorted(values)[min(int(len(values) * quantile), len(values) - 1)] if values else None
+def percentile(values: Sequence[float], quantile: float) -> float:
+    """Returns sorted[floor(n·q)], as MLPerf's LoadGen takes it (`loadgen/results.cc`).
+
+    Raises ValueError where there are no values, or the quantile is not in [0, 1).
+    """
+    if not values or not 0 <= quantile < 1:
+        raise ValueError(f"a percentile takes values and a quantile in [0, 1), got {len(values)} values and {quantile}")
+    return sorted(values)[floor(len(values) * quantile)]
 
 
 PER_ANSWER: Mapping[str, tuple[Callable[[Answer], float | None], str]] = {
@@ -228,7 +234,8 @@ def _latencies(whole: Sequence[Answer]) -> dict[str, float | None]:
 
 def _statistics(values: Sequence[float]) -> dict[str, float | None]:
     mean = sum(values) / len(values) if values else None
-    return {"n": len(values), "mean": mean, **{name: percentile(values, q) for name, q in QUANTILES.items()}}
+    quantiles = {name: percentile(values, q) if values else None for name, q in QUANTILES.items()}
+    return {"n": len(values), "mean": mean, **quantiles}
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import floor
 from typing import Protocol
 
 from bench.serving.answer import Answer, Clock, Target
 from bench.serving.arrivals import Scenario
+from bench.serving.definitions import percentile
 
+MOST_LOST = 3
+"""So many requests lost in a row for each that is in flight, and a closed loop sends no more: nobody answers."""
 LATE = 0.05
 """A client is late where the 99th percentile of its lag is above this share of the bound on latency. Ours."""
 
@@ -61,24 +63,55 @@ class _Run:
         self._due_s: list[float] = []
         self._answers: dict[int, Answer] = {}
         self._twice: set[int] = set()
+        self._open: dict[int, None] = {}
+        """The requests that are not answered, the oldest first."""
+        self._expired: set[int] = set()
         self._is_over = False
         self.freed_s: list[float] = []
-        """When an answer came, for each answer that no request of a closed loop has followed yet."""
+        """When an answer came, or was given up, for each that no request of a closed loop has followed yet."""
+        self.lost_in_a_row = 0
+        """How many were given up since the last answer."""
 
     def send(self, due_s: float) -> None:
         number = len(self._due_s)
         self._due_s.append(due_s)
+        self._open[number] = None
         self._target.start(number, due_s, lambda answer: self._done(number, answer))
 
     def _done(self, number: int, answer: Answer) -> None:
         with self._lock:
-            if number in self._answers:
+            if number in self._expired:
+                self._expired.discard(number)
+            elif number in self._answers:
                 self._twice.add(number)
             elif not self._is_over:
                 # When it was due is the driver's to say, whatever the target took for its start.
-                self._answers[number] = replace(answer, due_s=self._due_s[number])
-                self.freed_s.append(self._clock.now())
+                self._end(number, replace(answer, due_s=self._due_s[number]))
+                self.lost_in_a_row = 0
         self._clock.wake()
+
+    def _end(self, number: int, answer: Answer) -> None:
+        self._answers[number] = answer
+        self._open.pop(number, None)
+        self.freed_s.append(self._clock.now())
+
+    def deadline_s(self, timeout_s: float) -> float:
+        """Returns when the oldest request that is not answered is given up."""
+        with self._lock:
+            return self._due_s[next(iter(self._open))] + timeout_s if self._open else self._clock.now() + timeout_s
+
+    def give_up(self, timeout_s: float) -> None:
+        """Ends the requests that are due for `timeout_s`: they are timeouts, and hold no place in flight any more."""
+        with self._lock:
+            now_s = self._clock.now()
+            for number in [one for one in self._open if self._due_s[one] + timeout_s <= now_s]:
+                self._expired.add(number)
+                self._end(number, self._timeout(number, now_s))
+                self.lost_in_a_row += 1
+
+    def _timeout(self, number: int, now_s: float) -> Answer:
+        due_s = self._due_s[number]
+        return Answer(due_s=due_s, sent_s=due_s, end_s=now_s, error="timeout", samples=self._scenario.samples)
 
     def all_done(self) -> bool:
         return len(self._answers) == len(self._due_s)
@@ -95,11 +128,7 @@ class _Run:
                     raise ValueError(
                         f"request {number} asked for {answer.samples} samples; the scenario has {samples} a request"
                     )
-            return [
-                self._answers.get(number)
-                or Answer(due_s=due_s, sent_s=due_s, end_s=now_s, error="timeout", samples=samples)
-                for number, due_s in enumerate(self._due_s)
-            ]
+            return [self._answers.get(number) or self._timeout(number, now_s) for number in range(len(self._due_s))]
 
 
 def drive(
@@ -114,9 +143,10 @@ def drive(
     """Returns the answers to `queries` requests or more, in the order in which they were due.
 
     It goes on for at least `duration_s` (LoadGen's minimum duration; Offline ends with its queries). A request that is
-    not answered `timeout_s` after the last was due has the error `timeout`; a closed loop in which nothing is answered
-    for that long sends no more. With a `bound_s` on latency a run whose client was late raises LateClient. Raises
-    RuntimeError where a target answers twice, ValueError where it asks for other samples than the scenario has.
+    not answered `timeout_s` after the last was due has the error `timeout`; in a closed loop `timeout_s` after it was
+    due itself, when the next takes its place, and after `MOST_LOST` in a row for each in flight no more are sent. With
+    a `bound_s` on latency a run whose client was late raises LateClient. Raises RuntimeError where a target answers
+    twice, ValueError where it asks for other samples than the scenario has.
     """
     run = _Run(target, scenario, clock)
     start_s = clock.now()
@@ -141,10 +171,13 @@ def _send_in_closed_loop(
     for _ in range(sent):
         run.send(start_s)
     while sent < queries or clock.now() < until_s:
-        if not clock.wait_for(lambda: bool(run.freed_s), clock.now() + timeout_s):
+        if clock.wait_for(lambda: bool(run.freed_s), run.deadline_s(timeout_s)):
+            run.send(run.freed_s.pop(0))
+            sent += 1
+            continue
+        run.give_up(timeout_s)
+        if run.lost_in_a_row >= MOST_LOST * in_flight:
             return
-        run.send(run.freed_s.pop(0))
-        sent += 1
 
 
 def latency_s(answer: Answer) -> float:
@@ -153,13 +186,6 @@ def latency_s(answer: Answer) -> float:
     What connecting took is in no latency (`definitions.connect_s`).
     """
     return answer.end_s - answer.due_s - (answer.connect_s or 0.0)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Returns LoadGen's percentile, `sorted[floor(n · share)]`. Raises ValueError where there are no values."""
-    if not values or not 0 <= share < 1:
-        raise ValueError(f"a percentile takes values and a share in [0, 1), got {len(values)} values and {share}")
-    return sorted(values)[floor(len(values) * share)]
 
 
 def lag_s(answers: Sequence[Answer]) -> float:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from bench.serving.answer import Answer
 from bench.serving.arrivals import Offline, Scenario, Server
-from bench.serving.driver import LateClient, latency_s, percentile, why_late
+from bench.serving.definitions import percentile
+from bench.serving.driver import LateClient, latency_s, why_late
 from bench.serving.early_stopping import Verdict, judge
 from bench.serving.over_bound_fit import Trial, crossing, crossing_with_interval
 
