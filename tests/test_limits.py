@@ -37,7 +37,7 @@ H100 = "NVIDIA H100 80GB HBM3"
 def limit(workload, per_s, **changes):
     """Returns the row of a limit workload on one backend that reached so many FLOP/s or byte/s."""
     own = {"flops_per_step": 17e9, "flops_per_s": per_s, "throughput_flops_per_s": per_s}
-    if workload == "stream":
+    if workload in BYTE_LIMITS:
         own = {"flops_per_step": 0, "throughput_flops_per_s": 0.0, "throughput_bytes_per_s": per_s}
     counted = {name: int(value) for name, value in own.items() if name == "flops_per_step"}
     of = {"workload": workload, "size": "2048", "device": "chip", "minimum_bytes_per_step": 200 << 20}
@@ -65,7 +65,7 @@ def test_the_limits_are_those_of_the_catalog():
 def test_every_row_stands_beside_the_highest_peak_of_any_backend():
     row = with_limits([*RUN, model()])[-1]
     assert (row["peak_flops_per_s"], row["peak_flops_of"]) == (150e9, "jax_cpu matmul")
-    assert (row["peak_bytes_per_s"], row["peak_bytes_of"]) == (20e9, "jax_cpu")
+    assert (row["peak_bytes_per_s"], row["peak_bytes_of"]) == (20e9, "jax_cpu stream")
     assert (row["mfu"], row["bandwidth_utilisation"]) == (0.2, 0.2)
     assert row["published_flops_per_s"] is None
 
@@ -372,3 +372,36 @@ def test_the_memory_has_one_limit_in_every_precision():
     (row,) = with_limits([*RUN, model(**told)])[len(RUN) :]
     assert row["peak_bytes_per_s"] == 20e9
     assert row.get("peak_flops_per_s") is None
+
+
+READ = [limit("stream_read", 25e9), limit("stream_read", 30e9, backend="openvino_cpu")]
+
+
+def decoding(**changes):
+    return model(**{"phase": "decode", "depth": 128, "latency_p50_s": 0.05, **changes})
+
+
+def test_the_roof_of_a_step_with_a_cache_is_that_of_the_best_read_only_pass():
+    row = with_limits([*RUN, *READ, decoding()])[-1]
+    assert (row["peak_bytes_per_s"], row["peak_bytes_of"]) == (30e9, "openvino_cpu stream_read")
+    assert row["bandwidth_utilisation"] == pytest.approx(4 / 30)
+    assert row["memory_roof_s"] == pytest.approx((500 << 20) / 30e9)
+    assert row["times_memory_roof"] == pytest.approx(0.05 * 30e9 / (500 << 20))
+
+
+def test_without_a_read_only_pass_the_other_stands_there_and_says_so():
+    row = with_limits([*RUN, decoding()])[-1]
+    assert row["peak_bytes_of"] == "jax_cpu stream; stream_read was not measured"
+    assert row["memory_roof_s"] == pytest.approx((500 << 20) / 20e9)
+
+
+def test_reading_alone_is_no_slower_than_it_was_though_stream_came_out_faster():
+    fast = limit("stream", 40e9)
+    assert with_limits([fast, *READ, decoding()])[-1]["peak_bytes_per_s"] == 30e9
+    assert with_limits([fast, *READ, model()])[-1]["peak_bytes_per_s"] == 40e9
+    assert bounds_of(decoding(), [fast, *READ])[1] == 40e9
+
+
+def test_what_a_cache_may_hold_has_no_roof_in_memory():
+    row = with_limits([*READ, decoding(minimum_bytes_per_step=1 << 20)])[-1]
+    assert (row["memory_roof_s"], row["times_memory_roof"]) == (None, None)

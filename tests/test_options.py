@@ -292,3 +292,8 @@ def test_a_phase_is_planned_because_a_workload_has_it(monkeypatch):
     assert {*phases()} == {"infer", "train", "prefill", "decode", "distil"}
     planned = cells(selected(workloads="mlp", phases="distil", backends="null"), "distil", BACKENDS)
     assert [(cell.workload, cell.phase, cell.backend) for cell in planned] == [("mlp", "distil", "null")]
+
+
+def test_what_bounds_the_chip_is_in_every_suite_and_can_say_otherwise(monkeypatch):
+    assert {suite for suite, names in SUITES.items() if {*LIMITS} <= {*names}} == {*SUITES}
+    assert {name for name, *_ in shapes(suite="llm", backends="torch_cpu")} >= {*LIMITS}

@@ -1,16 +1,17 @@
 """The workloads by name. The folder `workloads/models` is the registry: a file there is a workload.
 
-A file has `SIZES` (by name, `tiny` among them), `PUBLISHED` (the size that is measured), `BATCHES` and `SEQUENCES`
-(by size; None where samples are no sequences), and `build(size, batch, sequence)`. It may have `KIND`
-(`model` unless it says `limit` or `control`), `SHAPES` (of preset `full`) and `SUITES`: those that it is in, each with
-the phases that it has there (None: all); `core` with all where it says nothing. Where it decodes it has `SERVINGS` (by
-size), and `DEPTHS`, (batch, depth) of preset `full`: then `build` takes a `depth`, and returns the workload that
-decodes at it.
+A file has `SIZES` (by name, `tiny` among them), `PUBLISHED` (the size that is measured), `BATCHES` and `SEQUENCES` (by
+size; None where samples are no sequences), and `build(size, batch, sequence)`. It may have `KIND` (`model` unless it
+says `limit` or `control`), `SHAPES` (of preset `full`) and `SUITES`: those that it is in, each with the phases that it
+has there (None: all). Where it says nothing a model is in `core` with all, and a limit in every suite: what bounds the
+chip bounds it in all of them, and a share of a peak is of the same peak. Where it decodes it has `SERVINGS` (by size),
+and `DEPTHS`, (batch, depth) of preset `full`: then `build` takes a `depth`, and returns the workload that decodes at
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from workloads import models
 from workloads.workload import Workload
 
 KINDS = ("model", "limit", "control")
+FIRST_SUITE = "core"
 
 
 def _kind(model: ModuleType) -> str:
@@ -29,8 +31,10 @@ def _kind(model: ModuleType) -> str:
     return str(kind)
 
 
-def _suites(model: ModuleType) -> Mapping[str, tuple[str, ...] | None]:
-    suites: Mapping[str, tuple[str, ...] | None] = getattr(model, "SUITES", {"core": None})
+def _suites(model: ModuleType, every: Iterable[str] = (FIRST_SUITE,)) -> Mapping[str, tuple[str, ...] | None]:
+    """Returns the suites that a file is in; where it says nothing, a limit is in `every`, others are in the first."""
+    silent = dict.fromkeys(every if _kind(model) == "limit" else (FIRST_SUITE,))
+    suites: Mapping[str, tuple[str, ...] | None] = getattr(model, "SUITES", silent)
     return suites
 
 
@@ -55,9 +59,10 @@ CONTROLS = _of_kind("control")
 """Run in every run, by the backends that name them: they tell a slow machine from a slow runtime."""
 
 
+_NAMED = tuple(dict.fromkeys((FIRST_SUITE, *(suite for model in CATALOG.values() for suite in _suites(model)))))
 SUITES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
-    suite: {name: _suites(model)[suite] for name, model in CATALOG.items() if suite in _suites(model)}
-    for suite in dict.fromkeys(suite for model in CATALOG.values() for suite in _suites(model))
+    suite: {name: _suites(model, _NAMED)[suite] for name, model in CATALOG.items() if suite in _suites(model, _NAMED)}
+    for suite in _NAMED
 }
 """The workloads by suite, each with the phases that it has there; None: all. A run takes the first where none is asked
 for."""

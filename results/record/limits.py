@@ -2,7 +2,8 @@
 
 FLOP/s are those of `matmul` and `conv`, byte/s those of `stream` and `stream_read`. MFU is model FLOPs utilisation as
 Chowdhery et al. 2022 (arXiv:2204.02311, section 4.1 and appendix B) have it: the FLOPs that the model needs,
-per second, of the peak.
+per second, of the peak. What has a cache reads weights and cache and writes next to nothing: its memory's roof is that
+of `stream_read` alone (Pope et al. 2022, arXiv:2211.05102, section 2).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,9 @@ from results.record.peaks import published
 from results.record.row import Row
 
 FLOP_LIMITS = ("matmul", "conv")
-BYTE_LIMITS = ("stream", "stream_read")
+READING = "stream_read"
+BYTE_LIMITS = ("stream", READING)
+NOT_READ = f"; {READING} was not measured"
 OF_ARITHMETIC = {"f32": PLAIN_PRECISION, "bf16": "bf16", "f16": "fp16", "i8": "int8", "f8": "fp8"}
 """The precision whose peak is that of products of a type."""
 LEAST_FLOPS, LEAST_BYTES = 1e9, 128 << 20
@@ -30,10 +33,20 @@ class Peak:
 
 @dataclass(frozen=True)
 class Limits:
-    """The measured peaks of one device at one precision; None where the run did not measure it."""
+    """The measured peaks of one device at one precision; None where the run did not measure it.
+
+    `bytes` is the highest of the memory, `read` that of what only reads.
+    """
 
     flops: Peak | None = None
     bytes: Peak | None = None
+    read: Peak | None = None
+
+    def moving(self, row: Mapping[str, object]) -> Peak | None:
+        """Returns the peak of what a row moves: with a cache that of reading, or another that says why."""
+        if row.get("depth") is None or self.bytes is None:
+            return self.bytes
+        return self.read or replace(self.bytes, of=self.bytes.of + NOT_READ)
 
 
 def device_of(row: Mapping[str, object]) -> tuple[object, ...]:
@@ -59,7 +72,7 @@ def _memory_of(row: Mapping[str, object]) -> tuple[object, ...]:
 def limits_for(row: Mapping[str, object], limits: Mapping[tuple[object, ...], Limits]) -> Limits:
     """Returns the limits of a row: those of its device for products of its type, and of its memory in any."""
     flops, moved = limits.get(device_of(row), Limits()), limits.get(_memory_of(row), Limits())
-    return Limits(flops.flops, moved.bytes)
+    return Limits(flops.flops, moved.bytes, moved.read)
 
 
 def limits_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[object, ...], Limits]:
@@ -75,7 +88,9 @@ def limits_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[object, ...], 
             limits[device_of(row)] = replace(before, flops=_higher(before.flops, reached, of))
         if row["workload"] in BYTE_LIMITS and _number(row, "minimum_bytes_per_step") >= LEAST_BYTES:
             reached, before = _number(row, "throughput_bytes_per_s"), limits.get(_memory_of(row), Limits())
-            limits[_memory_of(row)] = replace(before, bytes=_higher(before.bytes, reached, str(row["backend"])))
+            of = f"{row['backend']} {row['workload']}"
+            read = _higher(before.read, reached, of) if row["workload"] == READING else before.read
+            limits[_memory_of(row)] = replace(before, bytes=_higher(before.bytes, reached, of), read=read)
     return limits
 
 
@@ -108,9 +123,13 @@ def _beside(row: Row, limits: Limits) -> Row:
     if limits.flops is not None:
         columns |= {"peak_flops_per_s": limits.flops.per_s, "peak_flops_of": limits.flops.of}
         columns["mfu"] = _share(flops, limits.flops.per_s)
-    if limits.bytes is not None:
-        columns |= {"peak_bytes_per_s": limits.bytes.per_s, "peak_bytes_of": limits.bytes.of}
-        columns["bandwidth_utilisation"] = _share(moved, limits.bytes.per_s)
+    memory = limits.moving(row)
+    if memory is not None:
+        columns |= {"peak_bytes_per_s": memory.per_s, "peak_bytes_of": memory.of}
+        columns["bandwidth_utilisation"] = _share(moved, memory.per_s)
+        if _number(row, "minimum_bytes_per_step") >= LEAST_BYTES:  # a cache may hold all that is less
+            columns["memory_roof_s"] = _share(row["minimum_bytes_per_step"], memory.per_s)
+            columns["times_memory_roof"] = _share(row["latency_p50_s"], columns["memory_roof_s"])
     peak = published(str(row["device"] or ""), computed_in(row))
     if peak is not None:
         columns |= {"published_flops_per_s": peak.flops_per_s, "published_bytes_per_s": peak.bytes_per_s}
@@ -120,8 +139,8 @@ def _beside(row: Row, limits: Limits) -> Row:
     return columns
 
 
-def _share(value: object, of: float | None) -> float | None:
-    return float(value) / of if isinstance(value, (int, float)) and of else None
+def _share(value: object, of: object) -> float | None:
+    return float(value) / of if isinstance(value, (int, float)) and isinstance(of, (int, float)) and of else None
 
 
 def bounds_of(

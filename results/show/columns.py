@@ -45,16 +45,21 @@ FORMULAS: dict[str, str] = {
     "has_drifted": "until method 2; |drift| > 0.01, and Mann-Whitney of first against last third with p < 0.001",
     "flops_per_step": "a multiply-add is 2; products and convolutions only; attention's full square (Chowdhery et al. "
     "2022, arXiv:2204.02311, appendix B)",
-    "minimum_bytes_per_step": "inference: parameters, inputs, outputs once; training: state in and out, inputs",
+    "minimum_bytes_per_step": "inference: parameters, inputs, outputs once; training: state in and out, "
+    "inputs; with a cache: parameters, what queries see of the cache on average, outputs",
     "flops_per_s": "flops_per_step / latency_p50_s",
     "throughput_flops_per_s": "flops_per_step × steps per second",
     "throughput_bytes_per_s": "minimum_bytes_per_step × steps per second",
     "peak_flops_per_s": "the larger of flops_per_s and throughput_flops_per_s, of steps of 10⁹ FLOP or more",
     "published_flops_per_s": "results/record/peaks.csv",
     "published_bytes_per_s": "results/record/peaks.csv",
-    "peak_bytes_per_s": "12 bytes an element of two vectors' sum: ADD of STREAM (McCalpin 1995)",
+    "peak_bytes_per_s": "12 bytes an element of two vectors' sum: ADD of STREAM (McCalpin 1995); 4 an element of means",
     "mfu": "throughput_flops_per_s / peak_flops_per_s (Chowdhery et al. 2022)",
     "bandwidth_utilisation": "throughput_bytes_per_s / peak_bytes_per_s",
+    "memory_roof_s": "minimum_bytes_per_step / peak_bytes_per_s, from 128 MiB; with a cache the best possible "
+    "time per token: its weights once and its cache to the mean depth, at the read bandwidth of the device's best "
+    "backend (Pope et al. 2022, arXiv:2211.05102)",
+    "times_memory_roof": "latency_p50_s / memory_roof_s",
     "published_mfu": "throughput_flops_per_s / published_flops_per_s",
     "published_bandwidth_utilisation": "throughput_bytes_per_s / published_bytes_per_s",
     "times_bound": "max(flops_per_s, throughput_flops_per_s) / the highest peak known; bytes likewise from 128 MiB",
@@ -109,6 +114,7 @@ overlap, both come from the same samples (`throughput_mode` is `serial`).
 
 **Fast, or fast enough?** `mfu` is the share of the FLOP/s that the best backend reached on this very device,
 `bandwidth_utilisation` that of its memory's bandwidth: a step that is near neither waits for something else.
+`times_memory_roof` says how far a step is from the best that its memory allows, such as the time per token.
 
 **Units** are SI and stand in the names: `_s` seconds, `_bytes` bytes, `_j` joules. Empty means not known, never 0.
 Times are of one step unless they say otherwise."""

@@ -46,7 +46,7 @@ def plot_roofline(frame: pd.DataFrame, path: Path) -> str:
     )
     with drawing(path, (10, 6.5)) as figure:
         axes = figure.subplots()
-        _roofs(axes, rows.iloc[0], steps["intensity"])
+        _roofs(axes, rows.sort_values("peak_bytes_per_s", ascending=False).iloc[0], steps["intensity"])
         _points(axes, steps)
         first = rows.iloc[0]
         day = str(first["started_utc"] or "")[:10]
