@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from workloads.models._decoder import Attend, Serving, cached, served
-from workloads.ops import Array, Ops, Parameters, subset
+from workloads.models._decoder import Attend, Decoder, Serving
+from workloads.ops import Array, Ops, Parameters
 from workloads.optim import AdamW
-from workloads.program import Work, inference, training
-from workloads.specs import InputSpec, ParameterSpec
+from workloads.specs import ParameterSpec
 from workloads.weights.published import Published
 from workloads.workload import Workload
 
@@ -53,17 +52,6 @@ FILES = Published(
 )
 
 
-def forward(ops: Ops, config: Config, p: Parameters, input_ids: Array) -> Array:
-    """Returns the logits (B, T, vocabulary) of every position."""
-    sequence = input_ids.shape[1]
-
-    def block(x: Array, p: Parameters) -> Array:
-        return _block(ops, config, x, p, lambda q, k, v: ops.attention(q, k, v, causal=True))
-
-    x = _embedded(ops, p, input_ids, ops.arange(sequence, like=input_ids))
-    return _head(ops, ops.repeat(block, x, p, "transformer.h", config.n_layer), p)
-
-
 def _norm(ops: Ops, x: Array, p: Parameters, name: str) -> Array:
     return ops.layer_norm(x, p[f"{name}.weight"], p[f"{name}.bias"], LAYER_NORM_EPSILON)
 
@@ -85,9 +73,12 @@ def _block(ops: Ops, config: Config, x: Array, p: Parameters, attend: Attend) ->
     return x + conv1d(ops.gelu(conv1d(_norm(ops, x, p, "ln_2"), "mlp.c_fc"), "tanh"), "mlp.c_proj")
 
 
-def _embedded(ops: Ops, p: Parameters, input_ids: Array, positions: Array) -> Array:
+def _begin(ops: Ops, p: Parameters, input_ids: Array, positions: Array | None) -> tuple[Array, None]:
+    """Returns the embedded tokens, which know their positions; blocks are told nothing more."""
+    if positions is None:
+        positions = ops.arange(input_ids.shape[1], like=input_ids)
     x = ops.embedding(p["transformer.wte.weight"], input_ids)
-    return x + ops.embedding(p["transformer.wpe.weight"], positions)
+    return x + ops.embedding(p["transformer.wpe.weight"], positions), None
 
 
 def _head(ops: Ops, x: Array, p: Parameters) -> Array:
@@ -132,56 +123,21 @@ def build(size: str, batch: int, sequence: int | None = None, depth: int | None 
     Raises ValueError where `sequence` or `depth` exceeds the model's positions.
     """
     config = SIZES[size]
-    sequence = sequence or SEQUENCES[size]
-    for name, value in (("sequence", sequence), ("depth", depth or 0)):
-        if value > config.n_positions:
-            raise ValueError(f"{name} {value} is longer than gpt2-{size}'s {config.n_positions} positions")
-
-    def of_cache(ops: Ops, p: Parameters, ids: Array, positions: Array, attends: list[Attend]) -> Array:
-        x = _embedded(ops, p, ids, positions)
-        for i, attend in enumerate(attends):
-            x = _block(ops, config, x, subset(p, f"transformer.h.{i}."), attend)
-        return _head(ops, x[:, -1:, :], p)
-
-    specs = parameters(config)
-    hyperparameters = asdict(config) | {"layer_norm_epsilon": LAYER_NORM_EPSILON, "dropout": 0}
-    if depth is not None:
-        serving = SERVINGS[size].at(depth)
-        heads = (config.n_layer, config.n_head, config.n_embd // config.n_head)
-        return Workload(
-            name="gpt2",
-            size=size,
-            batch=batch,
-            sequence=None,
-            parameters=specs,
-            hyperparameters=hyperparameters | asdict(serving),
-            published=FILES,
-            programs={"decode": cached(of_cache, heads, serving, batch, config.vocab_size, specs)},
-        )
-
-    def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, Array]:
-        return {"logits": forward(ops, config, p, batch["input_ids"])}
-
-    def loss(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
-        logits = ops.reshape(forward(ops, config, p, batch["input_ids"]), (-1, config.vocab_size))
-        return ops.cross_entropy(logits, ops.reshape(batch["labels"], (-1,))), {}
-
-    tokens = (batch, sequence)
-    input_ids = InputSpec("input_ids", tokens, "int64", high=config.vocab_size)
-    labels = InputSpec("labels", tokens, "int64", high=config.vocab_size)
-    rule = AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01)
-    work = Work(batch, tokens_read=batch * sequence)
-    return Workload(
+    decoder = Decoder(
         name="gpt2",
         size=size,
-        batch=batch,
-        sequence=sequence,
-        parameters=specs,
-        hyperparameters=hyperparameters,
+        blocks="transformer.h",
+        n_layer=config.n_layer,
+        heads=config.n_head,
+        head_size=config.n_embd // config.n_head,
+        vocab_size=config.vocab_size,
+        n_positions=config.n_positions,
+        begin=_begin,
+        block=lambda ops, x, p, _, attend: _block(ops, config, x, p, attend),
+        head=_head,
+        parameters=parameters(config),
+        rule=AdamW(learning_rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01),
+        hyperparameters=asdict(config) | {"layer_norm_epsilon": LAYER_NORM_EPSILON, "dropout": 0},
         published=FILES,
-        programs={
-            "infer": inference(infer, inputs=(input_ids,), constants=specs, work=work),
-            "train": training(loss, rule, inputs=(input_ids, labels), parameters=specs, work=work),
-            "prefill": inference(served(of_cache, config.n_layer), inputs=(input_ids,), constants=specs, work=work),
-        },
     )
+    return decoder.workload(batch, sequence or SEQUENCES[size], depth, SERVINGS[size])

@@ -39,7 +39,12 @@ MADE_BY = (
     "workloads/models/{name}.py",
 )
 """The code that a prediction is made by, beside the workload's description."""
-OF_DECODING = ("bench/child/checks/caches.py", "workloads/models/_decoder.py", "workloads/recipes/rope.py")
+OF_DECODING = (
+    "bench/child/checks/caches.py",
+    "workloads/models/_decoder.py",
+    "workloads/models/_rotary.py",
+    "workloads/recipes/rope.py",
+)
 """The same of what decodes."""
 DIGITS = 3
 
