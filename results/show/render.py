@@ -13,6 +13,8 @@ from results.show.layout import Cell, plural, side_by_side, wrapped
 from results.show.legend import legend, without_number
 from results.show.numbers import METRICS, TITLES, metric_table, plus_minus, positions
 from results.show.summary import summary
+from results.show.tokens.roofs import roofs
+from results.show.tokens.served import served
 from results.tables.means import means_of_ratios, wider_half
 from results.tables.table import (
     CONTROL_PREFIX,
@@ -24,6 +26,7 @@ from results.tables.table import (
     label_of,
     placed,
 )
+from results.tables.tokens.kinds import is_served
 
 LITTLE_WORTH = 0.75
 """Threads that together give less than this part of as many alone are worth a line."""
@@ -47,8 +50,10 @@ def render(
     chosen, no_ratios = _baseline(frame, rows, baseline)
     blocks = [
         _heading(frame, everything, width),
-        summary(rows, chosen, width),
+        summary(rows[~is_served(rows)], chosen, width),
+        served(rows, chosen, width),
         *(metric_table(frame, rows, metric, chosen, width, with_idle=bool(metrics)) for metric in metrics or METRICS),
+        roofs(rows, width),
         _means(frame, metrics or METRICS, chosen, width),
         _limits(everything, width),
         without_number(everything, width),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.record.dimensions import POSITION
+from results.record.dimensions import IN_ORDER, POSITION
 from results.record.rounds import Estimate
 from results.tables.table import (
     default_baseline,
@@ -26,6 +26,7 @@ from results.tables.table import (
 )
 
 SEVERAL = 2
+SHAPE = tuple(d.column for d in IN_ORDER if d.is_work and not d.is_name)
 COLUMNS = ("label", "phase", "metric", "ratio", "ratio_low", "ratio_high", "cells", "missing", "missing_cells")
 
 
@@ -127,12 +128,12 @@ def _phase(phase: object, precision: object, all_precisions: Iterable[object]) -
 
 
 def _named(position: tuple[object, ...]) -> str:
-    """Returns a cell's workload and size, and batch and sequence, in words."""
+    """Returns a cell's workload and size, and its shape, in words."""
     return _words(dict(zip(POSITION, position, strict=True)))
 
 
 def _words(cell: dict[str, object]) -> str:
     words = [str(cell["workload"]), str(cell["size"])]
     words += [str(cell["backend"])] if "backend" in cell else []
-    words += [f"{name} {cell[name]}" for name in ("batch", "sequence") if pd.notna(cell[name])]  # type: ignore[call-overload]
+    words += [f"{name} {cell[name]}" for name in SHAPE if pd.notna(cell[name])]  # type: ignore[call-overload]
     return " ".join(words)

@@ -1,0 +1,1 @@
+"""What a person reads of language models as they are served: prompt and generated tokens apart."""
