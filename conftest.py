@@ -14,7 +14,7 @@ import pytest
 
 import backends
 from bench import front
-from bench.front import RUN, cell_of
+from bench.front import RUN, cell_of, service_of
 from bench.parent.lock import BUSY_EXIT, Busy
 from bench.parent.plans import options, plan
 from bench.parent.plans.parse import PlanError
@@ -23,6 +23,7 @@ from results.record.files import ResultsError
 from results.record.text import printable
 
 STEPS = Path(__file__).resolve().parent / "bench" / "test_steps.py"
+SERVICES = STEPS.with_name("test_services.py")
 SPEAKING = Lock()
 """Held by whoever shows a line: what several makers say must not meet in pytest's capturing."""
 CHOSEN = pytest.StashKey[tuple[plan.Selection, options.Settings]]()
@@ -38,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuses what cannot be run before anything is, where `bench/` is collected or one of its options is given."""
     config.pluginmanager.register(front, "samestep")
     paths = [(config.invocation_params.dir / arg.partition("::")[0]).resolve() for arg in config.args]
-    is_collected = any(path in (STEPS, *STEPS.parents) or STEPS.parent in path.parents for path in paths)
+    is_collected = any(path in (STEPS, SERVICES, *STEPS.parents) or STEPS.parent in path.parents for path in paths)
     if is_collected or any(config.getoption(name) is not None for name in options.options()):
         chosen(config)
     if is_collected:
@@ -68,15 +69,19 @@ def chosen(config: pytest.Config) -> tuple[plan.Selection, options.Settings]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out the file of the cells where the options plan none."""
+    """Leaves out the file of the cells where the options plan none, and that of services."""
     is_empty = collection_path == STEPS and not plan.planned(chosen(config)[0], backends.names())
-    return True if is_empty else None
+    has_none = collection_path == SERVICES and not chosen(config)[0].services
+    return True if is_empty or has_none else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.path == STEPS:
         cells = plan.planned(chosen(metafunc.config)[0], backends.names())
         metafunc.parametrize("cell", cells, ids=[f"{cell.phase}-{cell.id}" for cell in cells])
+    if metafunc.definition.path == SERVICES:
+        services = chosen(metafunc.config)[0].services
+        metafunc.parametrize("service", services, ids=[service.id for service in services])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -94,16 +99,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Begins the run: from here on every planned cell has a row, whatever happens."""
     config = session.config
     cells = [cell for item in session.items if (cell := cell_of(item)) is not None]
-    if not cells or config.option.collectonly:
+    services = [service for item in session.items if (service := service_of(item)) is not None]
+    if not (cells or services) or config.option.collectonly:
         return
     try:
-        config.stash[RUN] = run = OpenRun(*chosen(config), cells, lambda text: say(config, text))
+        config.stash[RUN] = run = OpenRun(*chosen(config), cells, lambda text: say(config, text), services)
     except Busy as error:
         pytest.exit(str(error), returncode=BUSY_EXIT)
     except (PlanError, ResultsError) as error:
         raise pytest.UsageError(str(error)) from error
     places = {cell: place for place, cell in enumerate(in_order(cells, run.order))}
-    session.items.sort(key=lambda item: -1 if (cell := cell_of(item)) is None else places[cell])
+    last = len(places)  # services come last: nothing of the run is under way then
+    session.items.sort(key=lambda item: places[cell] if (cell := cell_of(item)) else last if service_of(item) else -1)
     if (reporter := config.pluginmanager.getplugin("terminalreporter")) is not None:
         reporter.showfspath = False  # cells have lines of their own
 

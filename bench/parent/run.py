@@ -21,14 +21,18 @@ from bench.parent.plans import plan
 from bench.parent.plans.options import Settings, effort
 from bench.parent.plans.parse import PlanError
 from bench.parent.record import Launch
+from bench.parent.services import DEADLINE_S, Services
 from bench.parent.session import BenchSession
 from bench.parent.suite import CellResult, Suite
+from bench.service_cell import ServiceCell
 from host.home import NoHomeError
 from host.topology import usable_cpus
 from results.record.csvfile import write_csv
 from results.record.journal import Journal, new_run_id
-from results.record.row import cell_of, make_row
+from results.record.row import Row, cell_of, make_row
 from results.record.run import Run, run_so_far
+from results.record.services.csvfile import CSV_NAME, write_services
+from results.record.services.row import key_of
 from results.record.vocabulary import PREFERRED_BASELINE
 
 INTERRUPTED = ("interrupted before the plan was done", "interrupted")
@@ -56,6 +60,8 @@ def run(
         opened.early_rounds()
         for cell in in_order(cells, opened.order):
             done(cell, opened.run(cell))
+        for service in opened.services_left:
+            opened.run_service(service)
     return opened.result
 
 
@@ -72,8 +78,16 @@ class OpenRun:
     As a context manager it ends by itself. Raises Busy, PlanError and ResultsError before anything runs.
     """
 
-    def __init__(self, selection: plan.Selection, settings: Settings, cells: Sequence[Cell], say: Say) -> None:
+    def __init__(
+        self,
+        selection: plan.Selection,
+        settings: Settings,
+        cells: Sequence[Cell],
+        say: Say,
+        services: Sequence[ServiceCell] | None = None,
+    ) -> None:
         self.cells = tuple(cells)
+        asked = selection.services if services is None else tuple(services)
         self.order = Order(selection.launches, settings.order_seed)
         if len({*cells}) < len(cells):
             raise PlanError(
@@ -87,8 +101,13 @@ class OpenRun:
             self.journal = settings.past.go_on() if settings.past else _new_journal(selection, settings, header)
             self.journal.on_no_room = say
             common = _common(self.journal, header, selection)
+            self.services = Services(self.journal, _of_services(common), say, settings.stage_deadline_s or DEADLINE_S)
             if settings.past is None:
-                self.journal.plan([common | cell.columns() for cell in cells])
+                planned = [self.services.planned(service) for service in asked]
+                self.journal.plan([common | cell.columns() for cell in cells], planned)
+            past = () if settings.past is None else settings.past.services
+            measured = {key_of(row) for row in past if row["status"] != "not_run"}
+            self.services_left = [one for one in asked if key_of(self.services.planned(one)) not in measured]
             self.control = Control(usable_cpus()[: selection.threads], self.journal.logs / "control.log")
             self.session = BenchSession(
                 journal=self.journal,
@@ -135,6 +154,12 @@ class OpenRun:
         """Launches `cell` as often as it still needs to be, and returns what came of it: its row is on disk."""
         return self.session.run(cell)
 
+    def run_service(self, service: ServiceCell) -> Row:
+        """Measures a service, and returns its row, which is on disk."""
+        row = self.services.measure(service)
+        self.services_left.remove(service)
+        return row
+
     def end(self, why: str = "", reason_code: str | None = None) -> None:
         """Ends the journal, writes `results.csv` from it, and lets the next run begin.
 
@@ -142,7 +167,7 @@ class OpenRun:
         """
         if reason_code != "interrupted" and self.session.ran_out_of_time:
             why, reason_code = "its time was spent before the plan was done", "budget"
-        elif not why and not all(map(self.session.is_done, self.cells)):
+        elif not why and not (all(map(self.session.is_done, self.cells)) and not self.services_left):
             why, reason_code = "who drove the run did not come to every cell", "interrupted"
         self.control.close()
         self.journal.end(why or "the plan is done", reason_code)
@@ -150,6 +175,8 @@ class OpenRun:
         self.result: Run = run_so_far(self.journal)
         try:
             write_csv(self.result.rows, self.folder / "results.csv")
+            if self.result.services:
+                write_services(self.result.services, self.folder / CSV_NAME)
         except OSError as error:
             self._say(f"cannot write {self.folder / 'results.csv'}: {error.strerror}")
         if self.journal.problem is not None:
@@ -212,6 +239,12 @@ def _common(journal: Journal, header: Mapping[str, Any], selection: plan.Selecti
         "samestep_version": header["versions"].get("samestep"),
         "preset": selection.preset,
     }
+
+
+def _of_services(common: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what all rows of services share."""
+    shared = ("run_id", "machine", "machine_id", "software_id", "started_utc")
+    return {name: common[name] for name in shared} | {"source": f"samestep {common['samestep_version']}"}
 
 
 def _recall(session: BenchSession, past: Run, cells: Iterable[Cell]) -> None:

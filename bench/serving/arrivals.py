@@ -102,3 +102,30 @@ class Server:
             at_s += random.expovariate(self.rate_per_s)
             due.append(at_s)
         return due
+
+
+SEARCHED = Server(1.0, seed=-1)
+"""Stands for `server:max`: the highest rate within a bound is searched (`rate_search`)."""
+WITHOUT_VALUE: dict[str, Scenario] = {
+    "single_stream": SingleStream(),
+    "multi_stream": MultiStream(),
+    "offline": Offline(),
+}
+
+
+def scenario_named(text: str, seed: int = 0) -> Scenario:
+    """Returns the scenario that `text` names, in MLPerf's words; `seed` is that of arrivals. Raises ValueError."""
+    name, _, value = text.partition(":")
+    if text in WITHOUT_VALUE:
+        return WITHOUT_VALUE[text]
+    if text == "server:max":
+        return SEARCHED
+    try:
+        if name == "concurrency":
+            return Concurrency(int(value))
+        if name == "server":
+            return Server(float(value), seed)
+    except ValueError as error:
+        raise ValueError(f"scenario {text!r}: {error}") from error
+    known = ", ".join((*WITHOUT_VALUE, "concurrency:N", "server:RATE", "server:max"))
+    raise ValueError(f"unknown scenario {text!r}; known: {known}")

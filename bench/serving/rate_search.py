@@ -7,7 +7,7 @@ and a trial at the answer that LoadGen's early stopping judges. `python -m tests
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.serving.answer import Answer
 from bench.serving.arrivals import Offline, Scenario, Server
@@ -18,6 +18,9 @@ from bench.serving.over_bound_fit import Trial, crossing, crossing_with_interval
 
 Run = Callable[[Scenario, int], Sequence[Answer]]
 """Drives a target through a scenario with a number of requests, each time from rest."""
+
+Latency = Callable[[Answer], float]
+"""Seconds of a whole answer that are held against the bound."""
 
 SHARE = 0.01
 """Of requests may be over the bound: the bound is on the 99th percentile."""
@@ -37,6 +40,19 @@ class Plan:
     confirming_queries: int = 1001
     """Passes with three over the bound, by early stopping."""
     apart: float = 0.08
+    settling: int = 60
+    """Of each trial, the first that are sent and not counted: a trial begins at rest, where nothing waits yet."""
+
+    def of(self, queries: int) -> Plan:
+        """Returns a plan of about so many requests in all, each part as large a share: the fewer, the less sure."""
+        share = queries / self.queries
+        return replace(
+            self,
+            offline_queries=max(8, round(share * self.offline_queries)),
+            first_queries=self.settling + max(10, round(share * (self.first_queries - self.settling))),
+            near_queries=self.settling + max(10, round(share * (self.near_queries - self.settling))),
+            confirming_queries=max(20, round(share * self.confirming_queries)),
+        )
 
     @property
     def queries(self) -> int:
@@ -74,33 +90,45 @@ def throughput(answers: Sequence[Answer]) -> float:
     return len(whole) / (max(answer.end_s for answer in whole) - min(answer.due_s for answer in answers))
 
 
-def latencies_s(answers: Sequence[Answer]) -> list[float]:
+def latencies_s(answers: Sequence[Answer], latency: Latency | None = None) -> list[float]:
     """Returns latencies from when requests were due; one that failed took forever."""
-    return [float("inf") if answer.error else latency_s(answer) for answer in answers]
+    taken = latency or latency_s
+    return [float("inf") if answer.error else taken(answer) for answer in answers]
 
 
-def trial_of(answers: Sequence[Answer], bound_s: float) -> Trial:
-    """Returns what a trial says. Its rate is the one that was drawn, which at 350 requests is off by 5 %."""
-    taken = latencies_s(answers)
-    rate = (len(answers) - 1) / (answers[-1].due_s - answers[0].due_s)
-    return Trial(rate, len(answers), sum(latency > bound_s for latency in taken), percentile(taken, 1 - SHARE))
+def trial_of(answers: Sequence[Answer], bound_s: float, settling: int = 0, latency: Latency | None = None) -> Trial:
+    """Returns what a trial says of all but its first `settling` requests.
+
+    Its rate is the one that was drawn, which at 350 requests is off by 5 %.
+    """
+    counted = answers[settling:]
+    taken = latencies_s(counted, latency)
+    rate = (len(counted) - 1) / (counted[-1].due_s - counted[0].due_s)
+    return Trial(rate, len(counted), sum(one > bound_s for one in taken), percentile(taken, 1 - SHARE))
 
 
 def highest_rate(
-    run: Run, bound_s: float, plan: Plan | None = None, seed: int = 0, confirms_at_low_end: bool = False
+    run: Run,
+    bound_s: float,
+    plan: Plan | None = None,
+    seed: int = 0,
+    confirms_at_low_end: bool = False,
+    latency: Latency | None = None,
 ) -> HighestRate:
     """Returns the highest rate with a 99th percentile within `bound_s` seconds, or a reason why there is none.
 
     `run` drives the target; each trial draws its arrivals from `seed` and its own number. With `confirms_at_low_end`
-    the confirming trial has the rate of the interval's low end, where it passes more often. Raises LateClient where
-    the client itself was late in a trial (from `run`, where it gives its bound to the driver).
+    the confirming trial has the rate of the interval's low end, where it passes more often. `latency` is what is bound,
+    by default the time from due to end. Raises LateClient where the client itself was late in a trial (from `run`,
+    where it gives its bound to the driver).
     """
     plan = plan or Plan()
     offline_per_s = throughput(run(Offline(), plan.offline_queries))
     trials: list[Trial] = []
 
     def measure(rate_per_s: float, queries: int) -> None:
-        trials.append(trial_of(_served(run, rate_per_s, queries, seed, len(trials), bound_s), bound_s))
+        answers = _served(run, rate_per_s, queries, seed, len(trials), bound_s)
+        trials.append(trial_of(answers, bound_s, plan.settling, latency))
 
     for share in plan.first_rates:
         measure(share * offline_per_s, plan.first_queries)
@@ -109,7 +137,7 @@ def highest_rate(
         measure(_held(crossing(trials, SHARE) * aside, offline_per_s), plan.near_queries)
 
     found = crossing_with_interval(trials, SHARE)
-    queries = sum(trial.queries for trial in trials) + plan.offline_queries
+    queries = plan.queries - plan.confirming_queries
     if reason := _why_none(found.rate_per_s, offline_per_s, bound_s):
         return HighestRate(None, None, None, offline_per_s, tuple(trials), queries, reason=reason)
     at_per_s = _held(found.low_per_s, offline_per_s) if confirms_at_low_end else found.rate_per_s
@@ -121,7 +149,7 @@ def highest_rate(
         offline_per_s,
         tuple(trials),
         queries + len(last),
-        judge(latencies_s(last), bound_s),
+        judge(latencies_s(last, latency), bound_s),
         at_per_s,
     )
 

@@ -6,10 +6,11 @@ bytes between its comma and the end of the line, in eight hex digits, and `seq` 
 
     kind    body
     run     journal_format, run_id, machine, versions, options, started_utc: the first line
-    plan    cells: a list of the cells that the run means to measure
+    plan    cells: a list of the cells that the run means to measure; services: those, where there are any
     round   what one cell gave in one round of a launch, with the readings of the control beside it
     launch  one launch record, with its raw samples
     row     one row (`results.record.row`)
+    service one row of a service (`results.record.services.row`), which a samestep of before it does not read
     end     reason_code, reason: the last line of a run that was not killed
     resume  started_utc: the run goes on, after its end or after it was killed
 """
@@ -30,6 +31,7 @@ from typing import Any, Self
 from results.record.dimensions import CELL_COLUMNS, DEFAULTS
 from results.record.files import NO_ROOM, ResultsError, sync_folder, write_atomic
 from results.record.row import Row, cell_of, describe_cell, make_row
+from results.record.services.row import make_service_row, not_run_service
 from results.record.text import slug
 from results.record.vocabulary import REASON_CODES
 
@@ -92,8 +94,7 @@ class Journal:
         """
         if not RUN_ID.fullmatch(run_id):
             raise ValueError(f"run_id is {run_id!r}; expected what new_run_id returns")
-        missing = [key for key in HEADER_KEYS if key not in header]
-        if missing:
+        if missing := [key for key in HEADER_KEYS if key not in header]:
             raise ValueError(f"the header of a run lacks {missing}; expected {', '.join(HEADER_KEYS)}")
         machine = header["machine"]
         if not isinstance(machine, Mapping) or not {"name", "machine_id"} <= set(machine):
@@ -136,10 +137,10 @@ class Journal:
         journal._append("resume", {"started_utc": datetime.now(UTC).isoformat(timespec="seconds")})
         return journal
 
-    def plan(self, cells: Iterable[Mapping[str, object]]) -> None:
-        """Writes the cells that the run means to measure; each without a row at the end becomes a `not_run` row.
+    def plan(self, cells: Iterable[Mapping[str, object]], services: Iterable[Mapping[str, object]] = ()) -> None:
+        """Writes what the run means to measure; each without a row at the end becomes a `not_run` row.
 
-        A cell has the columns of `CELL_COLUMNS`, and may have more of a row's (not its status).
+        A cell has the columns of `CELL_COLUMNS`, and may have more of a row's (not its status); so has a service.
         """
         if self._planned is not None:
             raise ValueError("the run has a plan; a journal holds one")
@@ -147,7 +148,8 @@ class Journal:
         planned = {cell_of(not_run_row(body, "planned", "killed")) for body in bodies}
         if len(planned) < len(bodies):
             raise ValueError(f"the plan has {len(bodies)} cells, {len(planned)} of them different; plan each once")
-        self._append("plan", {"cells": bodies})
+        asked = [dict(service) for service in services if not_run_service(service, "planned")]
+        self._append("plan", {"cells": bodies} | ({"services": asked} if asked else {}))
         self._planned = planned
 
     def launch(self, record: Mapping[str, object]) -> None:
@@ -160,9 +162,7 @@ class Journal:
 
     def row(self, row: Mapping[str, object]) -> None:
         """Writes the row of a cell: what `make_row` returned, of this run, the only one of its cell."""
-        checked = make_row(**row)
-        if checked["run_id"] != self.run_id:
-            raise ValueError(f"the row is of run {checked['run_id']!r}; this journal is of {self.run_id!r}")
+        checked = self._of_this_run(make_row(**row))
         cell = cell_of(checked)
         if self._planned is not None and cell not in self._planned:
             raise ValueError(f"no such cell is in the plan: {describe_cell(checked)}")
@@ -170,6 +170,15 @@ class Journal:
             raise ValueError(f"the cell has a row already: {describe_cell(checked)}")
         self._append("row", checked)
         self._with_row.add(cell)
+
+    def service(self, row: Mapping[str, object]) -> None:
+        """Writes the row of a service of this run."""
+        self._append("service", self._of_this_run(make_service_row(**row)))
+
+    def _of_this_run(self, row: Row) -> Row:
+        if row["run_id"] != self.run_id:
+            raise ValueError(f"the row is of run {row['run_id']!r}; this journal is of {self.run_id!r}")
+        return row
 
     def end(self, reason: str, reason_code: str | None = None) -> None:
         """Writes why the run ended; `reason_code` (interrupted, first_failure) where it ended before its plan."""
@@ -181,8 +190,7 @@ class Journal:
     @property
     def problem(self) -> str | None:
         """What is not on disk and why not, in a line; None where everything is."""
-        count = len(self._next.waiting)
-        where = self.folder / JOURNAL_NAME
+        count, where = len(self._next.waiting), self.folder / JOURNAL_NAME
         return f"{where}: no room for its last {count} lines; they are in memory only" if count else None
 
     def content(self) -> bytes:

@@ -19,6 +19,7 @@ from results.record.journal import (
 )
 from results.record.limits import with_limits
 from results.record.row import Row, cell_of, describe_cell, make_row
+from results.record.services.row import key_of, make_service_row, not_run_service
 from results.record.vocabulary import REASON_CODES
 
 
@@ -41,6 +42,8 @@ class Run:
     """How much of the journal is whole: where a run that goes on begins to write."""
     rounds: tuple[dict[str, Any], ...] = ()
     """What each cell gave in each round, also in those that were left out."""
+    services: tuple[Row, ...] = ()
+    """The rows of services (`results.record.services`), which are in no table of verified numbers."""
 
     @property
     def finished(self) -> tuple[Row, ...]:
@@ -109,6 +112,7 @@ def parse_run(content: bytes, path: Path) -> Run:
         whole_lines=len(lines),
         whole_bytes=sum(len(line) + 1 for line in lines),
         rounds=tuple(contents.rounds),
+        services=contents.all_services(),
     )
 
 
@@ -140,6 +144,8 @@ class _Contents:
         self.rows: dict[tuple[object, ...], Row] = {}
         self.launches: list[dict[str, Any]] = []
         self.rounds: list[dict[str, Any]] = []
+        self.services_planned: list[dict[str, Any]] = []
+        self.services: dict[tuple[object, ...], Row] = {}
         self.end: dict[str, Any] | None = None
 
     def add(self, kind: str, body: dict[str, Any]) -> None:
@@ -155,12 +161,14 @@ class _Contents:
             self._add_launch(body, self.launches if kind == "launch" else self.rounds)
         elif kind == "row":
             self._add_row(body)
+        elif kind == "service":
+            self._add_service(body)
         elif kind == "end":
             self._add_end(body)
         elif kind == "resume":
             self.end = None
         else:
-            raise ValueError(f"unknown kind {kind!r}; expected run, plan, round, launch, row, end or resume")
+            raise ValueError(f"unknown kind {kind!r}; expected run, plan, round, launch, row, service, end or resume")
 
     def _add_header(self, body: dict[str, Any]) -> None:
         written = body["journal_format"]
@@ -187,6 +195,9 @@ class _Contents:
             row = not_run_row({**_of_run(self.header), **cell}, "planned", "killed")
             self._check_run(row)
             self.planned[cell_of(row)] = cell
+        self.services_planned = body.get("services", [])
+        for service in self.services_planned:
+            self._check_run(not_run_service(service, "planned"))
 
     def _add_launch(self, body: dict[str, Any], records: list[dict[str, Any]]) -> None:
         if any(isinstance(part, list | dict) for part in cell_of(body)):
@@ -201,6 +212,21 @@ class _Contents:
         if cell_of(row) in self.rows:
             raise ValueError(f"the cell has a row already: {describe_cell(row)}")
         self.rows[cell_of(row)] = row
+
+    def _add_service(self, body: dict[str, Any]) -> None:
+        row = make_service_row(**body)
+        self._check_run(row)
+        if key_of(row) in self.services:
+            raise ValueError(f"the service has a row already: {row['service']}, {row['model']}, {row['scenario']}")
+        self.services[key_of(row)] = row
+
+    def all_services(self) -> tuple[Row, ...]:
+        """Returns the rows of services, those that were planned and not measured last."""
+        reason = "the run was killed before it came to this service"
+        if self.end is not None:
+            reason = f"the run ended first: {self.end['reason']}"
+        left = [one for one in self.services_planned if key_of(one) not in self.services]
+        return (*self.services.values(), *(not_run_service(one, reason) for one in left))
 
     def _check_run(self, row: Row) -> None:
         if row["run_id"] != self.header["run_id"]:

@@ -12,7 +12,7 @@ from typing import Any
 import backends
 from bench.effort import ONE_STEP, Effort
 from bench.parent.header import ROOT, new_header
-from bench.parent.plans import plan
+from bench.parent.plans import plan, services
 from bench.parent.plans.parse import PlanError, number, words
 from bench.parent.plans.presets import PRESETS
 from bench.parent.plans.sides import PAIRS
@@ -44,6 +44,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--batch": text("LIST", "samples per step; several values make several cells"),
         "--sequence": text("LIST", "tokens per sample, for language models"),
         "--depth": text("LIST", f"tokens that decode steps have before them and with them, for {', '.join(DECODING)}"),
+        "--generated-tokens": text("LIST", "tokens that a generation has behind its prompt of --sequence tokens"),
         "--suite": text("LIST", f"suites of workloads, of: {', '.join(SUITES)} (default: {next(iter(SUITES))})"),
         "--preset": text("NAME", f"one of: {', '.join(PRESETS)} (default: quick)"),
         "--threads": text("N", "threads for each backend (default: all physical cores)"),
@@ -61,6 +62,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--operators": flag("last of all, time by kind of operator"),
         "--parts": flag("take apart also steps whose parts are compiled for it"),
         "--resume": text("RUN", "go on with an interrupted run: its folder, and no other choice"),
+        **services.OPTIONS,
     }
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import backends
 from bench.cell import Cell, Side
+from bench.parent.plans import services
 from bench.parent.plans.parse import PlanError, index, number, numbers, words
 from bench.parent.plans.presets import ALWAYS, PRESETS
 from bench.parent.plans.shapes import has_phase, shapes_of, workloads_of
 from bench.parent.plans.sides import PAIRS, sides, sides_of, takes_both
+from bench.service_cell import ServiceCell
 from host.home import expanded
 from workloads.catalog import (
     CATALOG,
@@ -19,7 +21,9 @@ from workloads.catalog import (
     DECODING,
     MODELS,
     SUITES,
+    at,
     depth_of,
+    generated_of,
     is_run_by,
     load,
     phases,
@@ -39,6 +43,7 @@ class Selection:
     batches: tuple[int, ...] | None
     sequences: tuple[int, ...] | None
     depths: tuple[int, ...] | None
+    generated: tuple[int, ...] | None
     suites: tuple[str, ...]
     """Whose workloads run where none are named."""
     preset: str
@@ -52,6 +57,10 @@ class Selection:
     """In which each model and limit runs; controls, and what computes nothing, have one."""
     device: int = 0
     """Which of the machine's devices of each kind."""
+    services: tuple[ServiceCell, ...] = ()
+    """What is measured over a network, last of all."""
+    has_cells: bool = True
+    """Whether there are cells; a run that was asked for a service alone has none."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
     """The options as they were typed: what a run that goes on is selected by."""
 
@@ -64,6 +73,7 @@ CHOICES = (
     "batch",
     "sequence",
     "depth",
+    "generated-tokens",
     "suite",
     "preset",
     "threads",
@@ -72,6 +82,7 @@ CHOICES = (
     "weights",
     "ab",
     "pairs",
+    *services.NAMES,
 )
 """Options that decide which cells there are; a run that goes on has its own."""
 
@@ -143,11 +154,14 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         batches=numbers(option("--batch"), "--batch"),
         sequences=numbers(option("--sequence"), "--sequence"),
         depths=numbers(option("--depth"), "--depth"),
+        generated=numbers(option("--generated-tokens"), "--generated-tokens"),
         suites=words(option("--suite"), "--suite", tuple(SUITES)) or (next(iter(SUITES)),),
         preset=preset,
         threads=threads,
         launches=number(option("--launches"), "--launches") or PRESETS[preset].launches,
         device=index(option("--device"), "--device"),
+        services=services.services_of(option),
+        has_cells=not services.is_alone(option),
         chosen={f"--{name}": option(f"--{name}") for name in CHOICES},
     )
     _check_device(selection)
@@ -167,6 +181,8 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
     if selection.depths and not any(name in DECODING for name in chosen):
         raise PlanError(f"--depth is for what decodes ({', '.join(DECODING)}); {', '.join(chosen)} has no depth")
+    if selection.generated and not any(name in DECODING for name in chosen):
+        raise PlanError(f"--generated-tokens is for what generates ({', '.join(DECODING)}), not {', '.join(chosen)}")
     # A shape that a model refuses is refused here.
     for cell in planned(replace(selection, backends=selection.backends or tuple(known_backends[:1])), ()):
         try:
@@ -202,9 +218,12 @@ def device_of(backend: str, selection: Selection) -> int:
 
 def default_cell(workload: str, size: str, phase: str, backend: str, threads: int) -> Cell:
     """Returns the cell of the workload's own batch, sequence and depth at this size, in the precision that all have."""
-    depth = depth_of(workload, size, phase)
-    shape = load(workload, size, depth=depth)
-    return Cell(workload, size, phase, backend, shape.batch, shape.sequence, DEFAULT.name, threads, depth=depth)
+    shape = at(workload, size, phase)
+    more: dict[str, Any] = {
+        "depth": depth_of(workload, size, phase),
+        "generated": generated_of(workload, size, phase),
+    }
+    return Cell(workload, size, phase, backend, shape.batch, shape.sequence, DEFAULT.name, threads, **more)
 
 
 def planned(selection: Selection, known_backends: Sequence[str]) -> list[Cell]:
@@ -212,6 +231,8 @@ def planned(selection: Selection, known_backends: Sequence[str]) -> list[Cell]:
 
     Of a backend that computes nothing there is one, unless it was asked for by name: it costs the same everywhere.
     """
+    if not selection.has_cells:
+        return []
     every = [cell for phase in phases() for cell in cells(selection, phase, known_backends)]
     idle = [cell for cell in every if not (is_verified(cell.backend) or cell.backend in (selection.backends or ()))]
     first = {cell.backend: cell for cell in reversed(idle)}
@@ -248,12 +269,13 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
                 batch=batch,
                 sequence=sequence,
                 depth=deep,
+                generated=generated,
                 precision=precision if is_verified(backend) else DEFAULT.name,
                 device_index=device_of(backend, selection),
                 weights_path=path,
                 weights_sha256=sha256,
             )
-            for batch, sequence, deep in shapes_of(selection, workload, size, phase)
+            for batch, sequence, deep, generated in shapes_of(selection, workload, size, phase)
             for place, precision in enumerate(_precisions(selection, workload))
             for backend in names
             if place == 0 or is_verified(backend)

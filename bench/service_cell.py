@@ -1,0 +1,101 @@
+"""What is asked of a service in one row of a run: where, of which model, at which load. Data that any process may hold.
+
+The key is no part of it: the process that sends requests reads it from the environment variable that is named here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from bench.serving.arrivals import SEARCHED, scenario_named
+from bench.serving.definitions import PER_ANSWER
+from bench.serving.early_stopping import MINIMUM
+from bench.serving.wire.endpoint import PATHS, Endpoint
+
+ALWAYS_SENT: Mapping[str, object] = {"stream_options.include_usage": True}
+REQUESTS = 64
+KINDS = tuple(PATHS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceCell:
+    """One service at one load. Raises ValueError for what cannot be asked."""
+
+    url: str
+    model: str
+    scenario: str = "single_stream"
+    """`single_stream`, `multi_stream`, `offline`, `concurrency:N`, `server:RATE`, or `server:max`: searched."""
+    kind: str = "completions"
+    key_variable: str = "OPENAI_API_KEY"
+    requests: int = REQUESTS
+    prompt_tokens: int = 128
+    output_tokens: int = 64
+    vocabulary: int | None = None
+    """Prompts are token ids below it; None: text, fitted to as many tokens."""
+    seed: int = 0
+    salt: str | None = None
+    """What makes prompts unlike those of before; None: the time."""
+    timeout_s: float = 600.0
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
+    """Optional fields of a request, dropped where the server refuses them by name."""
+    mlperf: bool = False
+    """Whether MLPerf's least duration and number of queries are kept."""
+
+    def __post_init__(self) -> None:
+        self.endpoint()
+        scenario = scenario_named(self.scenario, self.seed)
+        for name, least in (("requests", 1), ("prompt_tokens", 1), ("output_tokens", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more")
+        if unknown := sorted(self.bounds.keys() - PER_ANSWER.keys()):
+            raise ValueError(f"no bound can be set on {', '.join(unknown)}; known: {', '.join(PER_ANSWER)}")
+        if scenario is SEARCHED and not self.bounds:
+            raise ValueError("server:max is the highest rate within a bound: say one, such as e2e_from_due_s=10")
+        if self.mlperf and (scenario is SEARCHED or type(scenario).__name__ not in MINIMUM):
+            raise ValueError(
+                f"--mlperf is for the scenarios {', '.join(MINIMUM)} at a rate of yours, not {self.scenario}"
+            )
+
+    def endpoint(self) -> Endpoint:
+        """Returns where requests go."""
+        return Endpoint(
+            self.url,
+            self.model,
+            self.output_tokens,
+            self.kind,
+            self.timeout_s,
+            self.key_variable,
+            {**ALWAYS_SENT, **self.fields},
+        )
+
+    @property
+    def id(self) -> str:
+        """What its test is called."""
+        return f"openai_http-{urlsplit(self.url).netloc}-{self.model}-{self.scenario}"
+
+    def columns(self) -> dict[str, Any]:
+        """Returns what a row says of what was asked."""
+        return {
+            "service": self.url,
+            "model": self.model,
+            "kind": self.kind,
+            "scenario": self.scenario,
+            "prompt_tokens_asked": self.prompt_tokens,
+            "output_tokens_asked": self.output_tokens,
+            "seed": self.seed,
+            "bounds": json.dumps(dict(self.bounds), sort_keys=True) if self.bounds else None,
+        }
+
+    def job(self) -> dict[str, Any]:
+        """Returns it as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_job(cls, job: Mapping[str, Any]) -> Self:
+        """Returns what `job` wrote."""
+        return cls(**{one.name: job[one.name] for one in fields(cls)})

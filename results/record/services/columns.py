@@ -1,0 +1,124 @@
+"""The columns of a row of a service. They are not those of a step: nothing of what it computes is proven.
+
+The latencies and rates are those of `bench.serving.definitions`, by their names; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from results.record.schema import Column
+
+SERVICE_FORMAT = 1
+"""Raised when the meaning of a column changes."""
+VERIFICATION = "none: a service"
+"""What stands in every such row."""
+BACKEND = "openai_http"
+LATENCIES = (
+    "ttft_s",
+    "ttft_from_due_s",
+    "first_event_s",
+    "tpot_s",
+    "tpot_first_one_s",
+    "e2e_s",
+    "e2e_from_due_s",
+    "connect_s",
+    "lag_s",
+    "itl_s",
+    "icl_s",
+)
+"""Each has the statistics behind it."""
+STATISTICS = {
+    "n": "How many values of `{}` there are.",
+    "mean": "Their mean.",
+    "p50": "Their median.",
+    "p90": "Their 90th percentile.",
+    "p99": "Their 99th percentile.",
+}
+
+
+def _text(name: str, description: str) -> Column:
+    return Column(name, "text", "", description)
+
+
+def _integer(name: str, description: str) -> Column:
+    return Column(name, "integer", "1", description)
+
+
+def _number(name: str, unit: str, description: str) -> Column:
+    return Column(name, "number", unit, description, measured=True)
+
+
+def _count(name: str, description: str) -> Column:
+    return Column(name, "integer", "1", description, measured=True)
+
+
+COLUMNS: tuple[Column, ...] = (
+    _integer("service_format", "The format of this row."),
+    _text("run_id", "The run that it belongs to; empty where another tool measured."),
+    _text("machine", "The machine of the client."),
+    _text("machine_id", "Twelve hex digits over its hardware."),
+    _text("software_id", "Twelve hex digits over its software."),
+    _text("started_utc", "When it began, UTC, ISO 8601."),
+    _text("source", "Who measured: tool and version. The definitions of another tool are not all ours."),
+    _text("backend", "`openai_http`."),
+    _text("service", "The endpoint's URL."),
+    _text("model", "The model's name there."),
+    _text("kind", "`completions` or `chat`."),
+    _text(
+        "scenario",
+        "`single_stream`, `multi_stream`, `offline`, `server:RATE`, `server:max` or `concurrency:N`, MLPerf's words.",
+    ),
+    _integer("in_flight", "Requests in flight at once; empty where they came when they were due."),
+    Column("rate_per_s", "number", "1/s", "Mean Poisson rate of the requests behind the latencies."),
+    _integer("prompt_tokens_asked", "Tokens of each prompt."),
+    _integer("output_tokens_asked", "Tokens that each answer was asked to have."),
+    _integer("seed", "Of arrivals and prompts."),
+    _text("bounds", "JSON: the largest value of each latency with which an answer is a good one."),
+    _text("verification", "`none: a service`."),
+    _text("status", "What came of it: one of `STATUSES`."),
+    _text("reason", "In words, why there is no number."),
+    _text("failures", "Failed requests by class: `refused_429:3 timeout:1`."),
+    _text("counted_by", "What told the number of tokens."),
+    _text("notes", "What was odd about answers, or is not known of another tool's numbers."),
+    _text("dropped_fields", "Optional fields of the request that the server does not take."),
+    _count("n_requests", "Answers, whole and failed."),
+    _count("n_failed", "Answers with an error."),
+    _count("n_mismatch", "Whole answers with another number of tokens than asked."),
+    _count("n_unjudged", "Whole answers of which a bound cannot be told."),
+    _number("duration_s", "s", "From the first request sent to the last end."),
+    _number("requests_per_s", "1/s", "Whole answers over the duration."),
+    _number("samples_per_s", "1/s", "Samples of whole answers over the duration."),
+    _number("output_tokens_per_s", "1/s", "Tokens of whole answers over the duration."),
+    _number("total_tokens_per_s", "1/s", "The same with the tokens of the prompts."),
+    _number("tokens_per_chunk", "1", "Tokens for each chunk with output."),
+    _number("goodput_requests_per_s", "1/s", "Whole answers within all bounds over the duration."),
+    *(_number(f"interactivity_tokens_per_s_{name}", "1/s", f"1 / tpot_s_{name}.") for name in ("p50", "p90", "p99")),
+    *(
+        _count(f"{name}_{statistic}", words.format(name))
+        if statistic == "n"
+        else _number(f"{name}_{statistic}", "s", words)
+        for name in LATENCIES
+        for statistic, words in STATISTICS.items()
+    ),
+    _number("highest_rate_per_s", "1/s", "`server:max`: the highest Poisson rate at which 99 % are within the bounds."),
+    _number("highest_rate_low_per_s", "1/s", "Lower end of its 90 % interval."),
+    _number("highest_rate_high_per_s", "1/s", "Upper end of its 90 % interval."),
+    _number("offline_per_s", "1/s", "`server:max`: whole answers per second where all requests are due at once."),
+    _count("search_n", "`server:max`: requests that the search took."),
+    _text("early_stopping", "LoadGen's verdict on the run behind the latencies: `passes`, or what it lacks."),
+    _number("early_stopping_latency_s", "s", "Its percentile of `e2e_s` with 99 % confidence: no more than this."),
+)
+COLUMN: dict[str, Column] = {column.name: column for column in COLUMNS}
+MEASURED = tuple(column.name for column in COLUMNS if column.measured)
+KEY = ("run_id", "source", "service", "model", "kind", "scenario", "prompt_tokens_asked", "output_tokens_asked")
+"""What identifies a row."""
+STATUSES = {
+    "ok": "answered",
+    "unavailable": "nobody listens there, or its name or certificate is none",
+    "unsupported": "the server cannot be asked such a thing",
+    "refused": "cannot be believed: our own client sent late",
+    "broken": "it answers, and no request whole",
+    "error": "a mistake in our client",
+    "crashed": "our client ended by a signal",
+    "timeout": "our client did not end in time",
+    "not_run": "planned, and the run ended first",
+}
