@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 from backends.base import Artifact, Effective
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backends.base import Setting
     from workloads.program import Program
 
 ONNX = Artifact("onnx", "backends._onnx_export:make", libraries=("torch", "onnx", "onnxscript", "onnx-ir"))
 """The step as `step.onnx`, with weights beside it where they are large."""
 ONNX_FILE = "step.onnx"
+
+
+def graph_file(folder: Path, setting: Setting) -> Path:
+    """Returns where the graph of a step lies in the artifact's `folder`; the parts of a generation have one each."""
+    return folder / (f"{setting.part}.onnx" if setting.part else ONNX_FILE)
 
 
 def zeros(shape: tuple[int, ...]) -> Any:

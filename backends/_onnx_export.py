@@ -18,10 +18,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends._decompositions import decomposition_table
-from backends._graphs import ONNX_FILE
+from backends._graphs import graph_file
 from backends._torch_module import CPU, StatelessModule, placed
 from backends._torch_ops import TorchOps, to_torch
+from workloads import data
 from workloads.arrays import BATCHES_FILE, load_batches, map_initial
+from workloads.generate import Generating
 from workloads.ops import Array
 from workloads.program import Program
 
@@ -60,16 +62,26 @@ class ExportOps(TorchOps):
 
 
 def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Writes the step of the program to `step.onnx` in `folder`, from the arrays in the `inputs`' folders."""
+    """Writes the step of the program to `step.onnx` in `folder`, from the arrays in the `inputs`' folders.
+
+    Of a generation the two parts are written, `prefill.onnx` and `decode.onnx`.
+    """
+    if isinstance(setting.program, Generating):
+        for name, part in setting.program.parts.items():
+            _make(setting.of_part(name), folder, inputs, data.make_batches(part)[0])
+    else:
+        _make(setting, folder, inputs, load_batches(inputs["batches"] / BATCHES_FILE)[0])
+    return {}
+
+
+def _make(setting: Setting, folder: Path, inputs: Mapping[str, Path], batch: Arrays) -> None:
     tensors = placed(setting, map_initial(inputs))
-    batch = load_batches(inputs["batches"] / BATCHES_FILE)[0]
-    program = setting.program
+    program, path = setting.program, graph_file(folder, setting)
     if program.state:
-        export_step(program, tensors, batch, folder / ONNX_FILE)
+        export_step(program, tensors, batch, path)
     else:
         is_quantized = setting.precision.is_quantized
-        export_stateless(program, tensors, batch, folder / ONNX_FILE, setting.kept, is_quantized)
-    return {}
+        export_stateless(program, tensors, batch, path, setting.kept, is_quantized)
 
 
 def export_stateless(

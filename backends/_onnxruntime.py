@@ -20,7 +20,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from backends._arithmetic import in_words
-from backends._graphs import ONNX, ONNX_FILE, with_optimizer, zeros
+from backends._graphs import ONNX, graph_file, with_optimizer, zeros
 from backends._onnx_arithmetic import graph_products
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.precision import CODES_TYPE, FP32
@@ -222,7 +222,7 @@ def open_session(
     elif request.precision.is_quantized:
         # By its default it reads activations in codes where weights alone are.
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    path = str(request.artifacts[ONNX.name] / ONNX_FILE)
+    path = str(graph_file(request.artifacts[ONNX.name], request))
     session = ort.InferenceSession(path, options, providers=[provider], disabled_optimizers=left_out)
     session.disable_fallback()
     return session

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
+from workloads.generate import Generating
 from workloads.recipes.int8 import quantized
 from workloads.recipes.mixed import low_constants, low_inputs, lowered
 
@@ -66,6 +67,14 @@ class Setting:
     device_index: int = 0
     options: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """Every option that the adapter declares, with the value chosen."""
+    part: str = field(default="", kw_only=True)
+    """Which part of a generation this is; empty where it is a whole step."""
+
+    def of_part(self, name: str) -> Self:
+        """Returns the same for the part `name` of a generation: a workload of its own, with that one program."""
+        generation = self.workload.programs[self.phase]
+        assert isinstance(generation, Generating)
+        return replace(self, workload=generation.parts[name], phase=name, part=name)
 
     @cached_property
     def program(self) -> Program:

@@ -19,6 +19,7 @@ from backends._records import (
     Request,
     Setting,
 )
+from workloads.generate import GENERATE
 from workloads.precision import DEFAULT
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ class Adapter(ABC):
     phases: ClassVar[tuple[str, ...] | None] = ("infer", "train")
     """The programs that it runs; None: all, those that carry a cache among them."""
     precisions: ClassVar[tuple[str, ...]] = (DEFAULT.name,)
+    generates: ClassVar[bool] = False
+    """Whether it has a driver for prefill and decode, one after the other, as a generation."""
     lacks: ClassVar[Mapping[str, str]] = {}
     """Why it cannot run in a precision, by its name, where there is more to say than that."""
     emulates: ClassVar[Mapping[str, str]] = {}
@@ -243,6 +246,11 @@ class Adapter(ABC):
         if self.phases is not None and phase not in self.phases:
             reason = f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
             return "phase_not_supported", reason
+        if phase == GENERATE and not self.generates:
+            return (
+                "phase_not_supported",
+                f"{self.name} has no driver that generates: its adapter has one for steps only",
+            )
         if precision not in self.precisions:
             why = self.lacks.get(precision, f"it can in: {', '.join(self.precisions)}")
             return "precision_not_supported", f"{self.name} cannot run in {precision}; {why}"

@@ -8,6 +8,7 @@ from typing import ClassVar
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu, xla_is_out_of_memory
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.generate import Generating
 from workloads.precision import BF16, FP8, FP16, FP32, INT8, W8
 
 
@@ -16,6 +17,7 @@ class JaxCpu(Adapter):
 
     device_kind = "cpu"
     phases = None
+    generates = True
     extra = "jax"
     kinds = ("cpu",)
     overlap = "stateless"
@@ -40,6 +42,10 @@ class JaxCpu(Adapter):
         from backends._jax import JaxStep, device_at
 
         set_memory(request.options.get("memory", "returned"))
+        if isinstance(request.program, Generating):
+            from backends._jax_generate import JaxGenerateStep
+
+            return JaxGenerateStep(request, device_at("cpu", request.device_index))
         return JaxStep(request, device_at("cpu", request.device_index))
 
     def is_out_of_memory(self, error: BaseException) -> bool:

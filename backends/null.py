@@ -45,6 +45,7 @@ class Null(Adapter):
 
     device_kind = "none"
     phases = None
+    generates = True
     overlap = "none"
     verifiable = False
     workloads = MODELS

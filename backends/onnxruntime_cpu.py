@@ -8,6 +8,7 @@ from typing import ClassVar
 from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.generate import Generating
 from workloads.precision import BF16, FP16, FP32, INT8, W8
 
 
@@ -16,6 +17,7 @@ class OnnxRuntimeCpu(Adapter):
 
     device_kind = "cpu"
     phases = None
+    generates = True
     extra = "onnxruntime"
     kinds = ("cpu", "edge")
     overlap = "stateless"
@@ -44,6 +46,10 @@ class OnnxRuntimeCpu(Adapter):
     def prepare(self, request: Request) -> Step:
         from backends._onnxruntime import OnnxRuntimeStep
 
+        if isinstance(request.program, Generating):
+            from backends._onnxruntime_generate import OnnxRuntimeGenerateStep
+
+            return OnnxRuntimeGenerateStep(request, "CPUExecutionProvider")
         return OnnxRuntimeStep(request, "CPUExecutionProvider")
 
     def is_out_of_memory(self, error: BaseException) -> bool:

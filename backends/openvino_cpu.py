@@ -9,6 +9,7 @@ from backends._arithmetic import cpu_has
 from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.generate import Generating
 from workloads.precision import BF16, CODES_TYPE, FP16, FP32, INT8, W8
 
 
@@ -17,6 +18,7 @@ class OpenVinoCpu(Adapter):
 
     device_kind = "cpu"
     phases = None
+    generates = True
     extra = "openvino"
     kinds = ("cpu", "openvino")
     overlap = "stateless"
@@ -48,4 +50,8 @@ class OpenVinoCpu(Adapter):
     def prepare(self, request: Request) -> Step:
         from backends._openvino import OpenVinoStep
 
+        if isinstance(request.program, Generating):
+            from backends._openvino_generate import OpenVinoGenerateStep
+
+            return OpenVinoGenerateStep(request, "CPU")
         return OpenVinoStep(request, "CPU")

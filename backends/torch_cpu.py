@@ -7,6 +7,7 @@ from typing import ClassVar
 from backends._memory import MEMORY, set_memory
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from workloads.generate import Generating
 from workloads.precision import BF16, FP8, FP16, FP32, INT8, W8
 
 
@@ -15,6 +16,7 @@ class TorchCpu(Adapter):
 
     device_kind = "cpu"
     phases = None
+    generates = True
     extra = "torch"
     kinds = ("cpu",)
     overlap = "none"
@@ -39,6 +41,10 @@ class TorchCpu(Adapter):
         from backends._torch import TorchStep
 
         set_memory(request.options.get("memory", "returned"))
+        if isinstance(request.program, Generating):
+            from backends._torch_generate import TorchGenerateStep
+
+            return TorchGenerateStep(request, torch.device("cpu"))
         return TorchStep(request, torch.device("cpu"))
 
     def is_out_of_memory(self, error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from typing import TypeVar
 
 from backends.base import Adapter, Artifact
+from workloads.generate import Generating
 from workloads.precision import DEFAULT, Precision
 from workloads.program import Program
 
@@ -17,6 +18,10 @@ CODES = Artifact("codes", "bench.child.checks.codes:make_codes", libraries=("tor
 """What stands in the place of the parameters in a precision whose products read codes of 8 bits."""
 CACHES = Artifact("caches", "bench.child.checks.caches:make_caches", needs=("parameters",), libraries=("torch",))
 """What the reference makes of a prompt: the state with which a step begins that goes on from it."""
+GREEDY = Artifact(
+    "batches", "bench.child.checks.greedy:make_batches", needs=("parameters",), libraries=("torch", "numpy")
+)
+"""Batches in which the reference has chosen the tokens behind the prompts."""
 EXPECTED = Artifact("expected", "bench.child.expected:make", libraries=("torch",))
 NOISE = Artifact("noise", "bench.child.noise:make", needs=("parameters", "batches", "expected"), libraries=("torch",))
 
@@ -33,7 +38,12 @@ def artifacts_for(
         made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
     if program is not None and program.prompt is not None:
         made = (CACHES, *(replace(one, needs=(*one.needs, CACHES.name)) for one in made))
-    return tuple(artifact for wave in waves((PARAMETERS, BATCHES, *made)) for artifact in wave)
+    return tuple(artifact for wave in waves((PARAMETERS, batches_of(program), *made)) for artifact in wave)
+
+
+def batches_of(program: Program | None) -> Artifact:
+    """Returns what makes the batches that a program reads."""
+    return GREEDY if isinstance(program, Generating) else BATCHES
 
 
 Kept = TypeVar("Kept")

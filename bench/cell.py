@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         precision: str
         threads: int
         depth: int | None = None
+        generated: int | None = None
         device_index: int = 0
         variant: Side | None = None
 
@@ -130,7 +131,7 @@ class Cell(_Point):
 
     def load_workload(self) -> Workload:
         """Returns the workload that the cell runs."""
-        workload = load(self.workload, self.size, self.batch, self.sequence, self.depth)
+        workload = load(self.workload, self.size, self.batch, self.sequence, self.depth, self.generated)
         if self.weights_path is None or self.weights_sha256 is None:
             return workload
         return replace(workload, weights=Weights(self.weights_path, self.weights_sha256))

@@ -20,8 +20,9 @@ from time import perf_counter
 from backends.base import Setting
 from bench.artifacts import BATCHES, CACHES, CODES, EXPECTED, PARAMETERS, handed_over
 from bench.child import expected, inputs, noise
-from bench.child.checks import caches, codes, predicted
-from workloads.catalog import CATALOG, depth_of, load, phases_of
+from bench.child.checks import caches, codes, greedy, predicted
+from workloads.catalog import CATALOG, at, phases_of
+from workloads.generate import Generating
 from workloads.precision import PRECISIONS, Precision, precision_of
 from workloads.recipes.int8 import why_undefined
 from workloads.tolerance import Predicted
@@ -38,7 +39,7 @@ def wanted(names: Sequence[str], precisions: Sequence[Precision]) -> Iterator[tu
             if names and name not in names and f"{name}-{size}" not in names:
                 continue
             for phase in phases_of(name):
-                workload = load(name, size, depth=depth_of(name, size, phase))
+                workload = at(name, size, phase)
                 for precision in precisions:
                     if why_undefined(workload.programs[phase], precision):
                         continue
@@ -53,6 +54,8 @@ def make(workload: Workload, phase: str, precision: Precision) -> tuple[Predicte
     with TemporaryDirectory(prefix="samestep-predict-") as folder:
         folders: dict[str, Path] = {}
         makers = {PARAMETERS: inputs.make_parameters, BATCHES: inputs.make_batches}
+        if isinstance(setting.program, Generating):
+            makers[BATCHES] = greedy.make_batches
         makers |= {CODES: codes.make_codes} if precision.is_quantized else {}
         makers |= {CACHES: caches.make_caches} if workload.programs[phase].prompt is not None else {}
         for artifact, maker in (makers | {EXPECTED: expected.make}).items():

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from workloads import models
+from workloads.generate import GENERATE, generating, tokens_at
 from workloads.workload import Workload
 
 KINDS = ("model", "limit", "control")
@@ -75,8 +76,8 @@ def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
 
 @cache
 def phases_of(name: str) -> tuple[str, ...]:
-    """Returns the names of the workload's programs, that of decoding last."""
-    return (*load(name, "tiny").programs, *_deep(name))
+    """Returns the names of the workload's programs, those of decoding and of generating last."""
+    return (*load(name, "tiny").programs, *_deep(name), *((GENERATE,) if name in DECODING else ()))
 
 
 @cache
@@ -91,6 +92,16 @@ def depth_of(name: str, size: str, phase: str) -> int | None:
     return CATALOG[name].SERVINGS[size].depth if phase in _deep(name) else None
 
 
+def generated_of(name: str, size: str, phase: str) -> int | None:
+    """Returns how many tokens a phase generates where nobody asks for another number; None where it generates none."""
+    return tokens_at(size) if phase == GENERATE and name in DECODING else None
+
+
+def at(name: str, size: str, phase: str) -> Workload:
+    """Returns the workload that has the phase, at the size, in every shape's default."""
+    return load(name, size, depth=depth_of(name, size, phase), generated=generated_of(name, size, phase))
+
+
 def phases() -> tuple[str, ...]:
     """Returns the names of all programs that some workload has."""
     return tuple(dict.fromkeys(phase for name in CATALOG for phase in phases_of(name)))
@@ -102,10 +113,12 @@ def load(
     batch: int | None = None,
     sequence: int | None = None,
     depth: int | None = None,
+    generated: int | None = None,
 ) -> Workload:
     """Returns the workload `name`; what is not given is the published size and its default batch.
 
-    With `depth` it is the one that decodes at that many tokens. Raises ValueError for an unknown name or size, a batch
+    With `depth` it is the one that decodes at that many tokens, with `generated` the one that generates so many behind
+    prompts of `sequence`. Raises ValueError for an unknown name or size, a batch
     below 1, and a sequence or a depth the model cannot take.
     """
     if name not in CATALOG:
@@ -114,12 +127,18 @@ def load(
     size = size or model.PUBLISHED
     if size not in model.SIZES:
         raise ValueError(f"unknown size {size!r} of {name}; known: {', '.join(model.SIZES)}")
-    for dimension, value in (("batch", batch), ("sequence", sequence), ("depth", depth)):
+    for dimension, value in (
+        ("batch", batch),
+        ("sequence", sequence),
+        ("depth", depth),
+        ("generated", generated),
+    ):
         if value is not None and value < 1:
             raise ValueError(f"{dimension} must be at least 1, got {value}")
+    if (depth is not None or generated is not None) and name not in DECODING:
+        what = "decode: it has no depth" if generated is None else "generate"
+        raise ValueError(f"{name} does not {what}; workloads that do: {', '.join(DECODING)}")
     if depth is not None:
-        if not hasattr(model, "SERVINGS"):
-            raise ValueError(f"{name} does not decode: it has no depth; workloads that do: {', '.join(DECODING)}")
         deep: Workload = model.build(size, batch or model.BATCHES[size], None, depth)
         return deep
     if model.SEQUENCES is None:
@@ -127,4 +146,8 @@ def load(
     elif sequence is None:
         sequence = model.SEQUENCES[size]
     workload: Workload = model.build(size, batch or model.BATCHES[size], sequence)
-    return workload
+    if generated is None:
+        return workload
+    assert sequence is not None
+    reached = max(sequence + generated, model.SERVINGS[size].window + 1)
+    return generating(workload, model.build(size, workload.batch, None, reached), sequence, generated)

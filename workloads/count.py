@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Literal
 
-from workloads.ops import Array, Ops, Parameters
+from workloads.generate import DECODE, PREFILL, Generating
+from workloads.ops import Array, Expert, Ops, Parameters, subset
 from workloads.program import Program
 
 _ITEM_BYTES = {"float32": 4, "int64": 8}
@@ -228,7 +229,7 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
     Compulsory bytes are what even a perfect cache must move: constants are read (of an embedding only the rows looked
     up), the state is read and written once (of a cache what the step's queries see is read, and what is new written),
     inputs are read, outputs written. Scalars fit a register; activations and
-    gradients count as cached.
+    gradients count as cached. A generation is its prefill and its decode steps, the first token being the prefill's.
     """
     tally, outputs = on_shapes(program)
     constants = sum(tally.elements_read.values())
@@ -236,3 +237,7 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
     elements += sum(prod(output.shape) for output in outputs.values() if output.shape)
     input_bytes = sum(prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in program.inputs)
     return Counts(tally.forward_flops + tally.backward_flops, constant_bytes * constants + 4 * elements + input_bytes)
+    if isinstance(program, Generating):
+        first, each = (count(program.parts[name].programs[name], constant_bytes) for name in (PREFILL, DECODE))
+        n = program.tokens - 1
+        return Counts(first.flops + n * each.flops, first.minimum_bytes + n * each.minimum_bytes)

@@ -19,6 +19,7 @@ from bench.child.checks.verify import Refused
 from bench.child.conditions import Watch, read
 from bench.child.energy import energy_columns
 from bench.child.expected import load_expected
+from bench.child.generation import Times, generation_columns, take_times
 from bench.child.measure import MAX_SAMPLES, Clock, Samples, Throughput, loop_overhead_s
 from bench.child.memory import give_back
 from bench.child.operators import operator_columns
@@ -126,6 +127,7 @@ class Trial:
         self._latency: dict[int, Samples] = {}
         self._throughput: dict[int, Throughput] = {}
         self._watches: dict[int, Watch] = {}
+        self._generations: dict[int, Times] = {}
         self._compiled = self.step.compilations()
         self._stages.pause()
         return {"step_s": self._step_s, "is_serial": self._load.mode == "serial"}
@@ -141,10 +143,12 @@ class Trial:
         effort = replace(self.effort, budget_s=seconds, min_rounds=1)
         self._wake()
         watch = self._watches[number] = self._new_watch(beside)
+        take_times(self.step)
         with watch:
             latency = self._latency[number] = self.clock.latency(effort)
             if with_throughput and self._load.mode != "serial":
                 self._throughput[number] = self._load.take(self.clock, effort, self._step_s)
+        self._generations[number] = take_times(self.step)
         self._stages.pause()
         of_steps: Sequence[float] = latency.seconds if self._load.mode == "serial" else ()
         if number in self._throughput:
@@ -203,6 +207,7 @@ class Trial:
             "compilations": 0,
         }
         columns |= self._throughput_columns(samples, kept) | self._watched(kept)
+        columns |= generation_columns([one for number in kept for one in self._generations[number]], self.request)
         self._load.close()
         columns |= energy_columns(self.adapter, cell.device_index, clock.run, middle, self.effort.energy_s)
         columns |= self._memory() | origin(self.adapter, self.request)

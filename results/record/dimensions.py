@@ -111,7 +111,8 @@ DIMENSIONS: tuple[Dimension, ...] = (
     Dimension(
         "phase",
         "text",
-        "`infer` (one inference step), `train` (one training step), `prefill` (a prompt) or `decode` (a token each).",
+        "`infer` (one inference step), `train` (one training step), `prefill` (a prompt), `decode` (a token each) or"
+        " `generate` (a prompt, and greedy tokens behind it).",
         required=True,
         place=3,
         in_id=False,
@@ -176,7 +177,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
     Dimension(
         "sequence",
         "integer",
-        "Tokens in one sample; empty where samples have none.",
+        "Tokens in one sample, or in its prompt; empty where samples have none.",
         required=True,
         place=6,
         mark="s",
@@ -212,6 +213,15 @@ DIMENSIONS: tuple[Dimension, ...] = (
         "Tokens that a decode step has before it and with it, at its deepest; empty where a step has no cache.",
         place=6,
         mark="d",
+        is_work=True,
+    ),
+    Dimension(
+        "generated_tokens",
+        "integer",
+        "Tokens that a step generates for each prompt of `sequence` tokens; empty where none are.",
+        field="generated",
+        place=6,
+        mark="g",
         is_work=True,
     ),
 )

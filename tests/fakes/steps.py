@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Adapter, Artifact, Request, Setting
-from bench.artifacts import BATCHES, CACHES, CODES, EXPECTED, NOISE, PARAMETERS, handed_over
+from bench.artifacts import BATCHES, CACHES, CODES, EXPECTED, NOISE, PARAMETERS, batches_of, handed_over
 from bench.child import noise
 from bench.child.checks import predicted, verify
 from bench.child.checks.proof import Proof, WrongResult
@@ -41,7 +41,9 @@ def make_in(
     """
     folders: dict[str, Path] = {}
     first, *others = artifacts
-    goes_on = [CACHES] if workload.programs[phase].prompt is not None else []
+    program = workload.programs[phase]
+    others = [batches_of(program) if one is BATCHES else one for one in others]
+    goes_on = [CACHES] if program.prompt is not None else []
     codes = [CODES] if precision.is_quantized else []
     in_order = [first, *others[:1], *codes, *goes_on, *others[1:]]
     for artifact in in_order:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.catalog import DECODING
+from workloads.generate import GENERATE
 from workloads.precision import Precision
 from workloads.tolerance import Predicted, Tolerance
 from workloads.workload import Workload
@@ -46,6 +47,8 @@ OF_DECODING = (
     "workloads/recipes/rope.py",
 )
 """The same of what decodes."""
+OF_GENERATING = ("bench/child/checks/greedy.py", "workloads/generate.py")
+"""The same of what generates, beside that."""
 DIGITS = 3
 
 
@@ -57,15 +60,17 @@ def path_of(workload: Workload) -> Path:
 def entry_of(workload: Workload, phase: str, precision: Precision) -> str:
     """Returns the name of an entry in its file: phase, shape, precision."""
     shape = f"b{workload.batch}" if workload.sequence is None else f"b{workload.batch}-s{workload.sequence}"
-    if "depth" in workload.hyperparameters:
-        shape += f"-d{workload.hyperparameters['depth']}"
+    for name, mark in (("depth", "d"), ("generated_tokens", "g")):
+        if name in workload.hyperparameters:
+            shape += f"-{mark}{workload.hyperparameters[name]}"
     return f"{phase}-{shape}-{precision.name}"
 
 
 def key_of(workload: Workload, precision: Precision) -> str:
     """Returns the digest of all that a prediction is made from."""
     running = hashlib.sha256(f"{workload.canonical()} {precision}".encode())
-    for name in (*MADE_BY, *(OF_DECODING if workload.name in DECODING else ())):
+    decoding = OF_DECODING if workload.name in DECODING else ()
+    for name in (*MADE_BY, *decoding, *(OF_GENERATING if GENERATE in workload.programs else ())):
         running.update(code_of(ROOT / name.format(name=workload.name)).encode())
     return running.hexdigest()[:16]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backends._generate import GenerateStep
 from backends.base import Adapter, Flow, Request, Step
-from bench.child.checks import verify, waits
+from bench.child.checks import greedy, verify, waits
 from bench.child.measure import Clock
 from workloads.catalog import LIMITS
 from workloads.deviation import Expected
@@ -52,6 +54,8 @@ class Proof:
 
     def before(self, step: Step) -> tuple[dict[str, Any], list[float]]:
         """Returns verification's columns, and the seconds of its steps. Raises `Refused` or `WrongResult`."""
+        if isinstance(step, GenerateStep):
+            step.force(self._ties)
         observed, took_s = verify.observe(step, self.request.program, self.request.parameters)
         verify.check_effective(step.effective(), requested(self.adapter, self.request))
         verification = self._compared(observed)
@@ -73,6 +77,7 @@ class Proof:
                 "update_tolerance": update.tolerance,
             }
         must_pass(verification, columns)
+        columns |= self._tokens_agree(step, columns)
         if self.request.workload.name not in LIMITS:  # one operation rounds once, and a compiler may leave that out
             verify.check_not_finer(verification, self.request.precision)
         if self.plain:
@@ -111,7 +116,21 @@ class Proof:
         observed, _ = verify.observe(step, program, self.request.parameters)
         verify.check_effective(step.effective(), requested(self.adapter, self.request))
         must_pass(self._compared(observed), {}, "after it was timed: ")
+        self._tokens_agree(step, {}, "after it was timed: ")
         return "passed"
+
+    @cached_property
+    def _ties(self) -> list[NDArray[Any]]:
+        return greedy.forced(self.request.batches, self.allowed)
+
+    def _tokens_agree(self, step: Step, columns: Mapping[str, Any], when: str = "") -> dict[str, Any]:
+        """Returns how the tokens of a generation agree with the reference's. Raises `WrongResult` unless they do."""
+        if not isinstance(step, GenerateStep):
+            return {}
+        agreement = greedy.agreement(self.request.batches, step.chosen, self._ties)
+        if agreement.why_not:
+            raise WrongResult("output_differs", when + agreement.why_not, {**columns, **agreement.columns()})
+        return agreement.columns()
 
     def _must_have_moved(self, step: Step, earlier: Elements) -> None:
         later: Elements = {}

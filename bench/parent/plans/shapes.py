@@ -1,4 +1,4 @@
-"""Which workloads a run has, in which phases, and of what shapes: batch, sequence and depth."""
+"""Which workloads a run has, in which phases, and of what shapes: batch, sequence, depth, tokens."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from bench.parent.plans.presets import PRESETS
-from workloads.catalog import CATALOG, CONTROLS, SUITES, depth_of, load, phases_of
+from workloads.catalog import CATALOG, CONTROLS, SUITES, depth_of, generated_of, load, phases_of
 
 if TYPE_CHECKING:
     from bench.parent.plans.plan import Selection
 
-Shape = tuple[int, int | None, int | None]
-"""Batch, sequence and depth."""
+Shape = tuple[int, int | None, int | None, int | None]
+"""Batch, sequence, depth, and how many tokens are generated."""
 
 
 def workloads_of(selection: Selection) -> tuple[str, ...]:
@@ -45,9 +45,11 @@ def _deep(selection: Selection, workload: str, size: str, default: int) -> Itera
 def shapes_of(selection: Selection, workload: str, size: str, phase: str) -> Iterator[Shape]:
     """Yields the shapes in which a workload runs in a phase."""
     if (depth := depth_of(workload, size, phase)) is not None:
-        yield from ((batch, None, deep) for batch, deep in _deep(selection, workload, size, depth))
-    else:
-        yield from ((batch, sequence, None) for batch, sequence in _whole(selection, workload, size))
+        yield from ((batch, None, deep, None) for batch, deep in _deep(selection, workload, size, depth))
+        return
+    default = generated_of(workload, size, phase)
+    tokens = (None,) if default is None else selection.generated or (default,)
+    yield from ((*shape, None, n) for shape, n in product(_whole(selection, workload, size), tokens))
 
 
 def _whole(selection: Selection, workload: str, size: str) -> Iterator[tuple[int, int | None]]:
