@@ -110,7 +110,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(str(error)) from error
     places = {cell: place for place, cell in enumerate(in_order(cells, run.order))}
     last = len(places)  # services come last: nothing of the run is under way then
-    session.items.sort(key=lambda item: places[cell] if (cell := cell_of(item)) else last if service_of(item) else -1)
+    session.items.sort(
+        key=lambda item: last if service_of(item) else -1 if (cell := cell_of(item)) is None else places[cell]
+    )
     if (reporter := config.pluginmanager.getplugin("terminalreporter")) is not None:
         reporter.showfspath = False  # cells have lines of their own
 

@@ -25,7 +25,7 @@ FLOORS = {
     "results.nights": {"results.record", "results.tables", "results.nights"},
     "results.show": {"results.record", "results.tables", "results.nights", "results.show"},
     "results.cli": {"results.record", "results.tables", "results.nights", "results.show", "results.cli"},
-    "bench.parent": {"bench.artifacts", "bench.cell", "bench.effort", "bench.parent"},
+    "bench.parent": {"bench.artifacts", "bench.cell", "bench.effort", "bench.parent", "bench.service_cell"},
     "bench.child": {"bench.cell", "bench.effort", "bench.child"},
 }
 """What each folder of a room may import, of its room."""
@@ -146,10 +146,19 @@ def test_bench_imports_results_only_to_write_rows():
             "results.record.journal.Journal",
             "results.record.journal.new_run_id",
             "results.record.row.cell_of",
+            "results.record.row.Row",
             "results.record.row.make_row",
             "results.record.run.Run",
             "results.record.run.run_so_far",
+            "results.record.services.csvfile.CSV_NAME",
+            "results.record.services.csvfile.write_services",
+            "results.record.services.row.key_of",
             "results.record.vocabulary.PREFERRED_BASELINE",
+        },
+        "parent/services.py": {
+            "results.record.journal.Journal",
+            "results.record.row.Row",
+            "results.record.services.row.make_service_row",
         },
         "parent/session.py": {
             "results.record.dimensions.CELL_COLUMNS",
