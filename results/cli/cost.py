@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from results.tables.prices import Price
 
-CHOICES = ("workload", "size", "precision", "batch")
+CHOICES = ("workload", "size", "precision", "batch", "depth")
+NUMBERS = ("batch", "depth")
 
 
 def add_commands(commands: Any) -> None:
@@ -32,6 +34,8 @@ def add_commands(commands: Any) -> None:
     for unit in ("samples", "tokens"):
         train.add_argument(f"--train-{unit}", metavar="N", type=float, help=f"{unit} to train on, in all")
         query.add_argument(f"--{unit}-per-query", metavar="N", type=float, help=f"{unit} that a query asks for")
+    query.add_argument("--prompt-tokens", metavar="P", type=float, help="of a query: goes with --generated-tokens")
+    cost.add_argument("--generated-tokens", metavar="G", type=float, help="that a query asks for behind its prompt")
     cost.add_argument("--queries-per-day", metavar="N", type=float, required=True)
     cost.add_argument(
         "--whole-machines", action="store_true", help="serving pays for whole machines (default: for a fraction of one)"
@@ -42,7 +46,7 @@ def add_commands(commands: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     for name in CHOICES:
-        parser.add_argument(f"--{name}", type=int if name == "batch" else str, help=f"only rows of this {name}")
+        parser.add_argument(f"--{name}", type=int if name in NUMBERS else str, help=f"only rows of this {name}")
     parser.add_argument(
         "--price",
         metavar="MACHINE=USD[/DEVICES]",
@@ -60,32 +64,31 @@ def _phases(options: argparse.Namespace) -> str:
     frame = _frame(options)
 
     from results.show.phases_text import phases_text
+    from results.show.tokens.rates_text import rates_blocks, rates_text
     from results.tables.phases import phases
+    from results.tables.tokens.rates import rates
 
     asked = {"train": options.train_precision, "infer": options.infer_precision}
     if None in asked.values() and any(asked.values()):
         raise ValueError("--train-precision and --infer-precision go together: each says what its phase is in")
-    compared = phases(frame, _prices(options, frame), asked if all(asked.values()) else None)
+    prices = _prices(options, frame)
+    compared = phases(frame, prices, asked if all(asked.values()) else None)
     write_outputs(compared, options)
-    return phases_text(compared, width())
+    tokens = rates(frame, prices)
+    if compared.empty and len(tokens):
+        return rates_text(tokens, width())
+    return phases_text(compared, width(), lambda sources: rates_blocks(tokens, sources, width()))
 
 
 def _cost(options: argparse.Namespace) -> str:
     """Returns the text of `cost`, after writing its files and its plot."""
-    frame = _frame(options)
+    frame = _frame(options, of_generating=NUMBERS if options.generated_tokens is not None else ("depth",))
 
     from results.show.cost_text import costs_text
     from results.tables.cost import Demand, cheapest_mix, costs
 
     train_unit = "samples" if options.train_samples is not None else "tokens"
-    query_unit = "samples" if options.samples_per_query is not None else "tokens"
-    demand = Demand(
-        getattr(options, f"train_{train_unit}"),
-        train_unit,
-        options.queries_per_day,
-        getattr(options, f"{query_unit}_per_query"),
-        query_unit,
-    )
+    demand = Demand(getattr(options, f"train_{train_unit}"), train_unit, options.queries_per_day, *_of_query(options))
     costed = costs(frame, demand, _prices(options, frame), whole_machines=options.whole_machines)
     write_outputs(costed, options)
     text = costs_text(costed, cheapest_mix(costed), demand, width(), whole_machines=options.whole_machines)
@@ -102,19 +105,39 @@ def _cost(options: argparse.Namespace) -> str:
         return text
 
 
-def _frame(options: argparse.Namespace) -> pd.DataFrame:
-    """Returns the rows that were chosen. Raises ValueError where a choice leaves none."""
+def _of_query(options: argparse.Namespace) -> tuple[float, str, float | None]:
+    """Returns how much a query asks for, in which unit, and how much of it is generated."""
+    prompt, generated = options.prompt_tokens, options.generated_tokens
+    if (prompt is None) != (generated is None):
+        raise ValueError(
+            "--prompt-tokens and --generated-tokens go together: what a query reads, and what it generates"
+        )
+    if prompt is not None:
+        return prompt + generated, "tokens", generated
+    unit = "samples" if options.samples_per_query is not None else "tokens"
+    return getattr(options, f"{unit}_per_query"), unit, None
+
+
+def _frame(options: argparse.Namespace, of_generating: Sequence[str] = ("depth",)) -> pd.DataFrame:
+    """Returns the rows that were chosen; of what `of_generating` names, only steps with a depth are chosen by.
+
+    Raises ValueError where a choice leaves none.
+    """
     rows = rows_of(options.runs)
 
     from results.tables.table import to_frame
 
     for name in CHOICES:
         wanted = getattr(options, name)
-        chosen = tuple(row for row in rows if wanted is None or row[name] == wanted)
-        if rows and not chosen:
-            values = sorted({str(row[name]) for row in rows if row[name] is not None})
-            raise ValueError(f"no row has {name} {wanted!r}; known: {', '.join(values)}")
-        rows = chosen
+        meant = [row for row in rows if name not in of_generating or row["depth"] is not None]
+        if wanted is None or not rows:
+            continue
+        if not any(row[name] == wanted for row in meant):
+            values = sorted({row[name] for row in meant if row[name] is not None}, key=str)
+            known = ", ".join(map(str, values)) or "none"
+            raise ValueError(f"no row has {name} {wanted!r}; known: {known}")
+        others = {id(row) for row in meant if row[name] != wanted}
+        rows = tuple(row for row in rows if id(row) not in others)
     return to_frame(rows)
 
 

@@ -5,17 +5,27 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import more_in_words
 from results.record.human import quantity, significant
 from results.show.layout import wrapped
 from results.show.money import Sources, dollars
 from results.show.numbers import plus_minus
 from results.show.phases_text import NOTHING, by_step, gaps, half_width_of, mark, marks, shown, step_words, timed
 from results.show.terminal import columns_text
-from results.tables.cost import ASSUMPTIONS, HORIZON_YEARS, WHOLE_MACHINES, Demand
+from results.tables.cost import AS_GENERATED, AS_READ, ASSUMPTIONS, HORIZON_YEARS, WHOLE_MACHINES, Demand
 from results.tables.phases import PHASES
 from results.tables.table import to_rows
 
+UNSAID = (
+    "Every token is counted as one that is read. To count generated ones by what they take: a run with --phases "
+    "train,prefill,decode, and --prompt-tokens P --generated-tokens G in place of --tokens-per-query."
+)
 NEVER = f"never within {HORIZON_YEARS} years"
+
+_OF_A_MILLION = {
+    "prompt_usd_per_million_tokens": "USD a\nmillion\nprompt\ntokens",
+    "generated_usd_per_million_tokens": "USD a\nmillion\ngenerated\ntokens",
+}
 
 
 def costs_text(
@@ -26,7 +36,8 @@ def costs_text(
     if not rows:
         return NOTHING
     sources = Sources()
-    assumed = [*ASSUMPTIONS, WHOLE_MACHINES] if whole_machines else ASSUMPTIONS
+    assumed = [AS_READ if demand.generated is None else AS_GENERATED, *ASSUMPTIONS]
+    assumed += [WHOLE_MACHINES] if whole_machines else []
     tables = [_block(group, whole_machines, sources, width) for group in by_step(rows)]
     cheapest = [_mix_words(row, sources) for row in to_rows(mix)]
     parts = [
@@ -35,6 +46,7 @@ def costs_text(
         wrapped(cheapest, width),
         wrapped(sources.lines(), width),
         gaps(rows, "reason", width),
+        wrapped([UNSAID] if demand.generated is None and demand.query_unit == "tokens" else [], width),
         marks([*tables, *cheapest], width),
         wrapped(["Assumed:", *(f"- {line}" for line in assumed)], width),
     ]
@@ -43,26 +55,47 @@ def costs_text(
 
 def demand_words(demand: Demand) -> str:
     """Returns what was asked for, in a sentence."""
+    of_each = f"{_count(demand.per_query)} {demand.query_unit}"
+    if demand.generated is not None:
+        of_each = f"{_count(demand.prompt)} prompt and {_count(demand.generated)} generated tokens"
     return (
         f"Train {_count(demand.train)} {demand.train_unit}; serve {_count(demand.queries_per_day)} queries a day of "
-        f"{_count(demand.per_query)} {demand.query_unit} each."
+        f"{of_each} each."
     )
 
 
 def _block(rows: Sequence[dict[str, Any]], whole_machines: bool, sources: Sources, width: int) -> str:
     """Returns the table of one step; what is paid for is a column of its own where it is not what is needed."""
-    header = ["backend", "train,\nh", "train,\nUSD", "devices\nneeded", *(["devices\npaid"] if whole_machines else [])]
+    tokens = [name for name in _OF_A_MILLION if name in rows[0]]
+    header = ["backend", "train,\nh", "train,\nUSD", *(_OF_A_MILLION[name] for name in tokens), "devices\nneeded"]
+    header += ["devices\npaid"] if whole_machines else []
     header += ["serve,\nUSD a day", "USD a\nmillion\nqueries", "serving\ncosts\nmore on\nday", "price of a device"]
     lines = []
     for row in rows:
         line = [row["backend"], timed(row, "train_hours", quantity, "train"), shown(row, "train_usd", dollars, "train")]
+        line += ["-" if row[name] is None else dollars(row[name]) for name in tokens]
         line.append(timed(row, "devices_needed", quantity, "infer"))
         line += [shown(row, "devices_paid", quantity, "infer")] if whole_machines else []
         line += [shown(row, name, dollars, "infer") for name in ("serving_usd_per_day", "usd_per_million_queries")]
         day = day_words(row, *(f"{phase}_quality" for phase in PHASES))
         day += plus_minus(half_width_of(row, *PHASES)) if row["breakeven_day"] is not None else ""
         lines.append([*line, day, sources.price(row)])
-    return f"{step_words(rows[0])}\n{columns_text(header, lines, 1, width)}"
+    table = columns_text(header, lines, 1, width)
+    return "\n".join(filter(None, (step_words(rows[0]), table, wrapped(_shapes(rows), width) if tokens else "")))
+
+
+def _shapes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns at which shapes prompts were read and training ran, beside which tokens were generated."""
+    words = []
+    for of, what in (("prompt", "Prompts"), ("train", "training")):
+        shapes: dict[str, list[str]] = {}
+        for row in rows:
+            if row[f"{of}_batch"] is not None:
+                sequence = "" if row[f"{of}_sequence"] is None else f" × {row[f'{of}_sequence']}"
+                shapes.setdefault(f"{row[f'{of}_batch']}{sequence}", []).append(row["backend"])
+        named = [f"{shape} ({', '.join(who)})" if len(shapes) > 1 else shape for shape, who in shapes.items()]
+        words += [f"{what} at batch {', '.join(named)}"] if named else []
+    return [f"{'; '.join(words)}: what takes each backend least."] if words else []
 
 
 def _mix_words(row: Mapping[str, Any], sources: Sources) -> str:
@@ -71,7 +104,7 @@ def _mix_words(row: Mapping[str, Any], sources: Sources) -> str:
         f"{row[f'{of}_on']} ({row[f'{of}_precision']}, batch {row[f'{of}_batch']}; {sources.price(row, f'{of}_')})"
         for of in ("train", "serve")
     )
-    named = " ".join(str(row[name]) for name in ("workload", "size") if row[name] is not None)
+    named = " ".join(str(row[name]) for name in ("workload", "size") if row[name] is not None) + more_in_words(row)
     train_usd = dollars(row["train_usd"]) + mark(row, "train_quality")
     serve_usd = dollars(row["serving_usd_per_day"]) + mark(row, "serve_quality")
     on_day = f"has cost more than training on day {day_words(row, 'train_quality', 'serve_quality')}"

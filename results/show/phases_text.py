@@ -23,19 +23,26 @@ LEGEND = (
 )
 
 
-def phases_text(compared: pd.DataFrame, width: int = 120) -> str:
-    """Returns the frame of `phases` for a terminal: a table per step, who is best at which phase, the sources."""
+def phases_text(
+    compared: pd.DataFrame, width: int = 120, behind: Callable[[Sources], Sequence[str]] = lambda sources: ()
+) -> str:
+    """Returns the frame of `phases` for a terminal: a table per step, who is best at which phase, the sources.
+
+    `behind` returns further blocks, whose prices have the same numbers.
+    """
     rows = to_rows(compared)
     if not rows:
         return NOTHING
     sources = Sources()
     tables = [*(_block(group, sources, width) for group in by_step(rows)), _best_block(compared, sources, width)]
+    more = behind(sources)
     parts = [
         *tables,
         wrapped([LEGEND], width),
+        *more,
         wrapped(sources.lines(), width),
         gaps(rows, "no_price", width),
-        marks(tables, width),
+        marks([*tables, *more], width),
     ]
     return "\n\n".join(filter(None, parts))
 

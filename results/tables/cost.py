@@ -16,6 +16,7 @@ from results.tables.choice import as_good, is_equal, least, names
 from results.tables.phases import PHASES, SECONDS_PER_HOUR, STEP, frame_of, phases
 from results.tables.prices import Price
 from results.tables.table import to_rows
+from results.tables.tokens.queries import OF_TOKENS, queries
 
 HOURS_PER_DAY = 24.0
 SECONDS_PER_DAY = HOURS_PER_DAY * SECONDS_PER_HOUR
@@ -33,8 +34,13 @@ ASSUMPTIONS = (
     "Several devices do several times as much: no loss in scaling, nothing for waiting or failures.",
     "A device that is paid for works all the time (training; serving by the fraction of a device that it takes).",
     "Nothing for storage, network, preparing data, experiments before the training, evaluation, staff or taxes.",
-    "A sample is one inference step's share, a token one that is read: generated tokens cost more than that.",
     "Days count from the first day of serving, equally many queries every day; prices stay as they are.",
+)
+AS_READ = "A sample is one inference step's share, a token one that is read: generated tokens cost more than that."
+AS_GENERATED = (
+    "A prompt token is a share of a prefill step, a generated one of a decode step at its batch and depth, both always "
+    "full: depth and batch stay so, whatever the length of a query. At best measure at its own depth, prompt and half "
+    "of what is generated."
 )
 WHOLE_MACHINES = (
     "Serving pays for whole machines around the clock, and an owned machine for its full power all the time."
@@ -45,8 +51,10 @@ WHOLE_MACHINES = (
 class Demand:
     """What is asked for: `train` units in all, and each day `queries_per_day` of `per_query` units.
 
-    A unit is a sample or a token: `train_unit`, `query_unit`. Raises ValueError for what must be a mistake: less than a
-    unit to train on, a query in more than three years, over 1e18 units in all or a day.
+    A unit is a sample or a token: `train_unit`, `query_unit`. Of a query's tokens `generated` are generated and the
+    others are its prompt; None where nothing is said of that, and all are read as in inference. Raises ValueError for
+    what must be a mistake: less than a unit to train on, a query in more than three years, over 1e18 units in all or a
+    day, no prompt.
     """
 
     train: float
@@ -54,6 +62,12 @@ class Demand:
     queries_per_day: float
     per_query: float
     query_unit: str
+    generated: float | None = None
+
+    @property
+    def prompt(self) -> float:
+        """The tokens of a query that are read."""
+        return self.per_query - (self.generated or 0)
 
     def __post_init__(self) -> None:
         for name, low in AT_LEAST.items():
@@ -66,6 +80,11 @@ class Demand:
         for name in ("train_unit", "query_unit"):
             if getattr(self, name) not in UNITS:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(UNITS)}")
+        if self.generated is not None and not (self.query_unit == "tokens" and 0 < self.generated < self.per_query):
+            raise ValueError(
+                f"generated is {self.generated!r} of a query's {self.per_query!r} {self.query_unit}; expected tokens, "
+                "over 0 and fewer than all: the others are its prompt"
+            )
 
 
 _KEPT = (*STEP, "machine", "machine_id", "backend", "device")
@@ -92,6 +111,9 @@ def costs(
 ) -> pd.DataFrame:
     """Returns what the demand costs on each backend: a row per row of `results.tables.phases.phases`.
 
+    Where the demand says how many tokens are generated, it is a row per row of `results.tables.tokens.queries.queries`,
+    with the columns `OF_TOKENS` and the batch and depth at which they are generated; a sample is a query then.
+
     train_hours                 of one device, by `train_usd` USD
     usd_per_million_queries     USD; `devices_needed` for the load, a fraction
     devices_paid                the same fraction, or with `whole_machines` all devices of as many whole machines
@@ -105,14 +127,18 @@ def costs(
 
     NA where a number is missing; `reason` says why.
     """
-    compared = phases(frame, prices)
-    rows = [_cost(row, demand, whole_machines) for row in to_rows(compared)]
+    if demand.generated is None:
+        compared = phases(frame, prices)
+    else:
+        compared = queries(frame, demand.prompt, demand.generated, demand.train_unit, prices)
+    more = () if demand.generated is None else tuple(OF_TOKENS)
+    rows = [{**row, **_cost(row, demand, whole_machines)} for row in to_rows(compared)]
     columns = {
         **{name: compared[name].dtype for name in (*_KEPT, *_PRICED)},
         **dict.fromkeys(_NUMBERS, "Float64"),
         "breakeven_day": "Int64",
         "reason": "string",
-        **{name: compared[name].dtype for name in _MEASURED},
+        **{name: compared[name].dtype for name in (*_MEASURED, *more)},
     }
     return frame_of(rows, columns)
 
@@ -145,6 +171,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
             for of, row in (("train", train), ("serve", serve))
             for name, column in _OF_EACH.items()
         }
+        of_each["train_batch"] = train.get("train_batch", train["batch"])
         of_each |= {"train_quality": train["train_quality"], "serve_quality": serve["infer_quality"]}
         of_each |= _others(rows, train, "train") | _others(rows, serve, "serve")
         numbers = {name: train[name] for name in ("train_hours", "train_usd")}
@@ -210,7 +237,9 @@ def _seconds(row: Mapping[Any, Any], phase: str, unit: str) -> float | None:
 
 
 def _why_no_rate(row: Mapping[Any, Any], phase: str, unit: str) -> str:
-    step = {"train": "training", "infer": "inference"}[phase]
+    step, known = {"train": ("training", None), "infer": ("inference", row.get("no_serving"))}[phase]
+    if known:
+        return str(known)
     if row[f"{phase}_s_per_sample"] is None:
         return f"no verified {step} step with a throughput"
     return f"no {unit} per second of its {step} step: samples of {row['workload']} have no {unit}; ask in samples"

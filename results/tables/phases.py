@@ -20,7 +20,14 @@ PHASES = {"train": "training", "infer": "inference"}
 SECONDS_PER_HOUR = 3600.0
 
 _SOURCE = ("price", "price_source", "price_retrieved", "price_confidence")
-_COLUMNS = {
+PRICED = {
+    "usd_per_hour": "Float64",
+    "held_usd_per_hour": "Float64",
+    "devices_per_price": "Int64",
+    **dict.fromkeys((*_SOURCE, "no_price"), "string"),
+}
+"""The columns of `priced` and their dtypes."""
+COLUMNS = {
     **{name: DTYPES[COLUMN[name].kind] for name in (*STEP, *PLACE, "device")},
     **{f"{phase}_s_per_{unit}": "Float64" for unit in ("sample", "token") for phase in PHASES},
     "time_ratio": "Float64",
@@ -28,10 +35,7 @@ _COLUMNS = {
     "energy_ratio": "Float64",
     **{f"{phase}_usd_per_million_samples": "Float64" for phase in PHASES},
     "money_ratio": "Float64",
-    "usd_per_hour": "Float64",
-    "held_usd_per_hour": "Float64",
-    "devices_per_price": "Int64",
-    **dict.fromkeys((*_SOURCE, "no_price"), "string"),
+    **PRICED,
     **{f"{phase}_quality": "string" for phase in PHASES},
     **{f"{phase}_half_width": "Float64" for phase in PHASES},
     **{f"{phase}_{name}": "string" for name in ("group", "rounds_samples_per_s") for phase in PHASES},
@@ -39,7 +43,7 @@ _COLUMNS = {
 """The columns of `phases` and their dtypes."""
 
 _BEST = {
-    **{name: _COLUMNS[name] for name in STEP if name not in SETTINGS},
+    **{name: COLUMNS[name] for name in STEP if name not in SETTINGS},
     **dict.fromkeys(("phase", "machine", "machine_id", "fastest"), "string"),
     "s_per_sample": "Float64",
     **dict.fromkeys(("fastest_quality", "fastest_as_good", "cheapest"), "string"),
@@ -73,7 +77,7 @@ def phases(
     for row in _verified(frame) if precisions is None else _mixed(_verified(frame), precisions):
         of_step.setdefault(tuple(row[name] for name in (*STEP, *PLACE)), {})[row["phase"]] = row
     records = [_record(of_phase, all_prices) for of_phase in of_step.values()]
-    return frame_of(sorted(records, key=_order), _COLUMNS)
+    return frame_of(sorted(records, key=_order), COLUMNS)
 
 
 def best(compared: pd.DataFrame) -> pd.DataFrame:
@@ -155,13 +159,20 @@ def _record(of_phase: Mapping[str, Mapping[str, Any]], prices: Sequence[Price]) 
         group = row.get("group_id")
         record[f"{phase}_group"] = None if group is None else f"{row['run_id']} {group}"
         record[f"{phase}_rounds_samples_per_s"] = row.get("rounds_samples_per_s")
-    device, machine = str(first["device"] or ""), str(first["machine"] or "")
-    price = price_of(device, machine, prices)
+    price = priced(first, prices)
     for phase in PHASES:
-        record[f"{phase}_usd_per_million_samples"] = _usd_per_million(record[f"{phase}_s_per_sample"], price)
+        seconds = record[f"{phase}_s_per_sample"]
+        record[f"{phase}_usd_per_million_samples"] = usd_per_million(seconds, price["usd_per_hour"])
     for name, column in (("time", "s_per_sample"), ("energy", "j_per_sample"), ("money", "usd_per_million_samples")):
         record[f"{name}_ratio"] = _quotient(record[f"train_{column}"], record[f"infer_{column}"])
-    return record | {
+    return record | price
+
+
+def priced(row: Mapping[str, Any], prices: Sequence[Price]) -> dict[str, Any]:
+    """Returns the price of a row's device, with its source, or why there is none: the columns of `PRICED`."""
+    device, machine = str(row["device"] or ""), str(row["machine"] or "")
+    price = price_of(device, machine, prices)
+    return {
         "usd_per_hour": price and price.usd_per_hour,
         "held_usd_per_hour": price and price.held_usd_per_hour,
         "devices_per_price": price and price.devices,
@@ -203,5 +214,6 @@ def _quotient(value: float | None, of: float | None) -> float | None:
     return value / of if value is not None and of else None
 
 
-def _usd_per_million(seconds: float | None, price: Price | None) -> float | None:
-    return None if seconds is None or price is None else 1e6 * seconds / SECONDS_PER_HOUR * price.usd_per_hour
+def usd_per_million(seconds: float | None, usd_per_hour: float | None) -> float | None:
+    """Returns USD of a million times so many seconds of a device; None where one of the two is unknown."""
+    return None if seconds is None or usd_per_hour is None else 1e6 * seconds / SECONDS_PER_HOUR * usd_per_hour

@@ -2,19 +2,22 @@
 
 from tests.fakes.rows import row_of
 
+SEQUENCE, DEPTH = {"sequence": 128}, {"depth": 128}
 OF_PHASE = {
-    "train": {"sequence": 128, "tokens_per_step": 256, "throughput_tokens_per_s": 100.0},
-    "infer": {"sequence": 128, "tokens_per_step": 256, "throughput_tokens_per_s": 400.0},
-    "prefill": {"sequence": 128, "tokens_per_step": 256, "throughput_tokens_per_s": 500.0},
-    "decode": {"depth": 128, "tokens_per_step": 2, "throughput_tokens_per_s": 20.0},
+    "train": (SEQUENCE, 100.0),
+    "infer": (SEQUENCE, 400.0),
+    "prefill": (SEQUENCE, 500.0),
+    "decode": (DEPTH, 20.0),
 }
+"""The shape of each phase beside its batch, and its tokens per second."""
 
 
 def served_row(phase, *, times=1.0, batch=2, **changes):
     """Returns the row of a phase of gpt2 at a batch: tokens per second of `OF_PHASE` by `times`, its latency alike."""
-    columns = {**OF_PHASE[phase], **changes}
-    tokens = columns.pop("throughput_tokens_per_s") * times
-    samples = tokens * batch / columns["tokens_per_step"]
+    shape, per_s = OF_PHASE[phase]
+    columns = {**shape, **changes}
+    tokens = columns.pop("throughput_tokens_per_s", per_s) * times
+    samples = tokens / columns.get("sequence", 1)
     return row_of(
         **{
             "workload": "gpt2",
@@ -22,6 +25,7 @@ def served_row(phase, *, times=1.0, batch=2, **changes):
             "phase": phase,
             "batch": batch,
             "samples_per_step": batch,
+            "tokens_per_step": batch * columns.get("sequence", 1),
             "device": "chip",
             "latency_p50_s": batch / samples,
             "throughput_samples_per_s": samples,
