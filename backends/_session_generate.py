@@ -60,8 +60,9 @@ class SessionGenerateStep(GenerateStep):
         return self._choose(self.of_token.outputs()["logits"][:, -1])
 
     def _choose(self, logits: NDArray[Any]) -> Tokens:
-        self.own: Tokens = logits.argmax(-1)
-        return self.own
+        own: Tokens = logits.argmax(-1)
+        self.own = own
+        return own
 
     def sync(self) -> None:
         self.of_token.sync()
