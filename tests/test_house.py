@@ -155,6 +155,7 @@ def test_bench_imports_results_only_to_write_rows():
             "results.record.services.row.key_of",
             "results.record.vocabulary.PREFERRED_BASELINE",
         },
+        "serving/command.py": {"results.record.services.csvfile.write_services"},
         "parent/services.py": {
             "results.record.journal.Journal",
             "results.record.row.Row",

@@ -66,7 +66,7 @@ def test_failures_are_counted_by_class_and_in_the_exit_status(served, capsys):
         (("--bound", "latency=3"), "no bound can be set on latency; known: ttft_s"),
         (("--bound", "ttft_s"), "expected NAME=VALUE, got 'ttft_s'"),
         (("--field", "ignore_eos=yes"), "a field's value is JSON"),
-        (("--requests", "0"), "--requests and --prompt-tokens are 1 or more"),
+        (("--requests", "0"), "requests is 0; expected 1 or more"),
         (("--rate", "-1"), "a rate is above 0 requests per second"),
     ],
 )

@@ -14,6 +14,7 @@ from results.record.files import NO_ROOM, ResultsError, write_atomic
 from results.record.read import OnRun, read_rows
 from results.record.row import Row
 from results.record.run import latest_run
+from results.record.services.read import split_services
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,16 @@ def rows_of(paths: Sequence[Path], on_run: OnRun | None = None) -> tuple[Row, ..
     rows, problems = read_rows(*(paths or [latest_run(RUNS)]), on_run=on_run)
     note(problems)
     return rows
+
+
+def rows_and_services(paths: Sequence[Path]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Returns the rows of the paths and those of services, which are in runs and in files of their own.
+
+    Of the newest run where there are none, after saying what was forgiven.
+    """
+    others, services = split_services(paths)
+    rows = rows_of(others, on_run=lambda run: services.extend(run.services)) if others or not paths else ()
+    return rows, tuple(services)
 
 
 def add_nights(parser: argparse.ArgumentParser) -> None:

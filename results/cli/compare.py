@@ -7,11 +7,14 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cli.common import FailOnMet, add_outputs, rows_of, width, write_outputs
+from results.cli.common import FailOnMet, add_outputs, rows_and_services, rows_of, width, write_outputs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
+    from results.record.row import Row
     from results.tables.spread import Known
 
 FAIL_ON = ("slower", "unclear", "not comparable")
@@ -61,7 +64,11 @@ def _compare(options: argparse.Namespace) -> str:
     from results.tables.compare import METRICS, compare, sides_of
     from results.tables.table import is_control
 
-    sides = _sides(options, sides_of)
+    services: list[Sequence[Row]] = []
+    sides = _sides(options, sides_of, services)
+    of_services = _services(services, across) if services else ""
+    if of_services and all(side.empty for side in sides.values()):
+        return of_services
     if options.by in ACROSS and options.by not in across:
         across.append(options.by)
     (baseline, before), *others = sides.items()
@@ -73,7 +80,7 @@ def _compare(options: argparse.Namespace) -> str:
         blocks.append(render_comparison(compared, f"{name} against {baseline}", width()))
     comparisons = pd.concat(frames, ignore_index=True)
     write_outputs(comparisons, options)
-    text = "\n\n".join([*blocks, LEGEND])
+    text = "\n\n".join([*blocks, LEGEND, *([of_services] if of_services else [])])
     answers = comparisons[~is_control(comparisons)]
     if fail_on and answers["ratio"].isna().all() and "not comparable" not in fail_on:
         print(text)
@@ -81,6 +88,17 @@ def _compare(options: argparse.Namespace) -> str:
     if set(fail_on) & set(answers["verdict"]):
         raise FailOnMet(text)
     return text
+
+
+def _services(services: Sequence[Sequence[Row]], across: list[str]) -> str:
+    """Returns the services of both sides compared, in words; nothing where neither has any."""
+    from results.show.services.text import compared_text
+    from results.tables.services.compare import compared
+
+    before, after = services
+    if not (before or after):
+        return ""
+    return compared_text(compared(before, after, across), width()) or "No service is the same on both sides."
 
 
 def _known(options: argparse.Namespace, after: pd.DataFrame) -> Known | None:
@@ -104,8 +122,8 @@ def _known(options: argparse.Namespace, after: pd.DataFrame) -> Known | None:
     return known_spread(frame[alike[0] & alike[1]])
 
 
-def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame]:
-    """Returns the rows by side, the baseline first."""
+def _sides(options: argparse.Namespace, sides_of: Any, services: list[Sequence[Row]]) -> dict[str, pd.DataFrame]:
+    """Returns the rows by side, the baseline first; of two paths, puts the services of each into `services`."""
     from results.tables.table import to_frame
 
     if options.by is None:
@@ -117,7 +135,9 @@ def _sides(options: argparse.Namespace, sides_of: Any) -> dict[str, pd.DataFrame
         names = [path.name or path.resolve().name for path in paths]  # `.` has none
         if names[0] == names[1]:
             names = [str(path) for path in paths]
-        return {name: to_frame(rows_of([path])) for name, path in zip(names, paths, strict=True)}
+        read = [rows_and_services([path]) for path in paths]
+        services += [of_side for _, of_side in read]
+        return {name: to_frame(rows) for name, (rows, _) in zip(names, read, strict=True)}
     runs = [path for path in (options.before, options.after, *(options.runs or [])) if path is not None]
     frames: dict[str, pd.DataFrame]
     _, frames = sides_of(to_frame(rows_of(runs)), options.by, options.baseline)

@@ -12,7 +12,7 @@ from results.show.plot.style import PAGE_INCH
 
 def add_commands(commands: Any) -> None:
     """Adds the command to a parser's subparsers."""
-    parser = commands.add_parser("plot", help="latency, throughput, training / inference, precisions: an SVG or PNG")
+    parser = commands.add_parser("plot", help="latency, throughput, phases, precisions, curves: an SVG or PNG")
     parser.set_defaults(made_by=_plot)
     add_runs(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="an .svg or .png (extra: reports)")
@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
         "--show",
         metavar="WHAT",
         default="latency",
-        help="latency, throughput, phases or precisions (default: latency)",
+        help="latency, throughput, phases, precisions; depth, batch or interactivity of decode (default: latency)",
     )
     parser.add_argument(
         "--width",

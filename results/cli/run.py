@@ -6,7 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from results.cli.common import RUNS, RUNS_NAME, add_outputs, add_runs, note, rows_of, width, write_outputs
+from results.cli.common import (
+    RUNS,
+    RUNS_NAME,
+    add_outputs,
+    add_runs,
+    note,
+    rows_and_services,
+    rows_of,
+    width,
+    write_outputs,
+)
 from results.record.read import read_rows
 from results.record.run import latest_run, read_run
 
@@ -21,6 +31,9 @@ def add_commands(commands: Any) -> None:
     table.add_argument("--baseline", metavar="NAME", help="the backend that ratios refer to (default: torch_cpu)")
     table.add_argument(
         "--metric", metavar="COLUMN", action="append", help="a numeric column to show (default: latency, throughput)"
+    )
+    table.add_argument(
+        "--beside-services", action="store_true", help="also set services, which are not verified, beside decode steps"
     )
     add_outputs(table)
     precisions = commands.add_parser("precisions", help="what a lower precision brings: time, error, arithmetic")
@@ -79,17 +92,19 @@ def _precisions(options: argparse.Namespace) -> str:
 
 def _table(options: argparse.Namespace) -> str:
     """Returns the text of `table`, after writing its files."""
-    rows = rows_of(options.runs)
+    rows, services = rows_and_services(options.runs)
 
     from results.show.render import render
+    from results.show.services.text import beside_text, services_text
     from results.tables.table import label_of, placed, to_frame
 
     frame = to_frame(rows)
     if options.baseline is not None and rows:
         label_of(placed(frame), options.baseline)
-    text = render(frame, options.baseline, options.metric, width())
+    text = render(frame, options.baseline, options.metric, width()) if rows or not services else ""
     write_outputs(frame, options)
-    return text
+    beside = beside_text(services, rows, width()) if options.beside_services else ""
+    return "\n\n".join(block for block in (text, services_text(services, width()), beside) if block)
 
 
 def _ab(options: argparse.Namespace) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from time import strftime
+from time import gmtime, strftime
 from typing import Any
 
 from bench.service_cell import ServiceCell
@@ -36,7 +36,8 @@ class NotAskable(ValueError):
 
 def measure(cell: ServiceCell) -> dict[str, Any]:
     """Returns the columns of the row: with numbers where `status` is `ok`, else with the reason why there are none."""
-    known = cell.columns() | {"started_utc": strftime("%Y-%m-%d"), "verification": VERIFICATION}
+    started_utc = strftime("%Y-%m-%dT%H:%M:%S+00:00", gmtime())
+    known = cell.columns() | {"started_utc": started_utc, "verification": VERIFICATION}
     try:
         return known | _measured(cell)
     except OSError as error:

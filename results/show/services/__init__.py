@@ -1,0 +1,1 @@
+"""Services as text and as a part of the report."""

@@ -1,0 +1,124 @@
+"""Services as text, apart from every table of verified numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from results.record.dimensions import name_parts
+from results.record.human import ratio
+from results.record.row import Row
+from results.record.services.columns import STATUSES, VERIFICATION
+from results.show.layout import Cell, side_by_side, wrapped
+from results.tables.services.compare import Compared, beside_decoding
+
+TITLE = f"Services, verification {VERIFICATION}. What they compute is not proven; they are in no ratio with the above."
+TIMES = {
+    "TTFT p50 ms": "ttft_s_p50",
+    "p99 ms": "ttft_s_p99",
+    "TPOT p50 ms": "tpot_s_p50",
+    "ITL p50 ms": "itl_s_p50",
+    "E2E p50 ms": "e2e_s_p50",
+    "E2E p99 ms": "e2e_s_p99",
+}
+RATES = {
+    "tokens/s": "output_tokens_per_s",
+    "requests/s": "requests_per_s",
+    "goodput/s": "goodput_requests_per_s",
+    "highest/s": "highest_rate_per_s",
+}
+COUNTS = {"requests": "n_requests", "failed": "n_failed"}
+
+
+def services_text(rows: Sequence[Row], width: int) -> str:
+    """Returns the services as a table, with what failed and what is not known; nothing for none."""
+    if not rows:
+        return ""
+    left = [[str(row["model"]), str(row["scenario"]), _tokens(row), _short(str(row["source"]))] for row in rows]
+    columns = {
+        **{title: [_time(row[name]) for row in rows] for title, name in TIMES.items()},
+        **{title: [_rate(row[name]) for row in rows] for title, name in RATES.items()},
+        **{
+            title: [Cell("" if row[name] is None else str(row[name])) for row in rows] for title, name in COUNTS.items()
+        },
+    }
+    shown = {title: cells for title, cells in columns.items() if any(cell.number for cell in cells)}
+    table = side_by_side(("model", "scenario", "tokens", "by"), left, shown, width)
+    return "\n\n".join(block for block in (wrapped([TITLE], width), table, _remarks(rows, width)) if block)
+
+
+def compared_text(found: Sequence[Compared], width: int) -> str:
+    """Returns ratios of services, side by side; nothing for none."""
+    if not found:
+        return ""
+    left = [[str(one.row["model"]), str(one.row["scenario"]), one.metric] for one in found]
+    columns = {
+        "before": [Cell(f"{one.before:.4g}") for one in found],
+        "after": [Cell(f"{one.after:.4g}") for one in found],
+        "times as fast": [Cell(ratio(one.ratio)) for one in found],
+    }
+    title = "Services, not verified: one measurement a side, without an interval, so that small ratios say nothing"
+    return "\n".join([title, side_by_side(("model", "scenario", "metric"), left, columns, width)])
+
+
+def beside_text(services: Sequence[Row], rows: Iterable[Mapping[str, object]], width: int) -> str:
+    """Returns services beside verified decode steps: what was asked for with --beside-services; nothing for none."""
+    found = beside_decoding(services, rows)
+    if not found:
+        return "No service has a time per token, or no decode step is verified: nothing to set beside each other."
+    left = [
+        [
+            str(one.row["model"]),
+            str(one.row["scenario"]),
+            " ".join(name_parts(one.step)),
+        ]
+        for one in found
+    ]
+    columns = {"step is times as fast": [Cell(ratio(one.ratio)) for one in found]}
+    title = (
+        "Time per token of a service (its median request, what the network and its queue take included) beside one "
+        "verified decode step, because it was asked: the model, its precision and its chip may all differ"
+    )
+    return "\n".join([wrapped([title], width), side_by_side(("model", "scenario", "step"), left, columns, width)])
+
+
+def _tokens(row: Row) -> str:
+    return f"{_known(row['prompt_tokens_asked'])}+{_known(row['output_tokens_asked'])}"
+
+
+def _known(value: object) -> str:
+    return "?" if value is None else str(value)
+
+
+def _short(source: str) -> str:
+    return "" if source.startswith("samestep ") else source
+
+
+def _time(value: object) -> Cell:
+    return Cell(f"{1e3 * value:.4g}" if isinstance(value, int | float) else "")
+
+
+def _rate(value: object) -> Cell:
+    return Cell(f"{value:.4g}" if isinstance(value, int | float) else "")
+
+
+def _remarks(rows: Sequence[Row], width: int) -> str:
+    """Returns a line for each row that has no number, has failures, or has something to note."""
+    lines = []
+    for row in rows:
+        name = f"{row['model']} at {row['service']}, {row['scenario']}"
+        if row["status"] != "ok":
+            lines.append(f"{name}: {row['status']} ({STATUSES[str(row['status'])]}): {row['reason']}")
+        for words, column in (
+            ("failed", "failures"),
+            ("early stopping", "early_stopping"),
+            ("noted", "notes"),
+            ("the server does not take", "dropped_fields"),
+        ):
+            if row[column]:
+                lines.append(f"{name}: {words}: {row[column]}")
+        if row["highest_rate_low_per_s"] is not None:
+            low, high = row["highest_rate_low_per_s"], row["highest_rate_high_per_s"]
+            lines.append(f"{name}: 90 % interval of the highest rate: {low:.4g} to {high:.4g}/s")
+        if row["n_mismatch"]:
+            lines.append(f"{name}: {row['n_mismatch']} answers have another length than asked: not the same work")
+    return wrapped(lines, width)
