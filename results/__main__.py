@@ -14,6 +14,7 @@ from results.cli import compare as cli_compare
 from results.cli import cost as cli_cost
 from results.cli import export as cli_export
 from results.cli import history as cli_history
+from results.cli import imports as cli_imports
 from results.cli import nightly as cli_nightly
 from results.cli import plot as cli_plot
 from results.cli import report as cli_report
@@ -25,7 +26,7 @@ from results.record.text import DEGRADE
 CUT_SHORT = 141
 """128 + SIGPIPE, as of any tool whose reader left: the text was cut, which is neither success nor a regression."""
 CURE = "pip install -e '.[reports]'"
-COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, cli_export, cli_nightly)
+COMMANDS = (cli_run, cli_compare, cli_history, cli_cost, cli_plot, cli_report, cli_export, cli_imports, cli_nightly)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m results") -> int:
