@@ -10,6 +10,7 @@ from results.record.dimensions import PANEL, PLAIN_PRECISION, SETTINGS
 from results.record.human import EMULATED
 from results.show.report.rows import in_words
 from results.show.report.tables import EXPECTED_ABSENT
+from results.show.tokens.curves import SHOWN
 from results.tables.phases import PHASES, STEP, phases
 from results.tables.precisions import STEP as OF_STEP
 from results.tables.precisions import precisions
@@ -61,7 +62,7 @@ def dots_of(frame: pd.DataFrame, show: str) -> Shown:
     own panel. Raises ValueError for an unknown `show`.
     """
     if show not in (*COLUMNS, RATIO, LOWER):
-        raise ValueError(f"cannot show {show!r}; known: {', '.join((*COLUMNS, RATIO, LOWER))}")
+        raise ValueError(f"cannot show {show!r}; known: {', '.join((*COLUMNS, RATIO, LOWER, *SHOWN))}")
     rows = placed(frame)
     rows = rows[~is_control(rows) & ~rows["label"].isin(idle_labels(rows))]
     rows = rows if is_limit(rows).all() and show != RATIO else rows[~is_limit(rows)]

@@ -10,12 +10,13 @@ import pandas as pd
 
 from results.record.dimensions import PLAIN_PRECISION
 from results.record.files import ResultsError
-from results.show.plot.dots import Dot, Line, Panel, Shown, dots_of
-from results.show.plot.style import COLOURS, GRID, INK, PAGE_INCH, drawing
+from results.show.plot.curves import plot_curves
+from results.show.plot.dots import Dot, Panel, Shown, dots_of
+from results.show.plot.places import places
+from results.show.plot.style import COLOURS, FONT_PT, GRID, HOLLOW, INK, LETTER_INCH, MARKERS, PAGE_INCH, drawing
 from results.show.plot.ticks import rate_tick, ratio_tick, ticks_of, time_tick
+from results.show.tokens.curves import SHOWN
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", ">")
-"""One more than there are colours, so that 56 backends differ in one or the other; without colour, eight."""
 TITLES = {
     "latency": "Latency: median time of one step, with one step in flight",
     "throughput": "Throughput: samples per second with the device kept full",
@@ -32,13 +33,9 @@ NOTES = {
     ),
 }
 SCALE = "Equal distances are equal ratios, in all panels."
-HOLLOW = "Hollow: degraded, disturbed while it was measured."
 TICKS = {"latency": time_tick, "throughput": rate_tick, "phases": ratio_tick, "precisions": ratio_tick}
 
-FONT_PT = 7.0
 LINE_INCH = 1.5 * FONT_PT / 72
-LETTER_INCH = 0.6 * FONT_PT / 72
-"""A wide one: names that an SVG's reader draws in another font still fit."""
 ROW_INCH, PANEL_INCH = 0.16, 0.42
 """Height of a backend's row, and of what a panel has beside its rows and its title."""
 NARROWEST_INCH, LEAST_INCH, MOST_INCH = 1.9, 1.2, 40.0
@@ -52,14 +49,17 @@ MARGIN = 0.16
 def plot(frame: pd.DataFrame, path: Path, show: str = "latency", width_inch: float = PAGE_INCH) -> str:
     """Draws the newest verified numbers into `path`, an .svg or .png, and returns what it shows, in a line.
 
-    `show` is `latency` (s), `throughput` (samples/s), `phases` (time in training / in inference) or `precisions` (times
-    as fast as fp32); `width_inch` is the width on paper (inch, 0.0254 m) at which letters have 7 points. A number that
-    was disturbed is hollow; a cell without a number has a word in its place; backends that nothing here could run are
-    named below.
+    `show` is `latency` (s), `throughput` (samples/s), `phases` (time in training / in inference), `precisions`
+    (times as fast as fp32), or one of the curves of `results.show.tokens.curves`: `depth`, `batch` and
+    `interactivity`; `width_inch` is the width on paper (inch, 0.0254 m) at which letters have 7 points. A number
+    that was disturbed is hollow; a cell without a number has a word in its place; backends that nothing here could
+    run are named below.
 
     Raises ValueError for another `show` and for a width that is too small or too large; ResultsError where there is no
     verified number, for a name with another ending, and where matplotlib is not installed.
     """
+    if show in SHOWN:
+        return plot_curves(frame, path, show, width_inch)
     shown = dots_of(frame, show)
     dots = [dot for cell in shown.panels for panel in cell for dot in panel.dots]
     numbers = [dot for dot in dots if dot.value is not None]
@@ -188,22 +188,6 @@ def _notes(shown: Shown, show: str, letters: int) -> list[str]:
     notes = [
         " ".join(filter(None, (NOTES[show], SCALE, HOLLOW if is_hollow else ""))),
         f"Could not run here: {', '.join(shown.absent)}." if shown.absent else "",
-        f"Measured on {'; '.join(_places(shown.rows))}{precision}.",
+        f"Measured on {'; '.join(places(shown.rows))}{precision}.",
     ]
     return [part for note in notes for part in textwrap.wrap(note, letters)]
-
-
-def _places(rows: Sequence[Line]) -> list[str]:
-    """Returns each machine with its devices, threads and days."""
-    places = []
-    verified = [row for row in rows if row["is_verified"]]
-    for machine in sorted({row["machine"] or "an unknown machine" for row in verified}):
-        own = [row for row in verified if (row["machine"] or "an unknown machine") == machine]
-        devices = sorted({row["device"] for row in own} - {None})
-        threads = sorted({row["threads"] for row in own} - {None})
-        days = sorted({(row["started_utc"] or "")[:10] for row in own} - {""})
-        words = [machine, *devices]
-        words += [f"threads {' and '.join(map(str, threads))}"] if threads else []
-        words += [" to ".join(dict.fromkeys((days[0], days[-1])))] if days else []
-        places.append(", ".join(words))
-    return places

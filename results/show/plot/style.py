@@ -10,11 +10,17 @@ from results.record.files import ResultsError, write_atomic
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by the colour-blind (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", ">")
+"""One more than there are colours, so that 56 backends differ in one or the other; without colour, eight."""
 GRID = "#DDDDDD"
 INK = "#333333"
 """The colour of text."""
 PAGE_INCH = 7.0
 """The width of a page of text, or of two columns."""
+FONT_PT = 7.0
+LETTER_INCH = 0.6 * FONT_PT / 72
+"""A wide one: names that an SVG's reader draws in another font still fit."""
+HOLLOW = "Hollow: degraded, disturbed while it was measured."
 SUFFIXES = (".svg", ".png")
 
 
