@@ -1,7 +1,9 @@
 """The highest Poisson rate at which the 99th percentile of latency, from when requests were due, is within a bound.
 
-From the offline throughput: six rates from 0.35 to 0.75 of it, then more around the crossing, one fit to all of them,
-and a trial at the answer that LoadGen's early stopping judges. `python -m tests.qa serving` asks how true it is.
+From the offline throughput: three coarse rates say where the crossing is about, four lie on both sides of it, eight
+near it; one fit to these, and a trial at the answer that LoadGen's early stopping judges. The coarse ones are not in
+the fit: a line over rates far from the crossing is another line, which made intervals at tight bounds twice too wide.
+`python -m tests.qa serving` asks how true it is.
 """
 
 from __future__ import annotations
@@ -30,13 +32,17 @@ SLOWEST, FASTEST = 0.04, 0.95
 
 @dataclass(frozen=True)
 class Plan:
-    """How many requests each part takes: 5,801 in all, and where rates around the crossing are: ± `apart` of it."""
+    """How many requests each part takes: 5,921 in all, and where rates near the crossing are: ± `apart` of it."""
 
     offline_queries: int = 200
-    first_rates: tuple[float, ...] = (0.35, 0.43, 0.51, 0.59, 0.67, 0.75)
-    first_queries: int = 300
+    coarse_rates: tuple[float, ...] = (0.25, 0.5, 0.75)
+    """Of the offline throughput."""
+    coarse_queries: int = 160
+    around_rates: tuple[float, ...] = (0.7, 0.85, 1.15, 1.3)
+    """Of the crossing that the coarse ones have."""
+    around_queries: int = 300
     near_trials: int = 8
-    near_queries: int = 350
+    near_queries: int = 380
     confirming_queries: int = 1001
     """Passes with three over the bound, by early stopping."""
     apart: float = 0.08
@@ -46,19 +52,25 @@ class Plan:
     def of(self, queries: int) -> Plan:
         """Returns a plan of about so many requests in all, each part as large a share: the fewer, the less sure."""
         share = queries / self.queries
+
+        def part(whole: int, least: int) -> int:
+            return max(least, round(share * whole))
+
         return replace(
             self,
-            offline_queries=max(8, round(share * self.offline_queries)),
-            first_queries=self.settling + max(10, round(share * (self.first_queries - self.settling))),
-            near_queries=self.settling + max(10, round(share * (self.near_queries - self.settling))),
-            confirming_queries=max(20, round(share * self.confirming_queries)),
+            offline_queries=part(self.offline_queries, 8),
+            coarse_queries=part(self.coarse_queries, 12),
+            around_queries=part(self.around_queries, 12),
+            near_queries=part(self.near_queries, 12),
+            confirming_queries=part(self.confirming_queries, 20),
+            settling=part(self.settling, 2),
         )
 
     @property
     def queries(self) -> int:
         """Requests in all."""
-        near = self.near_trials * self.near_queries
-        return self.offline_queries + len(self.first_rates) * self.first_queries + near + self.confirming_queries
+        around = len(self.coarse_rates) * self.coarse_queries + len(self.around_rates) * self.around_queries
+        return self.offline_queries + around + self.near_trials * self.near_queries + self.confirming_queries
 
 
 @dataclass(frozen=True)
@@ -130,13 +142,16 @@ def highest_rate(
         answers = _served(run, rate_per_s, queries, seed, len(trials), bound_s)
         trials.append(trial_of(answers, bound_s, plan.settling, latency))
 
-    for share in plan.first_rates:
-        measure(share * offline_per_s, plan.first_queries)
+    for share in plan.coarse_rates:
+        measure(share * offline_per_s, plan.coarse_queries)
+    about_per_s = _held(crossing(trials, SHARE), offline_per_s)
+    for share in plan.around_rates:
+        measure(_held(share * about_per_s, offline_per_s), plan.around_queries)
     for number in range(plan.near_trials):
         aside = 1 + plan.apart * (1 if number % 2 else -1)
         measure(_held(crossing(trials, SHARE) * aside, offline_per_s), plan.near_queries)
 
-    found = crossing_with_interval(trials, SHARE)
+    found = crossing_with_interval(trials[len(plan.coarse_rates) :], SHARE)
     queries = plan.queries - plan.confirming_queries
     if reason := _why_none(found.rate_per_s, offline_per_s, bound_s):
         return HighestRate(None, None, None, offline_per_s, tuple(trials), queries, reason=reason)
