@@ -199,7 +199,7 @@ def test_columns_of_a_cell_are_those_of_its_row():
     side = side_of("A", "threads=1, x=y")
     cell = Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1, variant=side)
     row = make_row(**cell.columns(), status="not_run", reason="planned")
-    assert cell_of(row) == ("mlp", "tiny", "infer", "null", 0, "fp32", 4, None, 1, "A: threads=1, x=y", None)
+    assert cell_of(row) == ("mlp", "tiny", "infer", "null", 0, "fp32", 4, None, 1, "A: threads=1, x=y", None, None)
     assert (cell.variant.letter, cell.overrides.options, cell.overrides.threads) == ("A", {"x": "y"}, 1)
 
 

@@ -26,7 +26,7 @@ FLOORS = {
     "results.show": {"results.record", "results.tables", "results.nights", "results.show"},
     "results.cli": {"results.record", "results.tables", "results.nights", "results.show", "results.cli"},
     "bench.parent": {"bench.artifacts", "bench.cell", "bench.effort", "bench.parent", "bench.service_cell"},
-    "bench.child": {"bench.cell", "bench.effort", "bench.child"},
+    "bench.child": {"bench.cell", "bench.effort", "bench.child", "bench.serving"},
 }
 """What each folder of a room may import, of its room."""
 DOORS = {"backends/__main__.py": {"samestep"}}

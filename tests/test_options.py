@@ -289,7 +289,7 @@ def test_a_phase_is_planned_because_a_workload_has_it(monkeypatch):
 
     for module in (catalog, shapes_of_run):
         monkeypatch.setattr(module, "phases_of", of)
-    assert {*phases()} == {"infer", "train", "prefill", "decode", "distil"}
+    assert {*phases()} == {"infer", "train", "prefill", "decode", "generate", "distil"}
     planned = cells(selected(workloads="mlp", phases="distil", backends="null"), "distil", BACKENDS)
     assert [(cell.workload, cell.phase, cell.backend) for cell in planned] == [("mlp", "distil", "null")]
 

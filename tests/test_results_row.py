@@ -68,6 +68,7 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
         *("published_mfu", "published_bandwidth_utilisation"),
         *("energy_per_step_j", "energy_per_step_above_idle_j", "energy_window_s", "idle_power_w"),
         *("input_copy_s", "forward_s", "backward_s", "optimizer_s", "parts_sum_s", "parts_whole_s", "parts_ratio"),
+        *("ttft_p50_s", "tpot_p50_s", "itl_p50_s", "itl_p90_s", "itl_p99_s"),
     }
 
 
@@ -86,7 +87,7 @@ def test_a_row_is_a_row_again():
 
 
 def test_a_cell_is_what_identifies_it():
-    assert cell_of(make_row(**OK)) == ("mlp", "tiny", "infer", "torch_cpu", 0, "fp32", 4, None, 2, None, None)
+    assert cell_of(make_row(**OK)) == ("mlp", "tiny", "infer", "torch_cpu", 0, "fp32", 4, None, 2, None, None, None)
 
 
 def test_an_unknown_column_is_refused_with_those_that_are_known():

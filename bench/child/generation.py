@@ -13,9 +13,14 @@ from workloads.generate import Generating
 
 Times = Sequence[Sequence[float]]
 """Of each generation its begin, and when each of its tokens was on the host, in seconds."""
-COLUMNS = ("ttft_s_p50", "tpot_s_p50", "itl_s_p50")
-PERCENTILES = {"itl_s_p90": 100, "itl_s_p99": 1000}
-"""A percentile needs ten gaps beyond it."""
+COLUMNS = {
+    "ttft_p50_s": ("ttft_s_p50", 1),
+    "tpot_p50_s": ("tpot_s_p50", 1),
+    "itl_p50_s": ("itl_s_p50", 1),
+    "itl_p90_s": ("itl_s_p90", 100),
+    "itl_p99_s": ("itl_s_p99", 1000),
+}
+"""The row's column: its name among the definitions, and how many gaps it takes: a percentile needs ten beyond it."""
 
 
 def take_times(step: Step) -> Times:
@@ -36,5 +41,5 @@ def generation_columns(times: Times, request: Request) -> dict[str, Any]:
     if not times or not isinstance(program, Generating):
         return {}
     values = summary([answer_of(one, program.prompt_tokens) for one in times], bounds={}).values
-    enough = [name for name, least in PERCENTILES.items() if (values["itl_s_n"] or 0) >= least]
-    return {name: values[name] for name in (*COLUMNS, *enough)}
+    gaps = values["itl_s_n"] or 0
+    return {column: values[name] for column, (name, least) in COLUMNS.items() if gaps >= least}

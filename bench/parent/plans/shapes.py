@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.parent.plans.presets import PRESETS
 from workloads.catalog import CATALOG, CONTROLS, SUITES, depth_of, generated_of, load, phases_of
+from workloads.generate import GENERATE
 
 if TYPE_CHECKING:
     from bench.parent.plans.plan import Selection
@@ -22,10 +23,16 @@ def workloads_of(selection: Selection) -> tuple[str, ...]:
 
 
 def has_phase(selection: Selection, workload: str, phase: str) -> bool:
-    """Returns whether the workload runs in the phase: one that is named in all that it has, else as its suites say."""
+    """Returns whether the workload runs in the phase: one that is named in all that it has, else as its suites say.
+
+    It generates only where that is asked for, or named by a suite: that takes longer prompts than the others' shapes
+    leave room for, and graphs and weights of its own.
+    """
     if phase not in phases_of(workload):
         return False
     of_suites = [SUITES[suite][workload] for suite in selection.suites if workload in SUITES[suite]]
+    if phase == GENERATE:
+        return phase in (selection.phases or ()) or any(phase in (phases or ()) for phases in of_suites)
     is_named = bool(selection.workloads or selection.phases) or workload in CONTROLS
     return is_named or any(phases is None or phase in phases for phases in of_suites)
 
