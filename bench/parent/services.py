@@ -54,24 +54,25 @@ class Services:
 def measured(cell: ServiceCell, log: Path, deadline_s: float) -> dict[str, Any]:
     """Returns the columns of a service's row, from a process that ends with this one. Its output goes to `log`."""
     asked = (cell.key_variable, *CERTIFICATES)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(
             [sys.executable, "-P", str(ROOT / CHILD), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
             env=child_environment(os.environ, 1, asked),
             start_new_session=True,
-        )
-    try:
-        said, _ = process.communicate(json.dumps(cell.job()).encode() + b"\n", timeout=deadline_s)
-    except subprocess.TimeoutExpired:
-        return _without(cell, "timeout", f"our client did not end within {deadline_s:g} s")
-    finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        ) as process,
+    ):
+        try:
+            said, _ = process.communicate(json.dumps(cell.job()).encode() + b"\n", timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            return _without(cell, "timeout", f"our client did not end within {deadline_s:g} s")
+        finally:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
     if process.returncode < 0:
         return _without(cell, "crashed", f"our client ended by {signal.Signals(-process.returncode).name}; see {log}")
     if process.returncode or not said:

@@ -42,10 +42,14 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        if "@" in self.url or parts.query or parts.fragment:
             raise ValueError("an endpoint's url is scheme, host, port and path alone: a key belongs in the environment")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"an endpoint's url is like http://host:port/v1, not {self.url!r}")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("an endpoint's port is a number up to 65535, as in http://host:8000/v1") from None
         if self.kind not in PATHS:
             raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(PATHS)}")
         if self.max_tokens < 1 or self.timeout_s <= 0:
