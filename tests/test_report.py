@@ -176,7 +176,7 @@ def test_who_cannot_be_told_from_the_fastest_is_named_with_it():
     of_group = {"group_id": "g", "latency_ci_low_s": 1.0, "latency_ci_high_s": 1.1}
     rows = [row_of(backend=b, latency_p50_s=1.05, rounds_latency_s=text, **of_group) for b, text in rounds.items()]
     text = page(to_frame(rows))
-    assert re.search(r"<td>(torch_cpu, jax_cpu|jax_cpu, torch_cpu) \(within \d+ %\)</td>", text)
+    assert re.search(r"<td>(torch_cpu, jax_cpu|jax_cpu, torch_cpu) \(within \d+\s%\)</td>", text)
     assert "1.05 s ±5%" in text
 
 

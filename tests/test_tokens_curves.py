@@ -10,6 +10,8 @@ from results.record.csvfile import write_csv
 from results.record.files import ResultsError
 from results.record.limits import with_limits
 from results.show.plot.figure import plot
+from results.show.report.chart import curves
+from results.show.report.page import page
 from results.show.tokens.curves import SHOWN, charts
 from results.tables.table import to_frame
 from tests.fakes.rows import row_of
@@ -132,3 +134,43 @@ def test_the_command_draws_them(tmp_path, capsys):
     words = ["plot", str(tmp_path / "results.csv"), "--output", str(tmp_path / "a.png"), "--show", "interactivity"]
     assert door.main(words) == 0
     assert re.search(r"8 numbers in 4 curves: .*a.png", capsys.readouterr().out)
+
+
+def test_the_report_has_them_and_who_is_fastest_at_which_tokens():
+    text = page(to_frame(a_run()))
+    section = text[text.index('<section id="tokens">') : text.index('<section id="comparisons">')]
+    assert section.count('<svg class="curve"') == 6  # over depth at two batches, over batch at two depths, and against
+    assert section.count("best possible</span>") == 4
+    lines = re.findall(r"<tr><td>(.*?)</td><td>(\w+)</td><td>(\w+)", section)
+    assert [(model.replace("\xa0", " "), tokens, who) for model, tokens, who in lines] == [
+        ("gpt2 124m, batch 2 × 128", "prompt", "torch_cpu"),
+        *((f"gpt2 124m, batch {b}, depth {d}", "generated", "jax_cpu") for b in (1, 8) for d in (128, 512)),
+    ]
+    assert ">2.43x</td>" in section  # 51 ms by 500 MiB at 25 GB/s
+    assert "decode" not in text[text.index('<section id="summary">') : text.index('<section id="tokens">')].replace(
+        "decode, ", ""
+    )
+
+
+def test_a_report_without_such_steps_has_no_such_part():
+    assert '<section id="tokens">' not in page(to_frame([row_of()]))
+
+
+def test_a_backend_has_one_colour_in_all_drawings_of_the_page():
+    rows = [row for row in a_run() if (row["backend"], row["batch"]) != ("jax_cpu", 1)]
+    section = page(to_frame(rows))
+    assert {*re.findall(r'<span class="(k\d)"><i></i>torch_cpu', section)} == {"k1"}
+    drawings = re.findall(r'<svg class="curve".*?</svg>', section)
+    assert next(re.findall(r'<g class="(k\d)">', drawing) for drawing in drawings) == ["k1"]
+
+
+def test_a_drawing_has_its_points_where_they_lie():
+    chart = charts(to_frame(a_run()), "interactivity")[0]
+    drawing = curves(chart, {"jax_cpu": "k0", "torch_cpu": "k1"})
+    circles = [tuple(map(float, place)) for place in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawing)]
+    (one, eight), (slow_one, slow_eight) = circles[:2], circles[2:]
+    assert one[0] > slow_one[0]  # twice as fast for each user is to the right
+    assert eight[1] < one[1]  # and more tokens of all are above
+    assert one[0] - slow_one[0] == pytest.approx(eight[0] - slow_eight[0], abs=0.2)  # equal ratios, equal distances
+    degraded = charts(to_frame([step("jax_cpu", 1, d, quality="degraded") for d in (128, 512)]), "depth")[0]
+    assert curves(degraded, {"jax_cpu": "k0"}).count('<circle class="o"') == 2

@@ -14,7 +14,7 @@ from results.record.dimensions import PLAIN_PRECISION
 from results.record.files import ResultsError
 from results.show.plot.places import places
 from results.show.plot.style import COLOURS, FONT_PT, GRID, HOLLOW, INK, LETTER_INCH, MARKERS, drawing
-from results.show.plot.ticks import rate_tick, ticks_of, time_tick
+from results.show.plot.ticks import LINES_PER_TICK, log_ends, rate_tick, ticks_of, time_tick
 from results.show.tokens.curves import BATCH, DEPTH, INTERACTIVITY, Chart, Point, charts
 from results.tables.table import is_verified, placed, to_rows
 
@@ -38,10 +38,6 @@ BEST = "best possible"
 BEST_NOTE = "Best possible: weights and cache once at the memory's bandwidth."
 PANEL_INCH, PER_ROW, NARROWEST_INCH = 2.3, 2, 3.0
 LINE_INCH = 1.5 * FONT_PT / 72
-LETTERS_PER_LINE = 2.2
-"""How many ticks fit above each other where one fits beside another."""
-LEAST_RATIO, MARGIN = 1.6, 0.16
-"""An axis spans the first at least, and the second of itself beyond its numbers, on both sides together."""
 
 
 def plot_curves(frame: pd.DataFrame, path: Path, show: str, width_inch: float) -> str:
@@ -103,8 +99,8 @@ def _panel(axes: Any, chart: Chart, styles: dict[str, tuple[str, str]], inch: tu
     x_name, y_name = AXES[chart.show]
     axes.set_xlabel(x_name, labelpad=2)
     axes.set_ylabel(y_name, labelpad=2)
-    y_limits = _limits([*(end for point in points for end in (point.y, *point.y_ends)), *(y for _, y in chart.best)])
-    x_limits = _limits([end for point in points for end in (point.x, *point.x_ends)])
+    y_limits = log_ends([*(end for point in points for end in (point.y, *point.y_ends)), *(y for _, y in chart.best)])
+    x_limits = log_ends([end for point in points for end in (point.x, *point.x_ends)])
     axes.set_xlim(*x_limits)
     axes.set_ylim(*y_limits)
     axes.minorticks_off()
@@ -129,7 +125,7 @@ def _ticks(
     inch: tuple[float, float],
 ) -> None:
     says = rate_tick if chart.show == INTERACTIVITY else time_tick
-    y_ticks = ticks_of(*y_limits, inch[1] * LETTERS_PER_LINE)
+    y_ticks = ticks_of(*y_limits, inch[1] * LINES_PER_TICK)
     axes.set_yticks(y_ticks, [says(tick) for tick in y_ticks])
     if chart.show == INTERACTIVITY:
         x_ticks = ticks_of(*x_limits, inch[0])
@@ -152,14 +148,6 @@ def _curve(axes: Any, points: Sequence[Point], colour: str, marker: str) -> None
         if point.name:
             place = {"xytext": (4, 3), "textcoords": "offset points"}
             axes.annotate(point.name, (point.x, point.y), color=INK, fontsize=FONT_PT - 1, **place)
-
-
-def _limits(ends: Sequence[float | None]) -> tuple[float, float]:
-    """Returns the ends of a logarithmic axis, a little beyond the numbers."""
-    known = [end for end in ends if end]
-    half = max(LEAST_RATIO, max(known) / min(known)) ** ((1 + MARGIN) / 2)
-    middle = math.sqrt(min(known) * max(known))
-    return middle / half, middle * half
 
 
 def _notes(found: Sequence[Chart], frame: pd.DataFrame, show: str) -> list[str]:

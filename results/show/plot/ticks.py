@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 
 from results.record.human import PREFIXES, TIME_UNITS
 
@@ -16,6 +17,19 @@ MANTISSAS = (
 )
 NEAREST_INCH = 0.45
 """Between two ticks: `250 ms` in letters of 7 points, and a space."""
+
+LINES_PER_TICK = 2.2
+"""How many ticks fit above each other where one fits beside another."""
+LEAST_RATIO, MARGIN = 1.6, 0.16
+"""An axis of curves spans the first at least, and the second of itself beyond its numbers, on both sides together."""
+
+
+def log_ends(values: Iterable[float | None]) -> tuple[float, float]:
+    """Returns the ends of a logarithmic axis, a little beyond the values that are known."""
+    known = [value for value in values if value]
+    half = max(LEAST_RATIO, max(known) / min(known)) ** ((1 + MARGIN) / 2)
+    middle = math.sqrt(min(known) * max(known))
+    return middle / half, middle * half
 
 
 def ticks_of(low: float, high: float, width_inch: float) -> list[float]:

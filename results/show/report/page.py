@@ -25,12 +25,14 @@ from results.show.report.tables import (
     summary,
     training_against_inference,
 )
+from results.show.report.tokens import drawn, served
 from results.tables.table import placed
 
 TEMPLATE, STYLE = "report.html.j2", "report.css"
 CONTENTS = {
     "failures": "What needs attention",
     "summary": "Who is fastest",
+    "tokens": "Prompt and generated tokens",
     "comparisons": "Side by side",
     "phases": "Training against inference",
     "histories": "Night after night",
@@ -60,20 +62,23 @@ def page(
     shown = {line["id"][1:] for machine in nights for line in machine["lines"]}
     alarms = [] if history is None else alarm_lines(history, shown)
     missing = [] if history is None else missing_lines(history)
-    has_rows = dict.fromkeys(("summary", "comparisons", "rows"), not frame.empty)
+    of_tokens, fastest = served(rows, chosen), summary(rows, chosen)
+    has_rows = dict.fromkeys(("comparisons", "rows"), not frame.empty) | {"summary": fastest, "tokens": of_tokens}
     sections = has_rows | {"phases": of_phases.lines, "histories": nights, "distributions": spread_lines}
     style = (Path(__file__).parent / STYLE).read_text(encoding="utf-8")
     context = {
         "style": style,
         "style_hash": b64encode(sha256(style.encode()).digest()).decode(),
-        **_headings(rows, history, len(alarms), len(failed)),
+        **_headings(rows, history, len(alarms), len(failed), len(frame) - len(rows)),
         "contents": [(name, text) for name, text in CONTENTS.items() if sections.get(name, True)],
         "alarms": alarms,
         "missing": missing,
         "failures": failed,
         "absent": absent,
         "baseline": of_backend(chosen),
-        "summary": summary(rows, chosen),
+        "summary": fastest,
+        "tokens": of_tokens,
+        "curves": drawn(frame) if of_tokens else [],
         "means": mean_lines,
         "means_axis": means_axis,
         "comparisons": comparisons(rows, chosen),
@@ -98,8 +103,8 @@ def _anchors(rows: Iterable[Line]) -> dict[tuple[str, str], str]:
     return {(str(row["run_id"]), series_of(row)): row["anchor"] for row in rows}
 
 
-def _headings(rows: Sequence[Line], history: History | None, alarms: int, failed: int) -> dict[str, object]:
-    """Returns title, tiles and foot of the page; the only dates are those of the runs."""
+def _headings(rows: Sequence[Line], history: History | None, alarms: int, failed: int, older: int) -> dict[str, object]:
+    """Returns title, tiles and foot of the page; the only dates are those of the runs. `older` rows are not shown."""
     runs, machines = {row["run_id"] for row in rows} - {None}, sorted({row["machine"] for row in rows})
     days = sorted({run[:8] for run in runs})
     nobody_ran = "" if history is None or rows else f"No machine ran in the night {history.nights.nights[-1]}"
@@ -124,7 +129,8 @@ def _headings(rows: Sequence[Line], history: History | None, alarms: int, failed
         "subtitle": "There is no number of it, and none of another night stands in for it."
         if nobody_ran
         else f"Runs of {day}, by samestep {versions}. Every number is a number about the same computation, "
-        "verified against a float64 reference before it was timed.",
+        "verified against a float64 reference."
+        + (f" Of each cell the newest: {older} older rows are not shown." * (older > 0)),
         "tiles": tiles,
         "footer": f"{len(rows)} rows of {len(runs)} {'run' if len(runs) == 1 else 'runs'}. What each column means: "
         "docs/reading-the-numbers.md; how a number is made: docs/measuring.md.",

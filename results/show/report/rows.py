@@ -13,7 +13,7 @@ from results.record.dimensions import PLAIN_PRECISION, POSITION, more_in_words
 from results.record.human import in_time_unit, rate, time_unit
 from results.show.numbers import plus_minus
 from results.tables.ratio import half_width
-from results.tables.table import idle_labels, is_control, is_verified, to_rows
+from results.tables.table import idle_labels, is_control, is_limit, is_verified, to_rows
 
 Line = dict[str, Any]
 SAMPLES = "throughput_samples_per_s"
@@ -23,7 +23,8 @@ def numbered(placed_rows: pd.DataFrame) -> list[Line]:
     """Returns the rows in the order of the page, with Python's own values, None where there is none.
 
     Beside its columns each has `anchor`, its place; `cell`, in words; `plain`, its label without the machine; and
-    whether it `is_verified`, `is_work` (verified, not the control's) and `is_compared` (neither the control nor idle).
+    whether it `is_verified`, `is_work` (verified, not the control's), `is_limit` (it measures what bounds the chip) and
+    `is_compared` (neither the control nor idle).
     """
     rows = placed_rows.sort_values(["machine", *POSITION, "label"], kind="stable", na_position="first")
     control = is_control(rows)
@@ -31,6 +32,7 @@ def numbered(placed_rows: pd.DataFrame) -> list[Line]:
         "machine": rows["machine"].fillna("unknown"),
         "is_verified": is_verified(rows),
         "is_work": is_verified(rows) & ~control,
+        "is_limit": is_limit(rows),
         "is_compared": ~control & ~rows["label"].isin(idle_labels(rows)),
     }
     return [

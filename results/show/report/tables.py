@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,10 +16,12 @@ from results.show.numbers import plus_minus
 from results.show.phases_text import half_width_of, step_words
 from results.show.report import svg
 from results.show.report.rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
+from results.tables.choice import as_good, least
 from results.tables.means import means_by_machine
 from results.tables.phases import PHASES, STEP, phases
 from results.tables.ratio import Fastest, fastest, half_width, times_as_fast
 from results.tables.table import default_baseline
+from results.tables.tokens.kinds import TOKENS_OF
 
 EXPECTED_ABSENT = ("unavailable", "unsupported")
 OPEN_CHARTS = 40
@@ -42,10 +45,17 @@ def failures(rows: Sequence[Line]) -> tuple[list[Line], list[Line]]:
 
 
 def summary(rows: Sequence[Line], baseline: str | None) -> list[Line]:
-    """Returns, for each machine, the fastest of each workload and phase, by latency and by throughput."""
+    """Returns, for each machine, the fastest of each workload and phase, by latency and by throughput.
+
+    What measures limits is in it where there is nothing else; language models as they are served have a part of
+    their own.
+    """
+    work = [row for row in rows if row["is_work"] and row["phase"] not in TOKENS_OF]
+    models = [row for row in work if not row["is_limit"]]
+    served = any(row["is_work"] and row["phase"] in TOKENS_OF for row in rows)
     return [
-        {"name": machine, "lines": [_fastest(of_cell, baseline) for of_cell in equal_work(of_machine)]}
-        for machine, of_machine in by_machine(row for row in rows if row["is_work"])
+        {"name": machine, "lines": [fastest_line(of_cell, baseline) for of_cell in equal_work(of_machine)]}
+        for machine, of_machine in by_machine(models if models or served else work)
     ]
 
 
@@ -55,8 +65,11 @@ def equal_work(rows: Iterable[Line]) -> list[list[Line]]:
     return list(grouped(with_digest, "cell", "workload_digest").values())
 
 
-def _fastest(of_cell: Sequence[Line], baseline: str | None) -> Line:
-    """Returns who is fastest, and who has the most throughput: with those that cannot be told from it."""
+def fastest_line(of_cell: Sequence[Line], baseline: str | None, shown: str = SAMPLES) -> Line:
+    """Returns who is fastest, and who has the most throughput: with those that cannot be told from it.
+
+    `shown` is the rate that is told, which goes with that of samples.
+    """
     of_latency = fastest(of_cell, "latency_p50_s")
     by_label = {row["label"]: row for row in of_cell}
     first = by_label[of_latency.labels[0]]
@@ -65,23 +78,28 @@ def _fastest(of_cell: Sequence[Line], baseline: str | None) -> Line:
     most = by_label[of_rate.labels[0]]
     base = [row for row in of_cell if row["plain"] == of_backend(baseline)]
     return {
-        "workload": first["cell"].replace(f" {first['phase']}", "", 1),
+        "workload": _unbroken(first["cell"].replace(f" {first['phase']}", "", 1)),
         "phase": first["phase"],
         "latency_label": _named(of_latency),
         "latency": time(first["latency_p50_s"]) + mark(first) + plus_minus(half_width(first, "latency_p50_s")),
         "latency_anchor": first["anchor"],
         "ratio": ratio(times_as_fast(first, base[0], "latency_p50_s").value) if base else "",
         "rate_label": _named(of_rate),
-        "rate": "" if not with_rate else rate(most[SAMPLES]) + mark(most) + plus_minus(half_width(most, SAMPLES)),
+        "rate": "" if not with_rate else rate(most[shown] or 0) + mark(most) + plus_minus(half_width(most, SAMPLES)),
         "rate_anchor": most["anchor"],
     }
 
 
 def _named(first: Fastest) -> str:
     """Returns who is fastest, with those that nothing tells from it, and by how much they may differ."""
-    within = "" if first.within is None else f" (within {100 * first.within:.0f} %)"
+    within = "" if first.within is None else _unbroken(f" (within {100 * first.within:.0f} %)")
     unsure = "" if first.is_sure else ", too few rounds to be sure"
     return ", ".join(str(of_backend(label)) for label in first.labels) + within + unsure
+
+
+def _unbroken(text: str) -> str:
+    """Returns the text with shapes, depths and per cents in one piece wherever a line ends."""
+    return re.sub(r"(?<=\d) (?=%)|(?<=\d) (?=×)|(?<=×) |(?<=depth) |(?<=batch) ", "\N{NO-BREAK SPACE}", text)
 
 
 def means(frame: pd.DataFrame, baseline: str | None) -> tuple[list[Line], str]:
@@ -131,13 +149,21 @@ def comparisons(rows: Sequence[Line], baseline: str | None) -> list[Line]:
 def _bars(of_cell: Sequence[Line], baseline: str | None) -> list[Line]:
     verified = [row for row in of_cell if row["is_verified"]]
     times = [row["latency_p50_s"] for row in verified]
+    best = _best_of(verified)
     longest = max(row["latency_ci_high_s"] or 0 for row in verified)
     base = next((row for row in of_cell if row["plain"] == of_backend(baseline)), None)
-    bars = (_bar(row, max(longest, *times), time_unit(times), min(times), base) for row in of_cell)
+    bars = (_bar(row, max(longest, *times), time_unit(times), row["label"] in best, base) for row in of_cell)
     return [bar for bar in bars if bar is not None]
 
 
-def _bar(row: Line, longest: float, unit: str, shortest: float, base: Line | None) -> Line | None:
+def _best_of(verified: Sequence[Line]) -> set[str]:
+    """Returns the labels of the shortest time, and of those that nothing tells from it."""
+    shortest = min(verified, key=lambda row: row["latency_p50_s"])
+    of_work = [row for row in verified if row["workload_digest"] == shortest["workload_digest"]]
+    return {shortest["label"], *fastest(of_work, "latency_p50_s").labels}
+
+
+def _bar(row: Line, longest: float, unit: str, is_best: bool, base: Line | None) -> Line | None:
     """Returns a backend's bar; a word where it has no number, and nothing where it is not here."""
     if not row["is_verified"]:
         if row["status"] in EXPECTED_ABSENT:
@@ -145,7 +171,7 @@ def _bar(row: Line, longest: float, unit: str, shortest: float, base: Line | Non
         return {"label": row["plain"], "svg": "", "value": row["status"], "ratio": "", "anchor": row["anchor"]}
     seconds, low, high = row["latency_p50_s"], row["latency_ci_low_s"], row["latency_ci_high_s"]
     ends = (None, None) if low is None or high is None else (low / longest, high / longest)
-    kind = "best" if seconds == shortest else ""
+    kind = "best" if is_best else ""
     kind += " fuzzy" if row["quality"] == "degraded" else ""
     same = base is not None and base["is_verified"] and base["workload_digest"] == row["workload_digest"]
     return {
@@ -181,10 +207,11 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
     ends = [end for row in records(compared) for end in (row["time_ratio"], *_ends(row)) if end is not None]
     least, most = svg.axis(ends)
     several = compared["machine"].nunique() > 1
-    cell = [name for name in STEP if name not in SETTINGS]
-    shortest = compared.groupby(cell, dropna=False)[["train_s_per_sample", "infer_s_per_sample"]].transform("min")
+    rows = records(compared)
+    of_cell = grouped(rows, *(name for name in STEP if name not in SETTINGS))
+    words = {phase: _words_of_best(of_cell.values(), phase) for phase in PHASES}
     lines = []
-    for row, best in zip(records(compared), records(shortest), strict=True):
+    for row in rows:
         train, infer = row["train_s_per_sample"], row["infer_s_per_sample"]
         lines.append(
             {
@@ -192,8 +219,8 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
                 "label": row["backend"] + (f", {row['machine']}" if several and "@" not in row["backend"] else ""),
                 "train": time(train) + plus_minus(half_width_of(row, "train")),
                 "infer": time(infer) + plus_minus(half_width_of(row, "infer")),
-                "best_train": train == best["train_s_per_sample"],
-                "best_infer": infer == best["infer_s_per_sample"],
+                "best_train": words["train"].get(id(row), ""),
+                "best_infer": words["infer"].get(id(row), ""),
                 "ratio": ratio(row["time_ratio"]),
                 "svg": svg.dot(row["time_ratio"], *_ends(row), least, most),
                 "energy": "" if row["energy_ratio"] is None else ratio(row["energy_ratio"]),
@@ -212,6 +239,16 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
         sources.lines()[1:],
         sorted(compared["no_price"].dropna().unique()),
     )
+
+
+def _words_of_best(cells: Iterable[Sequence[Line]], phase: str) -> dict[int, str]:
+    """Returns `best` for the least time of each cell, and `as good` for those that are as good, by the row's id."""
+    words: dict[int, str] = {}
+    for rows in cells:
+        chosen = least(rows, column := f"{phase}_s_per_sample")
+        if chosen is not None:
+            words |= {id(row): "as good" for row in as_good(rows, chosen, column, phase)} | {id(chosen): "best"}
+    return words
 
 
 def _ends(row: Line) -> tuple[float | None, float | None]:
