@@ -18,7 +18,10 @@ from bench.parent.cache import Cache
 from bench.parent.plans.plan import PlanError, default_cell, planned, select
 from bench.parent.record import workload_columns
 from bench.parent.suite import Suite
+from results.show.render import render
+from results.tables.table import to_frame
 from tests.fakes.bench import EFFORT
+from tests.fakes.rows import row_of
 from tests.fakes.steps import MADE, allowed_in, make, make_in, request_in, verdict
 from tests.planted import BUGS, CPU, PlantedAdapter
 from workloads import data
@@ -93,6 +96,17 @@ class CacheOfTheOtherPrompt(Generating):
             return tokens
 
 
+class CacheIsAThousandthOff(Generating):
+    """Too little to change a token."""
+
+    class Step(TorchGenerateStep):
+        def prefill(self, prompt):
+            tokens = super().prefill(prompt)
+            for cache in self.carried.values():
+                cache.mul_(1.001)
+            return tokens
+
+
 class OtherTokensAreTold(Generating):
     """All is computed as it should be, and something else is handed out."""
 
@@ -119,6 +133,7 @@ PLANTED = (
     WrongTokenIsFed,
     FirstTokenIsFedForEver,
     CacheOfTheOtherPrompt,
+    CacheIsAThousandthOff,
     OtherTokensAreTold,
     RunnerUpIsChosen,
 )
@@ -219,6 +234,10 @@ def test_what_has_no_bug_passes_before_and_after_it_is_timed(name, given):
     assert columns["tokens_compared"] == columns["tokens_equal"] == 2 * 2 * TOKENS
     assert columns["tokens_tied"] == 0
     assert proof.after(step, {}) == "passed"
+    decode = step.decode
+    step.decode = lambda place, forced: decode(place, forced) + 1
+    with pytest.raises(WrongResult, match="after it was timed: token 2 of 8"):
+        proof.after(step, {})
 
 
 @pytest.mark.parametrize("bug", PLANTED)
@@ -322,6 +341,20 @@ def test_times_by_token_are_those_of_the_definitions(given):
     assert columns == pytest.approx({"ttft_p50_s": 0.7, "tpot_p50_s": 0.2, "itl_p50_s": 0.2})
     assert {*generation_columns(times * 25, request)} == {*columns, "itl_p90_s"}
     assert generation_columns([], request) == {}
+
+
+def test_a_table_has_the_first_token_and_those_behind_it_apart():
+    cell = {"workload": "gpt2", "phase": "generate", "sequence": 16, "generated_tokens": 8}
+    times = {"latency_p50_s": 0.5, "ttft_p50_s": 0.15, "tpot_p50_s": 0.05, "itl_p90_s": 0.0625}
+    tokens = {"tokens_compared": 32, "tokens_equal": 31, "tokens_tied": 1, "tokens_distinct": 6}
+    text = render(to_frame([row_of(**cell, **times, **tokens), row_of(**cell, backend="null")]))
+    (line,) = [line for line in text.splitlines() if "31 of 32" in line]
+    assert (
+        line.split()[-12:]
+        == [*["torch_cpu", "150", "ms", "50.0", "ms", "62.5", "ms", "500", "ms", "31", "of", "32", "1"]][-12:]
+    )
+    assert "Texts consist of at least 6 different tokens." in " ".join(text.split())
+    assert "token by token" not in render(to_frame([row_of()]))
 
 
 @pytest.mark.parametrize("backend", RUNTIMES)

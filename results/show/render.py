@@ -13,6 +13,7 @@ from results.show.layout import Cell, plural, side_by_side, wrapped
 from results.show.legend import legend, without_number
 from results.show.numbers import METRICS, TITLES, metric_table, plus_minus, positions
 from results.show.summary import summary
+from results.show.tokens.generated import generated
 from results.show.tokens.roofs import roofs
 from results.show.tokens.served import served
 from results.tables.means import means_of_ratios, wider_half
@@ -54,6 +55,7 @@ def render(
         served(rows, chosen, width),
         *(metric_table(frame, rows, metric, chosen, width, with_idle=bool(metrics)) for metric in metrics or METRICS),
         roofs(rows, width),
+        generated(rows, width),
         _means(frame, metrics or METRICS, chosen, width),
         _limits(everything, width),
         without_number(everything, width),
