@@ -39,7 +39,7 @@ def _report(options: argparse.Namespace) -> str:
     collected = Collected()
     frame, past = _read(options.runs or [RUNS], options, collected)
     note(collected.problems)
-    text = page(frame, past, options.baseline, collected.samples)
+    text = page(frame, past, options.baseline, collected.samples, collected.services)
     save(options.output, text, options)
     files = _write_csvs(options, frame, past) if options.csv_dir is not None else []
     beside = f" and {', '.join(files)} in {options.csv_dir}" if files else ""
@@ -54,6 +54,7 @@ def _read(paths: list[Path], options: argparse.Namespace, collected: Collected) 
     """
     from results.nights.nights import rows_of_runs
     from results.record.read import is_run, read_rows, run_folders, unnamed_results
+    from results.record.services.read import split_services
     from results.tables.table import to_frame
 
     is_store = len(paths) == 1 and (not paths[0].exists() or (paths[0].is_dir() and not is_run(paths[0])))
@@ -61,7 +62,9 @@ def _read(paths: list[Path], options: argparse.Namespace, collected: Collected) 
         for name in ("until", "acknowledged", "machines"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name} is of a store's nights; expected one folder with runs in it, got runs")
-        rows, problems = read_rows(*paths, on_run=collected.add)
+        others, services = split_services(paths)
+        collected.services += services
+        rows, problems = read_rows(*others, on_run=collected.add)
         note(problems)
         return to_frame(rows), None
     past = nights_of(paths[0], options)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from results.record.files import ResultsError
 from results.record.journal import JOURNAL_NAME
-from results.record.row import cell_of, describe_cell
+from results.record.row import Row, cell_of, describe_cell
 from results.record.run import Run, is_counted, read_run
 
 Samples = Mapping[tuple[object, ...], Sequence[float]]
@@ -25,10 +25,13 @@ class Collected:
         self.samples: dict[tuple[object, ...], Sequence[float]] = {}
         self.problems: list[str] = []
         self.run_ids: set[str] = set()
+        self.services: list[Row] = []
+        """The rows of services of these runs."""
 
     def add(self, run: Run) -> None:
         """Takes the run's samples; what cannot be taken is one of `problems`."""
         self.run_ids.add(run.header["run_id"])
+        self.services += run.services
         verified = {cell_of(row) for row in run.rows if row["verification"] == "passed"}
         try:
             self.samples |= samples_of(run, verified)

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from results.nights.history import History
 from results.nights.store import series_of
+from results.record.row import Row
 from results.record.samples import Samples
 from results.record.text import directions_written_out
 from results.show.report.rows import Line, numbered, of_backend, row_lines
@@ -26,6 +27,7 @@ from results.show.report.tables import (
     training_against_inference,
 )
 from results.show.report.tokens import drawn, served
+from results.show.services.lines import service_lines
 from results.tables.table import placed
 
 TEMPLATE, STYLE = "report.html.j2", "report.css"
@@ -36,13 +38,18 @@ CONTENTS = {
     "comparisons": "Side by side",
     "phases": "Training against inference",
     "histories": "Night after night",
+    "services": "Services",
     "distributions": "Distributions",
     "rows": "Rows",
 }
 
 
 def page(
-    frame: pd.DataFrame, history: History | None = None, baseline: str | None = None, samples: Samples | None = None
+    frame: pd.DataFrame,
+    history: History | None = None,
+    baseline: str | None = None,
+    samples: Samples | None = None,
+    services: Sequence[Row] = (),
 ) -> str:
     """Returns the page of the rows in `frame`, and of the nights in `history`: the same text for the same rows.
 
@@ -50,7 +57,7 @@ def page(
     no row: it says so, and what is missing. Raises ValueError where there is neither row nor night, or an unknown
     baseline.
     """
-    if frame.empty and history is None:
+    if frame.empty and history is None and not services:
         raise ValueError("no row to report; expected runs of `samestep run`")
     rows = numbered(placed(frame))
     chosen = None if frame.empty else chosen_baseline(frame, sorted({row["label"] for row in rows}), baseline)
@@ -64,7 +71,12 @@ def page(
     missing = [] if history is None else missing_lines(history)
     of_tokens, fastest = served(rows, chosen), summary(rows, chosen)
     has_rows = dict.fromkeys(("comparisons", "rows"), not frame.empty) | {"summary": fastest, "tokens": of_tokens}
-    sections = has_rows | {"phases": of_phases.lines, "histories": nights, "distributions": spread_lines}
+    sections = has_rows | {
+        "phases": of_phases.lines,
+        "histories": nights,
+        "distributions": spread_lines,
+        "services": services,
+    }
     style = (Path(__file__).parent / STYLE).read_text(encoding="utf-8")
     context = {
         "style": style,
@@ -90,7 +102,10 @@ def page(
         "spreads_axis": spreads_axis,
         "spread_as": {line["as"] for machine in spread_lines for line in machine["lines"]},
         "rows": row_lines(rows),
+        "services": service_lines(services),
     }
+    if frame.empty and history is None:
+        context |= {"title": "Services", "subtitle": "No cell was measured, and nothing here is verified."}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

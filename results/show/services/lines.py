@@ -1,0 +1,38 @@
+"""Services as lines of the report: words that its template puts into cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from results.record.row import Row
+
+TIMES = ("ttft_s_p50", "ttft_s_p99", "tpot_s_p50", "e2e_s_p50", "e2e_s_p99")
+RATES = ("output_tokens_per_s", "requests_per_s")
+
+
+def service_lines(rows: Iterable[Row]) -> list[dict[str, str]]:
+    """Returns a line for each service and load: what was asked, numbers as text, and what a reader must know."""
+    return [
+        {
+            "model": str(row["model"]),
+            "service": str(row["service"]),
+            "scenario": str(row["scenario"]),
+            "tokens": f"{_or(row['prompt_tokens_asked'], '?')}+{_or(row['output_tokens_asked'], '?')}",
+            "source": str(row["source"]),
+            "status": str(row["status"]),
+            **{name: _milliseconds(row[name]) for name in TIMES},
+            **{name: f"{row[name]:.4g}" if isinstance(row[name], float) else "" for name in RATES},
+            "requests": f"{_or(row['n_requests'], '')}",
+            "failed": str(row["failures"] or row["n_failed"] or ""),
+            "remarks": "; ".join(str(row[name]) for name in ("reason", "early_stopping", "notes") if row[name]),
+        }
+        for row in rows
+    ]
+
+
+def _or(value: object, otherwise: str) -> str:
+    return otherwise if value is None else str(value)
+
+
+def _milliseconds(value: object) -> str:
+    return f"{1e3 * value:.4g} ms" if isinstance(value, float) else ""
