@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import backends
-from backends._graphs import ONNX
 from backends._torch_generate import TorchGenerateStep
 from backends._torch_ops import EagerTorchOps
 from bench.child.checks import greedy
@@ -32,8 +31,11 @@ from workloads.generate import CHOSEN, FIRST, LARGEST, LAST, MARGINS, TEXT
 from workloads.precision import FP32
 from workloads.reference import NumpyOps
 
-# torch.onnx's own (2.13), while it exports.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+# torch.onnx's own (2.13), while it exports; and what JAX says where another runtime forks beside it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+]
 RUNTIMES = ("torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu")
 PROMPT, TOKENS = 16, 8
 
@@ -276,14 +278,15 @@ def test_the_slack_of_a_tie_is_twice_what_a_logit_may_be_wrong(given):
 
 @pytest.fixture(scope="module")
 def graphs(made, tmp_path_factory):
-    """Returns the folders of what a workload's cells need, its graphs among them."""
+    """Returns the folders of what a workload's cells need on a backend, graphs among them."""
     exported = {}
 
-    def of(name):
-        if name not in exported:
-            folder = exported[name] = tmp_path_factory.mktemp("graphs")
-            make(ONNX, tiny(name), "generate", folder, made(name))
-        return {**made(name), ONNX.name: exported[name]}
+    def of(name, adapter):
+        for artifact in adapter.artifacts_of(tiny(name).programs["generate"]):
+            if (name, artifact) not in exported:
+                folder = exported[name, artifact] = tmp_path_factory.mktemp("graphs")
+                make(artifact, tiny(name), "generate", folder, made(name))
+        return {**made(name), **{artifact.name: path for (of, artifact), path in exported.items() if of == name}}
 
     return of
 
@@ -309,9 +312,9 @@ def prepared(backend, request):
 
 @pytest.mark.parametrize("backend", RUNTIMES)
 @pytest.mark.parametrize("name", DECODING)
-def test_each_runtime_goes_on_from_its_own_cache_and_takes_tokens_that_are_forced(name, backend, made, graphs):
+def test_each_runtime_goes_on_from_its_own_cache_and_takes_tokens_that_are_forced(name, backend, graphs):
     adapter = backends.get(backend)
-    request = request_in((graphs if adapter.artifacts else made)(name), adapter, tiny(name), "generate")
+    request = request_in(graphs(name, adapter), adapter, tiny(name), "generate")
     step = prepared(backend, request)
     step.compile()
     forced = [np.random.RandomState(i).randint(0, 200, (2, TOKENS)) for i in range(2)]
