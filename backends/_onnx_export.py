@@ -1,8 +1,8 @@
 """The step as an ONNX graph, traced from the torch binding: what ONNX Runtime and OpenVINO run.
 
 A step without state is exported as a user would: a module with its weights as initialisers. One with state is one
-graph, state in and state out; in training of forward, backward and optimiser update: `torch.export` cannot trace
-through `torch.func.grad`, so that `make_fx` traces it first, with the decompositions that ONNX lacks.
+graph, state in and state out. A training step is one of forward, backward and optimiser update: `torch.export` cannot
+trace through `torch.func.grad`, so that `make_fx` traces it first, with the decompositions that ONNX lacks.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends._decompositions import decomposition_table
-from backends._graphs import graph_file
+from backends._graphs import carries_a_cache, graph_file
+from backends._torch_experts import in_static_shapes, parameters_of
 from backends._torch_module import CPU, StatelessModule, placed
 from backends._torch_ops import TorchOps, to_torch
 from workloads import data
 from workloads.arrays import BATCHES_FILE, load_batches, map_initial
+from workloads.count import output_names
 from workloads.generate import Generating
-from workloads.ops import Array
+from workloads.ops import Array, Expert, Parameters
 from workloads.program import Program
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from workloads.data import Arrays
 
 OPSET = 20
+OPSET_IN_PLACE = 24
+"""The first one that has TensorScatter, and Attention with it. OpenVINO (2026.4) has no TensorScatter."""
 
 
 class ExportOps(TorchOps):
@@ -60,24 +64,50 @@ class ExportOps(TorchOps):
         width = x.shape[-1] // parts  # ONNX has no SplitToSequence of bfloat16
         return [x[..., i * width : (i + 1) * width] for i in range(parts)]
 
+    def experts(
+        self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        return in_static_shapes(expert, x, weights, ids, parameters_of(parameters, prefix, n))
 
-def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+
+class InPlaceOps(ExportOps):
+    """The vocabulary for runtimes that write a cache where it lies."""
+
+    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+        return torch.onnx.ops.symbolic(
+            "TensorScatter",
+            (cache, new, start),
+            {"axis": 2, "mode": "linear"},
+            dtype=cache.dtype,
+            shape=cache.shape,
+            version=OPSET_IN_PLACE,
+        )
+
+
+def make(setting: Setting, folder: Path, inputs: Mapping[str, Path], in_place: bool = False) -> dict[str, Any]:
     """Writes the step of the program to `step.onnx` in `folder`, from the arrays in the `inputs`' folders.
 
     Of a generation the two parts are written, `prefill.onnx` and `decode.onnx`.
     """
     if isinstance(setting.program, Generating):
         for name, part in setting.program.parts.items():
-            _make(setting.of_part(name), folder, inputs, data.make_batches(part)[0])
+            _make(setting.of_part(name), folder, inputs, data.make_batches(part)[0], in_place)
     else:
-        _make(setting, folder, inputs, load_batches(inputs["batches"] / BATCHES_FILE)[0])
+        _make(setting, folder, inputs, load_batches(inputs["batches"] / BATCHES_FILE)[0], in_place)
     return {}
 
 
-def _make(setting: Setting, folder: Path, inputs: Mapping[str, Path], batch: Arrays) -> None:
+def make_in_place(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Writes the step as `make` does, with a cache that is written in place."""
+    return make(setting, folder, inputs, in_place=True)
+
+
+def _make(setting: Setting, folder: Path, inputs: Mapping[str, Path], batch: Arrays, in_place: bool) -> None:
     tensors = placed(setting, map_initial(inputs))
     program, path = setting.program, graph_file(folder, setting)
-    if program.state:
+    if carries_a_cache(program):
+        export_cached(program, tensors, batch, path, in_place)
+    elif program.state:
         export_step(program, tensors, batch, path)
     else:
         is_quantized = setting.precision.is_quantized
@@ -117,10 +147,34 @@ def export_stateless(
     _save(exported, path)
 
 
-def export_step(program: Program, tensors: Mapping[str, Tensor], batch: Arrays, path: Path) -> None:
-    """Writes one whole step to `path`, state in and state out.
+def export_cached(
+    program: Program, tensors: Mapping[str, Tensor], batch: Arrays, path: Path, in_place: bool = False
+) -> None:
+    """Writes a step that carries a cache to `path`, with the inputs and outputs that `export_step` gives it.
 
-    Inputs are the batch and the state under canonical names; outputs are those of the program, `loss` in training, and
+    Nothing is differentiated, so that the exporter takes it as it is: of a llama of 135 million parameters the graph is
+    made in less time than by `make_fx`, and runs in 0.8 of its time on OpenVINO; in place, in 0.7 on ONNX Runtime.
+    """
+    module = CachedModule(program, tensors, InPlaceOps() if in_place else ExportOps()).eval()
+    inputs = tuple(to_torch(batch[spec.name], CPU) for spec in program.inputs)
+    state = program.initial_state(tensors, torch.zeros)
+    with torch.no_grad():
+        exported = torch.onnx.export(
+            module,
+            (*inputs, *state.values()),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET_IN_PLACE if in_place else OPSET,
+            input_names=[spec.name for spec in program.inputs] + list(state),
+            output_names=[*output_names(program), *(f"next.{name}" for name in state)],
+        )
+    _save(exported, path)
+
+
+def export_step(program: Program, tensors: Mapping[str, Tensor], batch: Arrays, path: Path) -> None:
+    """Writes one whole training step to `path`, state in and state out.
+
+    Inputs are the batch and the state under canonical names; outputs are those of the program, such as `loss`, and
     `next.<state name>`. Constants are initialisers.
     """
     specs = program.inputs
@@ -157,6 +211,24 @@ def export_step(program: Program, tensors: Mapping[str, Tensor], batch: Arrays, 
         output_names=names + [f"next.{name}" for name in state],
     )
     _save(exported, path)
+
+
+class CachedModule(nn.Module):
+    """A step that carries a cache: it takes its inputs, then its state; its constants are buffers."""
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], ops: TorchOps) -> None:
+        super().__init__()
+        self.program, self.ops = program, ops
+        self.names = {name: f"constant_{number}" for number, name in enumerate(program.constants_of(tensors))}
+        for name, held in self.names.items():
+            self.register_buffer(held, tensors[name])
+
+    def forward(self, *flat: Tensor) -> tuple[Tensor, ...]:
+        n, names = len(self.program.inputs), [spec.name for spec in self.program.state]
+        constants = {name: getattr(self, held) for name, held in self.names.items()}
+        state = dict(zip(names, flat[n:], strict=True))
+        outputs, new = self.program.step(self.ops, constants, state, _named(self.program.inputs, flat[:n]))
+        return (*outputs.values(), *(new[name] for name in names))
 
 
 class WithConstants(nn.Module):

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from backends._arithmetic import in_words
-from backends._graphs import ONNX, graph_file, with_optimizer, zeros
+from backends._graphs import carries_a_cache, graph_of, with_optimizer, zeros
 from backends._onnx_arithmetic import graph_products
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.precision import CODES_TYPE, FP32
@@ -40,7 +40,8 @@ class OnnxRuntimeStep(Step):
     """A step of an ONNX graph with all inputs and outputs bound.
 
     Training state lives in two sets of buffers that swap roles from step to step: with one buffer bound as
-    input and as output ONNX Runtime trains to garbage without an error (1.32.0).
+    input and as output ONNX Runtime trains to garbage without an error (1.32.0). A cache has one: TensorScatter, the
+    only reader of the old one, writes in place.
     """
 
     def __init__(self, request: Request, provider: str) -> None:
@@ -55,7 +56,9 @@ class OnnxRuntimeStep(Step):
             self.arithmetic = in_words(products_of(request, self.provider))
         self.batches = [{s.name: self._value(b[s.name]) for s in request.program.inputs} for b in request.batches]
         initial = request.program.initial_state(request.parameters, zeros)
-        self.buffers: list[dict[str, Any]] = [{name: self._value(a) for name, a in initial.items()} for _ in range(2)]
+        first = {name: self._value(array) for name, array in initial.items()}
+        in_place = carries_a_cache(request.program)
+        self.buffers = [first, first if in_place else {name: self._value(array) for name, array in initial.items()}]
         held = {f"next.{name}" for name in self.buffers[0]}
         self.results = {
             o.name: self._value(np.zeros(o.shape, DTYPES[o.type]))
@@ -222,7 +225,7 @@ def open_session(
     elif request.precision.is_quantized:
         # By its default it reads activations in codes where weights alone are.
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    path = str(graph_file(request.artifacts[ONNX.name], request))
+    path = str(graph_of(request))
     session = ort.InferenceSession(path, options, providers=[provider], disabled_optimizers=left_out)
     session.disable_fallback()
     return session

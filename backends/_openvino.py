@@ -13,7 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from backends._arithmetic import SHORT, in_words
-from backends._graphs import ONNX, graph_file, with_optimizer, zeros
+from backends._graphs import graph_of, with_optimizer, zeros
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.count import output_names
 from workloads.precision import FLOAT32, Precision
@@ -35,7 +35,7 @@ class OpenVinoStep(Step):
         self.core = ov.Core()
         self.hint = {"PERFORMANCE_HINT": request.options.get("hint", "latency").upper()}
         self.count = 0
-        self.model = self.core.read_model(str(graph_file(request.artifacts[ONNX.name], request)))
+        self.model = self.core.read_model(str(graph_of(request)))
         initial = request.program.initial_state(request.parameters, zeros)
         self.buffers = [{name: np.array(a) for name, a in initial.items()} for _ in range(2)]
         self.batches = [{s.name: np.array(b[s.name]) for s in request.program.inputs} for b in request.batches]

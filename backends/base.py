@@ -205,6 +205,10 @@ class Adapter(ABC):
             return self.kinds
         return (self.extra,) if self.extra else ()
 
+    def artifacts_of(self, program: Program) -> tuple[Artifact, ...]:
+        """Returns those of `artifacts` that `program` takes: all, unless a runtime runs some in a form of their own."""
+        return self.artifacts
+
     def is_serial(self, program: Program) -> bool:
         """Returns whether steps of `program` cannot overlap."""
         return self.overlap == "none" or (self.overlap == "stateless" and bool(program.state))

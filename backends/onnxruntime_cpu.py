@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from backends._graphs import ONNX
+from backends._graphs import ONNX, ONNX_IN_PLACE, carries_a_cache
 from backends._probes import probe_cpu
-from backends.base import Adapter, Options, Probe, Request, Setting, Step
+from backends.base import Adapter, Artifact, Options, Probe, Request, Setting, Step
 from workloads.generate import Generating
 from workloads.precision import BF16, FP16, FP32, INT8, W8
+
+if TYPE_CHECKING:
+    from workloads.program import Program
 
 
 class OnnxRuntimeCpu(Adapter):
@@ -27,7 +30,7 @@ class OnnxRuntimeCpu(Adapter):
         FP16.name: "ONNX Runtime puts casts around float32 kernels on a CPU and drops most of them again, at every"
         " level of graph optimisation: it computes in float32 (1.32)",
     }
-    artifacts = (ONNX,)
+    artifacts = (ONNX, ONNX_IN_PLACE)
     distributions = ("onnxruntime",)
     options: ClassVar[Options] = {
         "graph_level": ("all", "extended", "basic"),
@@ -37,6 +40,9 @@ class OnnxRuntimeCpu(Adapter):
 
     def probe(self) -> Probe:
         return probe_cpu("onnxruntime", self.distributions, "onnxruntime")
+
+    def artifacts_of(self, program: Program) -> tuple[Artifact, ...]:
+        return (ONNX_IN_PLACE,) if carries_a_cache(program) else (ONNX,)
 
     def load(self, setting: Setting) -> None:
         import onnxruntime

@@ -33,7 +33,8 @@ def artifacts_for(
 
     `program` is the one that it runs, as it is written.
     """
-    made = ((EXPECTED, NOISE) if adapter.verifiable else ()) + adapter.artifacts
+    of_adapter = adapter.artifacts if program is None else adapter.artifacts_of(program)
+    made = ((EXPECTED, NOISE) if adapter.verifiable else ()) + of_adapter
     if precision.is_quantized:
         made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
     if program is not None and program.prompt is not None:

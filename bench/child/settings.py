@@ -33,5 +33,5 @@ def request_of(setting: Setting, adapter: Adapter, entries: Mapping[str, Path]) 
         **{field.name: getattr(setting, field.name) for field in fields(Setting)},
         parameters=map_initial(entries),
         batches=load_batches(entries["batches"] / BATCHES_FILE),
-        artifacts={artifact.name: entries[artifact.name] for artifact in adapter.artifacts},
+        artifacts={artifact.name: entries[artifact.name] for artifact in adapter.artifacts_of(setting.program)},
     )
