@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeVar
 import jax
 import jax.numpy as jnp
 
-from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from backends._jax_experts import experts
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters, subset
 from workloads.precision import E4M3, LARGEST_CODE
 from workloads.recipes.int8 import LARGEST, LEAST
 from workloads.specs import IGNORED_LABEL
@@ -124,6 +125,17 @@ class JaxOps(Ops):
         mask = jnp.tile(seen, (1, served, 1))[:, None]
         weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
         return jnp.einsum("bhqs,bhsd->bhqd", weights, value).reshape(b, heads, t, width)
+
+    @scoped
+    def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
+        weights, ids = jax.lax.top_k(jax.nn.softmax(logits, axis=-1), k)
+        return weights / weights.sum(-1, keepdims=True) if is_normalized else weights, ids
+
+    @scoped
+    def experts(
+        self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        return experts(expert, x, weights, ids, [subset(parameters, f"{prefix}.{i}.") for i in range(n)])
 
     @scoped
     def cross_entropy(self, logits: Array, labels: Array) -> Array:

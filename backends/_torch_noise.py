@@ -36,7 +36,7 @@ EXACT = frozenset({
     "maximum", "min", "minimum", "narrow", "ne", "neg", "new_empty", "new_empty_strided", "new_full", "new_ones",
     "new_zeros", "ones", "ones_like", "permute", "relu", "repeat", "reshape", "resize_", "scalar_tensor", "scatter",
     "select", "select_backward", "set_", "slice", "slice_backward", "split", "split_with_sizes", "squeeze", "stack",
-    "t", "threshold_backward", "transpose", "tril", "triu", "unbind", "unfold", "unsqueeze", "view", "where",
+    "t", "threshold_backward", "topk", "transpose", "tril", "triu", "unbind", "unfold", "unsqueeze", "view", "where",
     "zero_", "zeros", "zeros_like",
 })
 # fmt: on
@@ -157,11 +157,25 @@ class ReferenceOps(TorchOps):
 class NoisyOps(ReferenceOps):
     """The same under `noise`, norms in means and products, so that their sums err as sums do.
 
-    The noise is in the loss and its gradient alone: what the optimiser does is held against its own rule.
+    `routed` has the logits that routers saw, and how many experts they chose, call by call. The noise is in the loss
+    and its gradient alone: what the optimiser does is held against its own rule.
     """
 
-    def __init__(self, noise: Noise) -> None:
+    def __init__(self, noise: Noise, turned: Sequence[Tensor] = ()) -> None:
+        """`turned` says, for each call of `route`, of which rows the last expert gives way to the next likely one."""
         self.noise = noise
+        self.routed: list[tuple[Tensor, int]] = []
+        self._turned = turned
+
+    def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
+        with self.noise.off():
+            self.routed.append((logits.detach().clone(), k))
+        if not self._turned:
+            return super().route(logits, k, is_normalized)
+        shares, ids = torch.topk(torch.softmax(logits, -1), k + 1)
+        last = torch.where(self._turned[len(self.routed) - 1], k, k - 1)[:, None]
+        weights, ids = (torch.cat([x[:, : k - 1], x.gather(1, last)], -1) for x in (shares, ids))
+        return weights / weights.sum(-1, keepdim=True) if is_normalized else weights, ids
 
     def cast(self, x: Array, dtype: str) -> Array:
         return x.to(FULL if dtype == FLOAT32 else LOW)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from backends._torch_experts import by_expert, by_mask, parameters_of
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters
 
 
 class TorchOps(Ops):
@@ -94,6 +95,16 @@ class TorchOps(Ops):
         folded = query.reshape(b, key.shape[1], served * t, width)
         mask = seen[:, None, None].expand(b, 1, served, t, key.shape[2]).reshape(b, 1, served * t, key.shape[2])
         return F.scaled_dot_product_attention(folded, key, value, attn_mask=mask).reshape(b, heads, t, width)
+
+    def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
+        weights, ids = torch.topk(torch.softmax(logits, -1), k)
+        return weights / weights.sum(-1, keepdim=True) if is_normalized else weights, ids
+
+    def experts(
+        self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        gathered = by_mask if torch.compiler.is_compiling() else by_expert
+        return gathered(expert, x, weights, ids, parameters_of(parameters, prefix, n))
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return F.cross_entropy(logits, labels)

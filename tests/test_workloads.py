@@ -81,10 +81,10 @@ def test_jax_equals_the_numpy_reference_in_float64(workload):
     with jax.enable_x64(True):
         arrays = {name: jax.numpy.asarray(p) for name, p in parameters.items()}
         inputs = {name: jax.numpy.asarray(a) for name, a in float64(batch).items()}
-        found = infer(workload, _jax_ops.JaxOps(), arrays, inputs)
-        (value, buffers), gradients = _jax_ops.value_and_grad(
-            lambda p: loss(workload, _jax_ops.JaxOps(), p, inputs), arrays
-        )
+        found = jax.jit(lambda p: infer(workload, _jax_ops.JaxOps(), p, inputs))(arrays)
+        (value, buffers), gradients = jax.jit(
+            lambda p: _jax_ops.value_and_grad(lambda p: loss(workload, _jax_ops.JaxOps(), p, inputs), p)
+        )(arrays)
     for name, reference in infer(workload, NumpyOps(), parameters, batch).items():
         assert difference(found[name], reference) < JAX_DIFFERENCE[workload.name]
     (expected, expected_buffers), torch_gradients = differentiated(workload, parameters, batch)
@@ -95,7 +95,7 @@ def test_jax_equals_the_numpy_reference_in_float64(workload):
         assert difference(gradients[name], gradient.numpy()) < JAX_DIFFERENCE[workload.name], name
 
 
-JAX_DIFFERENCE = {"mlp": 1e-12, "resnet50": 1e-11, "gpt2": 1e-6, "bert_base": 1e-6, "llama": 1e-6}
+JAX_DIFFERENCE = {"mlp": 1e-12, "resnet50": 1e-11, "gpt2": 1e-6, "bert_base": 1e-6, "llama": 1e-6, "moe": 1e-6}
 """`jax.nn.dot_product_attention` keeps its softmax in float32, whatever it is given (jax 0.10.2)."""
 
 

@@ -1,7 +1,9 @@
 """FLOPs and compulsory bytes of a step, counted by running the model on shapes alone.
 
 A multiply-add is 2 FLOPs; only matrix products and convolutions count, attention with its full square (the
-convention of `torch.utils.flop_counter` and of Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+convention of `torch.utils.flop_counter` and of Chowdhery et al. 2022, arXiv:2204.02311, appendix B). Of a mixture's
+experts those that a router chooses count: FLOPs are those of k rows for each token, and bytes are of as many different
+experts as the tokens of a step can choose: all, or tokens times k where that is less, each read once.
 """
 
 from __future__ import annotations
@@ -175,6 +177,23 @@ class CountOps(Ops):
         query.tally.forward_flops += round(4 * prod(query.shape) * self.keys_seen)
         return _result([query], query.shape)
 
+    def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
+        chosen = (logits.shape[0], k)
+        return _result([logits], chosen), _Shape(chosen, False, logits.tally)
+
+    def experts(
+        self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        """Each row goes through its own experts alone, and of the experts as many are read as rows can choose."""
+        rows, width = prod(ids.shape), x.shape[-1]
+        for i in range(self._experts_read(rows, n)):
+            seen = replace(x, shape=(rows if i == 0 else 0, width), source=None)
+            expert(seen, subset(parameters, f"{prefix}.{i}."))
+        return _result([x, weights], x.shape)
+
+    def _experts_read(self, rows: int, n: int) -> int:
+        return min(rows, n)
+
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return _result([logits], ())
 
@@ -231,13 +250,13 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
     inputs are read, outputs written. Scalars fit a register; activations and
     gradients count as cached. A generation is its prefill and its decode steps, the first token being the prefill's.
     """
+    if isinstance(program, Generating):
+        first, each = (count(program.parts[name].programs[name], constant_bytes) for name in (PREFILL, DECODE))
+        n = program.tokens - 1
+        return Counts(first.flops + n * each.flops, first.minimum_bytes + n * each.minimum_bytes)
     tally, outputs = on_shapes(program)
     constants = sum(tally.elements_read.values())
     elements = round(tally.cache_elements) or 2 * sum(spec.size for spec in program.state if spec.shape)
     elements += sum(prod(output.shape) for output in outputs.values() if output.shape)
     input_bytes = sum(prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in program.inputs)
     return Counts(tally.forward_flops + tally.backward_flops, constant_bytes * constants + 4 * elements + input_bytes)
-    if isinstance(program, Generating):
-        first, each = (count(program.parts[name].programs[name], constant_bytes) for name in (PREFILL, DECODE))
-        n = program.tokens - 1
-        return Counts(first.flops + n * each.flops, first.minimum_bytes + n * each.minimum_bytes)

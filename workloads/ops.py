@@ -15,6 +15,8 @@ BATCH_NORM_EPSILON = 1e-5
 
 Array = Any
 Parameters = Mapping[str, Array]
+Expert = Callable[[Array, Parameters], Array]
+"""`expert(rows, p)`: what one expert of a mixture makes of rows (R, D), with its own parameters."""
 
 
 class Ops(ABC):
@@ -149,6 +151,26 @@ class Ops(ABC):
         `start[b] + t`, and nothing of what lies beyond.
         """
         raise TypeError(f"{type(self).__name__} has no cached_attention: it needs one to decode with a cache")
+
+    def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
+        """Weights and ids, each (N, k), of the `k` experts that each row of `logits` (N, experts) is sent to.
+
+        The weights are the largest of the softmax over all experts; `is_normalized`, by their sum (Jiang et al. 2024,
+        arXiv:2401.04088). Not composed of others: a binding without it has no mixture of experts. Raises TypeError
+        there.
+        """
+        raise TypeError(f"{type(self).__name__} has no route: it needs one, and experts, for a mixture of experts")
+
+    def experts(
+        self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        """For each row of `x` (N, D) the sum over its `k` experts of weight times `expert(row, p)`, as (N, D).
+
+        `weights` and `ids` (N, k) are those of `route`; `expert(rows, p)` takes rows (R, D) and the parameters under
+        `prefix.i.` of one of `n` experts, stripped of that prefix. How rows come to their experts is the binding's:
+        those of each expert are gathered, or an expert sees all and counts where it was chosen.
+        """
+        raise TypeError(f"{type(self).__name__} has no experts: it needs one, and route, for a mixture of experts")
 
     widens_inside: frozenset[str] = frozenset()
     """Names of operations that take a type shorter than float32 and compute inside in float32, rounding once."""

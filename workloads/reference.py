@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters, subset
 from workloads.recipes.e4m3 import decoded, encoded
 from workloads.specs import IGNORED_LABEL
 
@@ -139,6 +139,22 @@ class NumpyOps(Ops):
                 )
                 attended[row, :, t] = self.attention(*of_row, causal=False)[0, :, 0]
         return attended
+
+    def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
+        shares = np.exp(logits - logits.max(-1, keepdims=True))
+        shares = shares / shares.sum(-1, keepdims=True)
+        ids = np.argsort(-shares, axis=-1, kind="stable")[:, :k]
+        weights = np.take_along_axis(shares, ids, -1)
+        return weights / weights.sum(-1, keepdims=True) if is_normalized else weights, ids
+
+    def experts(
+        self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        y = np.zeros_like(x)
+        for row, (shares, chosen) in enumerate(zip(weights, ids, strict=True)):
+            for share, i in zip(shares, chosen, strict=True):
+                y[row] += share * expert(x[row : row + 1], subset(parameters, f"{prefix}.{i}."))[0]
+        return y
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         logits, labels = logits[labels != IGNORED_LABEL], labels[labels != IGNORED_LABEL]

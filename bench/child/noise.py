@@ -7,12 +7,13 @@ under the digest of all that it depends on; other shapes, and what has changed s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.child.checks import predicted
+from bench.child.checks import choices, predicted
+from bench.child.checks.choices import Routed
 from bench.child.expected import computed, load_expected
 from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.deviation import MEASURES, Expected, measured
@@ -66,14 +67,18 @@ def sample(setting: Setting, inputs: Mapping[str, Path]) -> tuple[dict[str, Tole
     expected = load_expected(inputs["expected"])
     squares: dict[tuple[str, str], float] = {}
     n, wanted = 0, SAMPLES
-    for observed, flips in _samples(setting, initial, batches):
+    routed: list[Routed] = []
+    for observed, flips, chosen in _samples(setting, initial, batches):
         if n == 0 and 0 < flips < 1:
             wanted = SAMPLES_WITH_KINKS
         _add(squares, observed, expected, 1.0)
+        routed.append(chosen)
         n += 1
         if n == wanted:
             break
     of_flip: dict[tuple[str, str], float] = {}
+    for observed, flips in _turned(setting, initial, batches, routed):
+        _add(of_flip, observed, expected, LEAST_FLIP**2 * n / (SAMPLES * max(1.0, flips)))
     if setting.precision.reads_codes:
         for seed in range(SAMPLES):
             observed, flips = _flipped(setting, initial, batches, seed)
@@ -107,8 +112,31 @@ def _flipped(setting: Setting, initial: Any, batches: Any, seed: int) -> tuple[E
     return observed, ops.flips / len(batches)
 
 
-def _samples(setting: Setting, initial: Any, batches: Any) -> Iterator[tuple[Mapping[str, Any], float]]:
-    """Yields what the noisy reference computes, and how many elements are expected to flip at a kink."""
+def _turned(setting: Setting, initial: Any, batches: Any, routed: Sequence[Routed]) -> Iterator[tuple[Expected, float]]:
+    """Yields what the reference computes where open choices of experts fall the other way, and how many of a step."""
+    if not routed[0]:
+        return
+    import torch
+
+    from backends._torch_int8 import NoisyInt8Ops
+    from backends._torch_noise import Noise, NoisyOps
+
+    noisy = NoisyInt8Ops if setting.precision.is_quantized else NoisyOps
+    noise = Noise(setting.precision, 0)
+
+    def of(turned: Sequence[Any]) -> tuple[Expected, Routed]:
+        ops = noisy(noise, turned)
+        with torch.no_grad(), noise.off():
+            return computed(setting.program, ops, initial, batches), ops.routed
+
+    is_open = choices.open_choices(of(())[1], routed)
+    for seed in range(SAMPLES if any(bool(rows.any()) for rows in is_open) else 0):
+        which, flips = choices.turned(is_open, seed)
+        yield of(which)[0], flips / setting.program.checks.steps
+
+
+def _samples(setting: Setting, initial: Any, batches: Any) -> Iterator[tuple[Expected, float, Routed]]:
+    """Yields what the noisy reference computes, how many elements are expected to flip at a kink, what was routed."""
     from itertools import count
 
     import torch
@@ -121,7 +149,8 @@ def _samples(setting: Setting, initial: Any, batches: Any) -> Iterator[tuple[Map
     noisy = NoisyInt8Ops if setting.precision.is_quantized else NoisyOps
     for seed in count():
         noise = Noise(setting.precision, seed)
+        ops = noisy(noise)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            observed = computed(program, noisy(noise), initial, batches, noise)
+            observed = computed(program, ops, initial, batches, noise)
         unit = max(setting.precision.unit, setting.precision.operands)
-        yield observed, FLIPS_WITHIN * unit * noise.kinked / program.checks.steps
+        yield observed, FLIPS_WITHIN * unit * noise.kinked / program.checks.steps, ops.routed

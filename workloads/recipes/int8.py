@@ -128,6 +128,9 @@ class _Finding(CountOps):
             return x, {}
         return super().batch_norm(x, p, training)
 
+    def _experts_read(self, rows: int, n: int) -> int:
+        return n
+
     def _kept(self, weight: Any, axis: int) -> Any:
         """Remembers a weight that is a constant as it stands; returns it so that reading it here counts as nothing."""
         name = self.names.get(id(weight))
@@ -243,8 +246,8 @@ def codes_of(
 ) -> dict[str, NDArray[Any]]:
     """Returns the constants of the quantised program by name, from the model's `tensors`, in float64 inside.
 
-    `largest` is what each product reads at most, by its weight's name. Codes of float8 lie as (out, in), since that is
-    how products of them read a weight, whatever its published layout.
+    `largest` is what each product reads at most, by its weight's name; of an expert that no batch comes to it has none.
+    Codes of float8 lie as (out, in), since that is how products of them read a weight, whatever its published layout.
     """
     import numpy as np
 
@@ -269,6 +272,6 @@ def codes_of(
             made[f"{name}{CODES}"] = np.clip(np.rint(codes), -LARGEST, LARGEST).astype(np.int8)
         made[f"{name}{SCALE}"] = scale
         if precision.reads_codes:
-            made[f"{name}{STEP}"] = np.array(step_of(largest[name], top), np.float32)
+            made[f"{name}{STEP}"] = np.array(step_of(largest.get(name, 0.0), top), np.float32)
     wanted = [spec.name for spec in quantized(program, precision).constants]
     return {name: made[name] if name in made else tensors[name] for name in wanted}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from workloads.ops import Array, Ops, Parameters, Scoped
+from workloads.ops import Array, Expert, Ops, Parameters, Scoped
 from workloads.precision import FLOAT32, Precision
 from workloads.program import Loss, Outputs, Program, training
 
@@ -96,6 +96,15 @@ class Mixed(Ops):
 
     def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
         return self.ops.cached_attention(query, key, value, start)
+
+    def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
+        weights, ids = self.ops.route(self.full(logits), k, is_normalized)
+        return self.low(weights), ids
+
+    def experts(
+        self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        return self.ops.experts(expert, x, weights, ids, parameters, prefix, n)
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return self.ops.cross_entropy(self.full(logits), labels)
