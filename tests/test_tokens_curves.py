@@ -9,7 +9,8 @@ from results import __main__ as door
 from results.record.csvfile import write_csv
 from results.record.files import ResultsError
 from results.record.limits import with_limits
-from results.show.plot.figure import plot
+from results.show.plot.dots import dots_of
+from results.show.plot.figure import _arranged, plot
 from results.show.report.chart import curves
 from results.show.report.page import page
 from results.show.tokens.curves import SHOWN, charts
@@ -95,7 +96,7 @@ def test_every_point_is_drawn_and_named_and_the_same_rows_make_the_same_bytes(tm
     assert {*expected} <= {*texts}
 
 
-@pytest.mark.parametrize("show", SHOWN)
+@pytest.mark.parametrize("show", [*SHOWN, "latency"])
 def test_no_text_is_cut_off_or_lies_on_another(tmp_path, monkeypatch, show):
     """At both widths: the frames of all texts, as drawn, lie within the figure and apart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -105,7 +106,7 @@ def test_no_text_is_cut_off_or_lies_on_another(tmp_path, monkeypatch, show):
     kept = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: kept.append(figure))
     for width in (3.5, 7.0):
-        plot(to_frame(a_run()), tmp_path / "a.png", show, width)
+        plot(to_frame([*a_run(), served_row("train"), served_row("infer")]), tmp_path / "a.png", show, width)
     for figure in kept:
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -174,3 +175,21 @@ def test_a_drawing_has_its_points_where_they_lie():
     assert one[0] - slow_one[0] == pytest.approx(eight[0] - slow_eight[0], abs=0.2)  # equal ratios, equal distances
     degraded = charts(to_frame([step("jax_cpu", 1, d, quality="degraded") for d in (128, 512)]), "depth")[0]
     assert curves(degraded, {"jax_cpu": "k0"}).count('<circle class="o"') == 2
+
+
+def test_cells_of_fewer_phases_share_a_row_in_the_plot_of_latency():
+    rows = [*a_run(), *(served_row(phase, backend=name) for phase in ("train", "infer") for name in TIMES)]
+    arranged = _arranged(dots_of(to_frame(rows), "latency").panels, 6.0)
+    assert [[panel and panel.title.removeprefix("gpt2 124m ") for panel in row] for row in arranged] == [
+        ["decode, batch 1, depth 128", "decode, batch 1, depth 512", None],
+        ["infer, batch 2 × 128", "prefill, batch 2 × 128", "train, batch 2 × 128"],
+        ["decode, batch 8, depth 128", "decode, batch 8, depth 512", None],
+    ]
+    other = [row for row in rows if (row["backend"], row["depth"]) != ("jax_cpu", 512)]
+    assert [len([*filter(None, row)]) for row in _arranged(dots_of(to_frame(other), "latency").panels, 6.0)] == [
+        1,
+        1,
+        3,
+        1,
+        1,
+    ]

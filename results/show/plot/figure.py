@@ -104,7 +104,7 @@ def _draw(shown: Shown, show: str, path: Path, width_inch: float, room_inch: flo
                 ticks = ticks_of(*limits[panel], panel_inch)
                 axes.set_xticks(ticks, [TICKS[show](tick) for tick in ticks])
                 # Panels beside each other have the same backends, which are named once.
-                named = axes is of_row[0] or row[0] is None
+                named = axes is of_row[0]
                 labels = [dot.label if named else "" for dot in panel.dots]
                 axes.set_yticks(range(len(labels)), labels, parse_math=False)
                 axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -115,12 +115,25 @@ def _draw(shown: Shown, show: str, path: Path, width_inch: float, room_inch: flo
 
 
 def _arranged(cells: Sequence[Sequence[Panel]], room_inch: float) -> list[list[Panel | None]]:
-    """Returns the panels in rows: a cell's phases beside each other where there is room, else under each other."""
-    phases = sorted({panel.phase for cell in cells for panel in cell})
-    if room_inch / len(phases) < NARROWEST_INCH:
+    """Returns the panels in rows: a cell's phases beside each other where there is room, else under each other.
+
+    Cells that have fewer phases than others share a row where they have the same backends, which are named once in it.
+    """
+    columns = max(len(cell) for cell in cells)
+    if room_inch / columns < NARROWEST_INCH:
         return [[panel] for cell in cells for panel in cell]
-    of_phase = ({panel.phase: panel for panel in cell} for cell in cells)
-    return [[panels.get(phase) for phase in phases] for panels in of_phase]
+    rows: list[list[Panel]] = []
+    for cell in cells:
+        fits = bool(rows) and len(rows[-1]) + len(cell) <= columns
+        if fits and _names(rows[-1][0]) == _names(cell[0]):
+            rows[-1] += cell
+        else:
+            rows.append(list(cell))
+    return [[*row, *[None] * (columns - len(row))] for row in rows]
+
+
+def _names(panel: Panel) -> list[str]:
+    return [dot.label for dot in panel.dots]
 
 
 def _limits(panels: Sequence[Panel], *, shared: bool) -> dict[Panel, tuple[float, float]]:
