@@ -15,13 +15,14 @@ from workloads.ops import Expert, Parameters, subset
 def by_expert(expert: Expert, x: Tensor, weights: Tensor, ids: Tensor, of: list[Parameters]) -> Tensor:
     """Returns `Ops.experts` with the rows of each expert gathered: what nobody chose is neither read nor computed.
 
-    `of` are the experts' parameters. On a device the counts are waited for.
+    `of` are the experts' parameters. On a device the counts are waited for. In training an expert without rows is
+    asked too: its gradient is zero, and where it had none torch's optimisers would leave its moments and decay out.
     """
-    k = ids.shape[1]
+    k, is_training = ids.shape[1], torch.is_grad_enabled()
     order = torch.argsort(ids.reshape(-1), stable=True)
     counts = torch.bincount(ids.reshape(-1), minlength=len(of)).tolist()
     rows = torch.index_select(x, 0, torch.div(order, k, rounding_mode="floor")).split(counts)
-    made = torch.cat([expert(one, p) for one, p, n in zip(rows, of, counts, strict=True) if n])
+    made = torch.cat([expert(one, p) for one, p, n in zip(rows, of, counts, strict=True) if n or is_training])
     by_row = torch.index_select(made, 0, torch.argsort(order)).reshape(*ids.shape, -1)
     return (by_row * weights[..., None]).sum(1)
 

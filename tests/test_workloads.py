@@ -181,6 +181,7 @@ def test_digests_are_frozen():
         "gpt2": "6a4951148a83c596",
         "bert_base": "5a6df1fe094ef8c5",
         "llama": "489ca01729baf021",
+        "moe": "4cab7f8933beacad",
     }
 
 

@@ -24,9 +24,11 @@ from workloads.workload import Workload
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "workloads" / "predicted"
 MADE_BY = (
+    "backends/_torch_experts.py",
     "backends/_torch_int8.py",
     "backends/_torch_noise.py",
     "backends/_torch_ops.py",
+    "bench/child/checks/choices.py",
     "bench/child/expected.py",
     "bench/child/noise.py",
     "workloads/deviation.py",
