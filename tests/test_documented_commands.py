@@ -39,6 +39,8 @@ ELSEWHERE = {
     "--resume": "goes on with a run that was interrupted",
     "mybackend": "takes the package of the page, which tests/test_outside_adapter.py installs",
     "--check": "starts every runtime that is here",
+    "import": "reads files of other tools, which tests/test_import.py writes",
+    "theirs.csv": "reads what was imported from them",
     "service": "asks a server, which tests/test_service_command.py has",
 }
 """Words of commands that are parsed and not run here, and why."""

@@ -9,7 +9,7 @@ import backends
 import conftest
 from bench.parent.plans import shapes as shapes_of_run
 from bench.parent.plans.parse import PlanError
-from bench.parent.plans.plan import cells, left_out, select
+from bench.parent.plans.plan import cells, left_out, planned, select
 from bench.parent.plans.presets import PRESETS
 from tests.fakes.door import bench, run_in, statuses
 from workloads import catalog
@@ -140,11 +140,12 @@ ONLY_IN_FULL = {"torch_compile_cpu", "torch_compile_cuda"}
 
 
 def test_nothing_given_plans_every_workload_on_every_backend_of_the_preset():
-    taken = {*BACKENDS} - ONLY_IN_FULL - {"numpy_cpu"}
+    of_presets = {*BACKENDS} - {"numpy_cpu", "openai_http"}  # the control, and what has no step
+    taken = of_presets - ONLY_IN_FULL
     models = [name for name in SUITES["core"] if name in MODELS]
     everything = {(w, b) for w in models for b in taken} | {(w, b) for w in LIMITS for b in taken - {"null"}}
     assert {(name, backend) for name, _, _, _, backend in shapes()} == everything
-    assert {shape[4] for shape in shapes(preset="full")} == {*BACKENDS} - {"numpy_cpu"}
+    assert {shape[4] for shape in shapes(preset="full")} == of_presets
 
 
 def test_a_backend_of_another_preset_is_planned_where_it_is_named():
@@ -152,6 +153,17 @@ def test_a_backend_of_another_preset_is_planned_where_it_is_named():
         "torch_compile_cpu",
         "null",
     ]
+
+
+def test_a_service_is_no_backend_of_a_preset_and_has_cells_where_it_is_named():
+    assert [shape[4] for shape in shapes(workloads="mlp", backends="openai_http")] == ["openai_http", "null"]
+    assert backends.get("openai_http").why_unsupported("train", "any")[1].endswith("samestep run --service URL")
+
+
+def test_a_run_of_a_service_alone_plans_no_cell():
+    of_service = {"service": "http://h/v1", "service-model": "m"}
+    assert planned(selected(**of_service), BACKENDS) == []
+    assert [shape[4] for shape in shapes(workloads="mlp", backends="torch_cpu", **of_service)] == ["torch_cpu", "null"]
 
 
 def test_a_phase_that_was_not_asked_for_has_no_cells():

@@ -21,6 +21,10 @@ RIDGE = 0.3
 FLATTEST = 0.05
 """The least slope, so that the line crosses the wanted share: the share over a bound rises with the rate."""
 
+CALIBRATED = 0.96
+"""Of Student's quantile: with all of it a 90 % interval held the truth in 89, 93 and 95 % of 150 simulated searches at
+three bounds, since the spread of a few clustered counts comes out too wide. `python -m tests.qa serving` asks others."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -141,7 +145,9 @@ def crossing_with_interval(trials: Sequence[Trial], share: float = 0.01, confide
     """Returns that rate with its interval: where a line through it fits too badly, by the profile quasi-likelihood."""
     line = _Line(trials, share, BAND)
     spread, freedom = line.spread()
-    limit = line.deviance(line.height, line.slope) + spread * _student((1 + confidence) / 2, freedom) ** 2
+    limit = (
+        line.deviance(line.height, line.slope) + spread * (CALIBRATED * _student((1 + confidence) / 2, freedom)) ** 2
+    )
     best = line.crossing()
     ends = [_end(best, sign, lambda at: line.deviance_through(at) < limit) for sign in (-1, 1)]
     low, high = (line.centre + line.scale * end for end in ends)

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from urllib.error import URLError
 from urllib.request import urlopen
 
-PATIENCE_S = 180.0
+PATIENCE_S = 600.0
 """How long the server may take to start: 22 s were seen on two busy cores."""
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 

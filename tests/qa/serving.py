@@ -84,7 +84,7 @@ def main() -> int:
     is_good = True
     print(f"  {SEARCHES} searches of at most {Plan().queries:,} requests each; rates as found / true")
     for case in CASES:
-        found = [search(case, 7_000 + number, confirms_at_low_end=number % 2 == 1) for number in range(SEARCHES)]
+        found = [search(case, 23_000 + number, confirms_at_low_end=number % 2 == 1) for number in range(SEARCHES)]
         sure = [one for one in found if one.rate_per_s and one.low_per_s is not None and one.high_per_s is not None]
         ratios = [(one.rate_per_s or 0.0) / case.true_per_s for one in sure]
         held = sum((one.low_per_s or 0) <= case.true_per_s <= (one.high_per_s or 0) for one in sure) / len(sure)
