@@ -5,6 +5,7 @@ Importing this module requires torch and transformers; nothing is downloaded.
 
 import os
 import re
+from dataclasses import asdict
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 import transformers
 
 from backends._torch_ops import to_torch
-from workloads.models import bert_base, gpt2, resnet50
+from workloads.models import bert_base, gpt2, llama, moe, resnet50
 
 transformers.logging.set_verbosity_error()
 
@@ -71,10 +72,58 @@ def resnet_config(size, attention, **changes):
     return transformers.ResNetConfig(**published | changes)
 
 
+def rotary_parameters(config):
+    """Returns their parameters of rotary positions."""
+    scaling = config.rope_scaling
+    stretched = {"rope_type": "default"} if scaling is None else {"rope_type": "llama3", **asdict(scaling)}
+    return {"rope_theta": config.rope_theta, **stretched}
+
+
+def rotary_config(config, attention, changes):
+    named = (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+    )
+    published = {name: getattr(config, name) for name in named} | {
+        "rope_parameters": rotary_parameters(config),
+        "use_cache": False,
+        "attn_implementation": attention,
+    }
+    return published | changes
+
+
+def llama_config(size, attention, **changes):
+    config = llama.SIZES[size]
+    theirs = transformers.Qwen2Config if config.qkv_bias else transformers.LlamaConfig
+    return theirs(**rotary_config(config, attention, changes))
+
+
+def llama_model(config):
+    is_qwen = isinstance(config, transformers.Qwen2Config)
+    return (transformers.Qwen2ForCausalLM if is_qwen else transformers.LlamaForCausalLM)(config)
+
+
+def moe_config(size, attention, **changes):
+    config = moe.SIZES[size]
+    of_experts = {name: getattr(config, name) for name in ("num_local_experts", "num_experts_per_tok")}
+    of_experts["experts_implementation"] = "eager"  # the others (5.24) take no float64
+    return transformers.MixtralConfig(**rotary_config(config, attention, of_experts | changes))
+
+
+LANGUAGE = ("gpt2", "llama", "moe")
 MODELS = {
     "gpt2": (gpt2_config, transformers.GPT2LMHeadModel),
     "bert_base": (bert_config, transformers.BertForPreTraining),
     "resnet50": (resnet_config, transformers.ResNetForImageClassification),
+    "llama": (llama_config, llama_model),
+    "moe": (moe_config, transformers.MixtralForCausalLM),
 }
 """Their config and their class, by the name of our workload."""
 
@@ -96,12 +145,33 @@ def our_name(workload, name):
     if workload == "resnet50":
         for pattern, ours in RESNET_NAMES:
             name = re.sub(pattern, ours, name)
+    if workload == "moe":
+        name = name.replace(".mlp.", f".{moe.BLOCK}.")
     return name
+
+
+def by_our_names(workload, tensors):
+    """Returns their tensors by our names; experts, which their classes stack, one by one as they are published."""
+    ours = {}
+    for name, tensor in tensors.items():
+        block, is_of_experts, which = name.partition(".mlp.experts.")
+        if not is_of_experts:
+            ours[our_name(workload, name)] = tensor
+            continue
+        for i, one in enumerate(tensor):
+            parts = {"w1": one.chunk(2)[0], "w3": one.chunk(2)[1]} if which == "gate_up_proj" else {"w2": one}
+            ours |= {f"{block}.{moe.BLOCK}.experts.{i}.{part}.weight": x for part, x in parts.items()}
+    return ours
 
 
 def parameters_of(workload, model):
     """Returns their parameters, tied ones once, by our names."""
-    return {our_name(workload, name): p for name, p in model.named_parameters()}
+    return by_our_names(workload, dict(model.named_parameters()))
+
+
+def gradients_of(workload, model):
+    """Returns the gradients of their parameters by our names."""
+    return by_our_names(workload, {name: p.grad for name, p in model.named_parameters()})
 
 
 def statistics_of(workload, model):
@@ -132,7 +202,7 @@ def infer(workload, model, batch):
     """Returns their outputs by our names."""
     if workload == "resnet50":
         return {"logits": model(pixel_values=batch["images"]).logits}
-    if workload == "gpt2":
+    if workload in LANGUAGE:
         return {"logits": model(input_ids=batch["input_ids"]).logits}
     found = model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
     return {
@@ -142,16 +212,16 @@ def infer(workload, model, batch):
 
 
 def loss(workload, model, batch):
-    """Returns their own loss; GPT-2's labels are given shifted, as ours are.
+    """Returns their own loss; a language model's labels are given shifted, as ours are.
 
     Their loss of a language model rounds the logits to float32 (5.23, `ForCausalLMLoss`), which would hide what a
     comparison in float64 is for: there torch's cross-entropy of their logits takes its place.
     """
     if workload == "resnet50":
         return model(pixel_values=batch["images"], labels=batch["labels"]).loss
-    if workload == "gpt2" and model.dtype == torch.float64:
+    if workload in LANGUAGE and model.dtype == torch.float64:
         logits = model(input_ids=batch["input_ids"]).logits
         return F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
-    if workload == "gpt2":
+    if workload in LANGUAGE:
         return model(input_ids=batch["input_ids"], labels=batch["labels"], shift_labels=batch["labels"]).loss
     return model(**batch).loss
