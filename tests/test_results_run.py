@@ -135,7 +135,10 @@ PLAN = ("plan", {"cells": [cell()]})
         ([END, ("launch", {})], "line 3: its kind is 'launch'; expected nothing but `resume` after `end`"),
         ([PLAN, PLAN], "line 3: it is a second plan"),
         ([("run", HEADER)], "line 2: its kind is 'run'; expected `run` in the first line and only there"),
-        ([("verdict", {})], "line 2: unknown kind 'verdict'; expected run, plan, round, launch, row, service, end or resume"),
+        (
+            [("verdict", {})],
+            "line 2: unknown kind 'verdict'; expected run, plan, round, launch, row, service, end or resume",
+        ),
         ([("row", {**row_of(), "colour": "blue"})], r"line 2: unknown columns \['colour'\]"),
         ([("row", {**row_of(), "status": "wrong"})], "line 2: status is 'wrong' and reason is missing"),
         ([("row", row_of()), ("row", row_of())], "line 3: the cell has a row already"),

@@ -11,8 +11,10 @@ from bench.parent import services
 from bench.parent.plans.parse import PlanError
 from bench.parent.plans.services import services_of
 from bench.service_cell import ServiceCell
+from bench.serving.answer import Answer
 from bench.serving.definitions import DEFINITIONS, OVER_ALL, PER_ANSWER, POOLED
 from bench.serving.service import measure as measuring
+from bench.serving.service.batched import Batched
 from bench.serving.streamed import ERRORS
 from results.__main__ import main as results_main
 from results.record.files import ResultsError
@@ -191,6 +193,23 @@ def test_mlperf_keeps_its_least_duration_and_queries(monkeypatch):
     assert found["n_requests"] >= 64
     assert found["duration_s"] >= 0.3
     assert found["early_stopping_latency_s"] >= found["e2e_s_p90"]
+
+
+def test_a_request_of_several_samples_ends_with_its_slowest_and_fails_with_any():
+    sent = []
+
+    class Parts:
+        def start(self, number, due_s, done):
+            sent.append(number)
+            error = "timeout" if number == 6 else ""
+            done(Answer(due_s, due_s + 0.1, due_s + 1.0 + number % 4, tokens=8, error=error))
+
+    answers = []
+    for number in range(2):
+        Batched(Parts(), 4).start(number, 5.0, answers.append)
+    assert sent == [*range(8)]
+    assert [(one.samples, one.sent_s, one.end_s, one.tokens) for one in answers] == [(4, 5.1, 9.0, 32)] * 2
+    assert [one.error for one in answers] == ["", "timeout"]
 
 
 def options(**given):

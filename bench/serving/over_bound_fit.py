@@ -23,7 +23,7 @@ FLATTEST = 0.05
 
 CALIBRATED = 0.96
 """Of Student's quantile: with all of it a 90 % interval held the truth in 89, 93 and 95 % of 150 simulated searches at
-three bounds, since the spread of a few clustered counts comes out too wide. `python -m tests.qa serving` asks others."""
+three bounds: the spread of a few clustered counts comes out too wide. `python -m tests.qa serving` asks others."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def main() -> int:
         found = [search(case, 23_000 + number, confirms_at_low_end=number % 2 == 1) for number in range(SEARCHES)]
         sure = [one for one in found if one.rate_per_s and one.low_per_s is not None and one.high_per_s is not None]
         ratios = [(one.rate_per_s or 0.0) / case.true_per_s for one in sure]
-        held = sum((one.low_per_s or 0) <= case.true_per_s <= (one.high_per_s or 0) for one in sure) / len(sure)
+        held = sum((one.low_per_s or 0) <= case.true_per_s <= (one.high_per_s or 0) for one in sure) / len(found)
         widths = [((one.high_per_s or 0) - (one.low_per_s or 0)) / case.true_per_s for one in sure]
         passed = [
             sum(one.confirmed is not None and one.confirmed.passes for one in found[first::2]) / len(found[first::2])
@@ -98,8 +98,9 @@ def main() -> int:
         is_good &= meets or not case.required
         print(
             f"    variation {case.variation}, bound {case.bound_s * 1e3:g} ms, {case.true_per_s:.2f}/s: median"
-            f" {median(ratios):.3f} (5 to 95 %: {ends[0]:.2f} to {ends[-1]:.2f}), {held:.1%} of {len(sure)} intervals"
-            f" hold it, {median(widths):.0%} wide; confirmed {passed[0]:.0%} at the rate, {passed[1]:.0%} at the low"
+            f" {median(ratios):.3f} (5 to 95 %: {ends[0]:.2f} to {ends[-1]:.2f}), {held:.1%} of {len(found)} searches"
+            f" hold it ({len(found) - len(sure)} found none, and hold nothing), {median(widths):.0%} wide;"
+            f" confirmed {passed[0]:.0%} at the rate, {passed[1]:.0%} at the low"
             f" end; {max(one.queries for one in found):,} requests"
             f"   {'ok' if meets else 'MISSED' if case.required else 'missed, not required'}",
             flush=True,
