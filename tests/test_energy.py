@@ -10,8 +10,8 @@ import pytest
 import backends
 from backends import _nvidia
 from backends.base import EnergyCounter, EnergyUnavailable
-from bench.child import energy
-from bench.child.energy import MOST_W, Meter, energy_columns, rapl_counters
+from bench.child.beside import energy
+from bench.child.beside.energy import MOST_W, Meter, energy_columns, rapl_counters
 from results.record.row import make_row
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 

@@ -9,10 +9,10 @@ import torch
 import backends
 from backends._torch_generate import TorchGenerateStep
 from backends._torch_ops import EagerTorchOps
+from bench.child.beside.generation import generation_columns
 from bench.child.checks import greedy
 from bench.child.checks.proof import Proof, WrongResult
 from bench.child.expected import load_expected
-from bench.child.generation import generation_columns
 from bench.parent.cache import Cache
 from bench.parent.plans.plan import PlanError, default_cell, planned, select
 from bench.parent.record import workload_columns

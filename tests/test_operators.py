@@ -13,7 +13,7 @@ from backends._xla_profile import names_of
 from backends._xla_profile import operators_of as operators_of_xla
 from backends.base import NoOperators, Operator
 from bench.cell import Cell
-from bench.child.operators import operator_columns
+from bench.child.beside.operators import operator_columns
 from bench.effort import Effort
 from bench.parent.cache import Cache, default_root
 from bench.parent.children.launch import Outcome

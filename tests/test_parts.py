@@ -11,7 +11,7 @@ import backends
 from backends.base import ONE_GRAPH, PARTS
 from backends.null import NullStep
 from bench.cell import Cell
-from bench.child import parts
+from bench.child.beside import parts
 from bench.child.measure import Clock
 from bench.effort import Effort
 from bench.parent.cache import Cache
@@ -83,7 +83,7 @@ def test_each_part_is_timed_beside_the_whole_step_and_the_first_round_is_not(apa
 
 
 def test_parts_of_a_short_step_take_two_rounds(apart, monkeypatch):
-    monkeypatch.setattr("bench.child.parts.LONG_S", 100.0)
+    monkeypatch.setattr("bench.child.beside.parts.LONG_S", 100.0)
     assert apart()[0].calls == [(name, i) for i in (7, 8, 9) for name in PARTS]
 
 

@@ -14,16 +14,16 @@ from typing import Any
 from backends.base import Adapter, DeviceReading, Step
 from bench.cell import PLAIN, Cell
 from bench.child import load, noise
+from bench.child.beside.energy import energy_columns
+from bench.child.beside.generation import Times, generation_columns, take_times
+from bench.child.beside.operators import operator_columns
+from bench.child.beside.parts import measure_parts, not_measured
 from bench.child.checks.proof import Elements, Proof, requested
 from bench.child.checks.verify import Refused
 from bench.child.conditions import Watch, read
-from bench.child.energy import energy_columns
 from bench.child.expected import load_expected
-from bench.child.generation import Times, generation_columns, take_times
 from bench.child.measure import MAX_SAMPLES, Clock, Samples, Throughput, loop_overhead_s
 from bench.child.memory import give_back
-from bench.child.operators import operator_columns
-from bench.child.parts import measure_parts, not_measured
 from bench.child.settings import MANIFEST, request_of, setting_of
 from bench.child.told import arithmetic, origin
 from bench.effort import ONE_STEP, Effort

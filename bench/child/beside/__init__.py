@@ -1,0 +1,1 @@
+"""What a child tells of a step beside its times in rounds: once, when those are taken."""
