@@ -64,7 +64,7 @@ def test_only_measurements_are_withheld_from_a_row_that_is_not_ok():
             "rounds_latency_s",
             "rounds_samples_per_s",
         ),
-        *("throughput_flops_per_s", "throughput_bytes_per_s", "mfu", "bandwidth_utilisation"),
+        *("throughput_flops_per_s", "throughput_bytes_per_s", "mfu", "bandwidth_utilisation", "times_memory_roof"),
         *("published_mfu", "published_bandwidth_utilisation"),
         *("energy_per_step_j", "energy_per_step_above_idle_j", "energy_window_s", "idle_power_w"),
         *("input_copy_s", "forward_s", "backward_s", "optimizer_s", "parts_sum_s", "parts_whole_s", "parts_ratio"),

@@ -245,6 +245,10 @@ POSITION = tuple(d.column for d in IN_ORDER if not d.in_label)
 """The levels of a table's rows; its columns are the labels."""
 STEP = tuple(d.column for d in DIMENSIONS if not d.in_label and d.name != "phase")
 """What training and inference have in common where they are compared."""
+SHAPE = tuple(d.column for d in IN_ORDER if d.is_work and d.kind == "integer")
+"""What the size of a step depends on."""
+MODEL = tuple(d.column for d in IN_ORDER if not d.in_label and d.name != "phase" and d.column not in SHAPE)
+"""What steps of one model have in common, however large they are."""
 SETTINGS = tuple(d.column for d in DIMENSIONS if d.is_setting and not d.in_label)
 """Of these, those in which machines differ, and the sides of an A/B."""
 PANEL = tuple(d.column for d in IN_ORDER if not (d.in_label or d.is_setting or d.name == "phase"))

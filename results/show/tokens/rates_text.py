@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.dimensions import MODEL
 from results.record.human import rate, ratio, time_in_words
 from results.show.layout import wrapped
 from results.show.money import Sources, dollars
@@ -15,7 +16,6 @@ from results.show.phases_text import gaps, mark, marks
 from results.show.terminal import columns_text
 from results.tables.table import to_rows
 
-MODEL = ("workload", "size", "precision", "threads")
 HEADER = ["tokens", "batch", "backend", "tokens/s", "time", "of best", "USD a\nmillion", "price"]
 LEGEND = (
     "Tokens/s with the device kept full, and the USD of a million of them. Time with one step in flight: of a prompt "

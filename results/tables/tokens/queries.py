@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from results.record import dimensions
 from results.tables.phases import COLUMNS, PLACE, PRICED, STEP, frame_of, phases
 from results.tables.prices import Price, known_prices
 from results.tables.table import to_rows
 from results.tables.tokens.kinds import GENERATED, PROMPT
 from results.tables.tokens.rates import rates
 
-MODEL = ("workload", "size", "precision", "threads", *PLACE)
+OF_MODEL = (*dimensions.MODEL, *PLACE)
 """What training, prompts and generated tokens have in common where they are of one model on one backend."""
 SHAPES = tuple(f"{of}_{name}" for of in ("train", "prompt") for name in ("batch", "sequence"))
 OF_TOKENS = {
@@ -53,7 +54,7 @@ def queries(
 def _by_model(frame: pd.DataFrame) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
     of_model: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in to_rows(frame):
-        of_model.setdefault(tuple(row[name] for name in MODEL), []).append(row)
+        of_model.setdefault(tuple(row[name] for name in OF_MODEL), []).append(row)
     return of_model
 
 
@@ -84,7 +85,7 @@ def _record(
     return record | _of_query(read, deep, tokens)
 
 
-_SHAPE = ("batch", "sequence", "depth", "workload_digest")
+_SHAPE = (*dimensions.SHAPE, "workload_digest")
 
 
 def _of_query(read: Mapping[str, Any], deep: Mapping[str, Any], tokens: tuple[float, float]) -> dict[str, Any]:

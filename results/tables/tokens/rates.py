@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.record.dimensions import POSITION
+from results.record.dimensions import MODEL, POSITION
 from results.record.schema import COLUMN
 from results.tables.phases import PLACE, PRICED, frame_of, priced, usd_per_million
 from results.tables.prices import Price, known_prices
@@ -56,6 +56,6 @@ def _rate(row: Mapping[str, Any], prices: Sequence[Price]) -> dict[str, Any]:
 
 
 def _order(row: Mapping[str, Any]) -> list[tuple[bool, Any]]:
-    model = [row[name] for name in ("workload", "size", "precision", "threads")]
+    model = [row[name] for name in MODEL]
     place = [[*TOKENS_OF].index(row["phase"]), *(row[name] for name in (*POSITION, *PLACE))]
     return [(value is not None, value) for value in (*model, *place)]
