@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 QUESTIONS = ("truth", "coverage", "serving", "overhead", "burner", "kill", "detect", "page", "scale")
-QUIET = ("twice", "twins", "pinned", "others", "ab", "peaks", "errors")
+QUIET = ("twice", "twins", "pinned", "others", "ab", "peaks", "errors", "serving_now")
 """Asked by name only, on a quiet machine. `twice` runs the suite five times, or reads the runs named behind it."""
 
 
