@@ -13,7 +13,7 @@ from bench.child.checks import predicted
 from tests.fakes.bench import CELL, faulty_suite, filled_cache
 from tests.fakes.steps import make_in, setting
 from workloads import data
-from workloads.catalog import CATALOG, SUITES, depth_of, load, phases_of
+from workloads.catalog import CATALOG, SUITES, at, load, phases_of
 from workloads.deviation import measured
 from workloads.precision import BF16, FP32, INT8, PRECISIONS, W8
 from workloads.recipes.int8 import why_undefined
@@ -55,7 +55,7 @@ def test_every_published_size_has_what_it_is_held_against():
         f"{name} {phase} {precision.name}"
         for name, model in CATALOG.items()
         for phase in phases_of(name)
-        for workload in [load(name, depth=depth_of(name, model.PUBLISHED, phase))]
+        for workload in [at(name, model.PUBLISHED, phase)]
         for precision in ((FP32, BF16, INT8, W8) if is_in_core(name, phase) else (FP32,))
         if not why_undefined(workload.programs[phase], precision)
         and predicted.find(workload, phase, precision)[0] is None
