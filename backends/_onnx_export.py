@@ -12,6 +12,7 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -22,7 +23,6 @@ from backends._graphs import carries_a_cache, graph_file
 from backends._torch_experts import in_static_shapes, parameters_of
 from backends._torch_module import CPU, StatelessModule, placed
 from backends._torch_ops import TorchOps, to_torch
-from workloads import data
 from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.count import output_names
 from workloads.generate import Generating
@@ -91,7 +91,8 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path], in_place: b
     """
     if isinstance(setting.program, Generating):
         for name, part in setting.program.parts.items():
-            _make(setting.of_part(name), folder, inputs, data.make_batches(part)[0], in_place)
+            example = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in part.programs[name].inputs}
+            _make(setting.of_part(name), folder, inputs, example, in_place)
     else:
         _make(setting, folder, inputs, load_batches(inputs["batches"] / BATCHES_FILE)[0], in_place)
     return {}
