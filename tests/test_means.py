@@ -71,3 +71,12 @@ def test_no_mean_goes_over_two_precisions():
     means = means_of_ratios(to_frame(rows)).set_index("phase")
     assert means["ratio"].to_dict() == {"infer bf16": pytest.approx(2), "infer fp32": pytest.approx(0.5)}
     assert means_of_ratios(to_frame(rows[:2]))["phase"].tolist() == ["infer"]
+
+
+def test_a_baseline_with_limits_alone_has_no_mean_and_an_unknown_one_is_an_error():
+    rows = [row_of(backend=name, workload="stream_read", latency_p50_s=1.0) for name in ("torch_cpu", "jax_cpu")]
+    frame = to_frame([*rows, row_of(backend="jax_cpu", workload="gpt2", latency_p50_s=1.0)])
+    for one in (to_frame(rows), frame):
+        assert means_of_ratios(one, "latency_p50_s", "torch_cpu").empty
+    with pytest.raises(ValueError, match="unknown baseline 'torch'"):
+        means_of_ratios(frame, "latency_p50_s", "torch")

@@ -21,6 +21,7 @@ from results.tables.table import (
     is_control,
     is_limit,
     is_verified,
+    label_of,
     placed,
     to_rows,
 )
@@ -61,10 +62,15 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
     A line has the columns `COLUMNS`: `phase` has the precision behind it where rows are of several, since no mean goes
     over two; `cells` are those with a ratio, `missing_cells` the others of which either side
     has a row, in words. The baseline itself, and what computes nothing, have none. The control, and what measures
-    limits, enter no mean.
+    limits, enter no mean. There is no line where the baseline has verified limits alone.
     """
+    everything = placed(frame)
     frame = frame[~is_control(frame) & ~is_limit(frame)]
     rows = placed(frame)
+    if baseline is not None:
+        at = label_of(everything, baseline)
+        if at in _verified_labels(everything) and at not in _verified_labels(rows):
+            return pd.DataFrame(columns=list(COLUMNS)).astype({"ratio": "Float64"})
     of_labels = estimates_of_ratios(frame, metric, baseline)
     lines: list[dict[str, object]] = []
     for label in of_labels.columns[1:]:
@@ -78,6 +84,10 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
             known = column.dropna().tolist()
             lines.append({"label": label, "phase": phase, "metric": metric, **_mean(known, missing)})
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"ratio": "Float64"})
+
+
+def _verified_labels(rows: pd.DataFrame) -> set[object]:
+    return set(rows.loc[is_verified(rows), "label"])
 
 
 def means_by_machine(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline: str | None = None) -> pd.DataFrame:
