@@ -68,8 +68,8 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
     frame = frame[~is_control(frame) & ~is_limit(frame)]
     rows = placed(frame)
     if baseline is not None:
-        at = label_of(everything, baseline)
-        if at in _verified_labels(everything) and at not in _verified_labels(rows):
+        wanted = label_of(everything, baseline)
+        if wanted in _verified_labels(everything) and wanted not in _verified_labels(rows):
             return pd.DataFrame(columns=list(COLUMNS)).astype({"ratio": "Float64"})
     of_labels = estimates_of_ratios(frame, metric, baseline)
     lines: list[dict[str, object]] = []
