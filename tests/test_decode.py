@@ -5,12 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from backends._torch import TorchStep
 from backends._torch_ops import EagerTorchOps
 from bench.child.checks import verify
 from bench.child.expected import load_expected
 from tests.fakes.steps import allowed_in, make_in, request_in, verdict
-from tests.planted import BUGS, CPU, PlantedAdapter
+from tests.planted import BUGS, PlantedAdapter
 from workloads import data
 from workloads.catalog import CATALOG, DECODING, load
 from workloads.count import count
@@ -117,11 +116,6 @@ def test_the_cache_of_a_size_serves_all_depths():
 class Decoding(PlantedAdapter):
     phases = None
     Ops: type[EagerTorchOps] = EagerTorchOps
-
-    def prepare(self, request):
-        step = TorchStep(request, CPU)
-        step.ops = self.Ops()
-        return step
 
 
 class StaleEntriesAreSeen(Decoding):

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from backends._torch import TorchStep
 from backends._torch_experts import by_expert, by_mask, by_slot
 from backends._torch_ops import EagerTorchOps
 from bench.child.checks import choices
 from bench.child.checks.choices import open_choices, turned
 from bench.child.expected import load_expected
 from tests.fakes.steps import allowed_in, make_in, request_in, verdict
-from tests.planted import BUGS, CPU, PlantedAdapter
+from tests.planted import BUGS, PlantedAdapter
 from workloads.catalog import CATALOG, load
 from workloads.count import count
 from workloads.ops import Ops
@@ -112,11 +111,6 @@ def test_flops_are_of_two_experts_for_each_token():
 class Routed(PlantedAdapter):
     phases = None
     Ops: type[EagerTorchOps] = EagerTorchOps
-
-    def prepare(self, request):
-        step = TorchStep(request, CPU)
-        step.ops = self.Ops()
-        return step
 
 
 class DroppedExpert(Routed):
