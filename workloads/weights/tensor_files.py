@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 _LARGEST_HEADER = 100_000_000
 """Of the safetensors library itself (0.8.0, `MAX_HEADER_SIZE`)."""
-_STORED_AS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I8": "i1", "U8": "u1"}
+_STORED_AS = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"},
+    "BOOL": "?",
+}
 """NumPy's name for the types that are read here; it has no bfloat16, whose bits are taken as an integer."""
 
 
