@@ -8,16 +8,17 @@ for random signs, and by u·√k/3 in the result, for one sign. What moves, choo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, shape_inference
+from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from backends._onnx_file.oracle import Evaluator, evaluator_of, latest
-from backends._onnx_file.reading import graphs
+from backends._onnx_file.oracle import NARROW, evaluator_of, latest
+from backends._onnx_file.reading import graphs, tensors
 from workloads.precision import ROUNDOFF
 
 BLOCK = 512
@@ -137,13 +138,7 @@ class Erring:
 def noisy_evaluator(model: ModelProto) -> tuple[ReferenceEvaluator, Noise]:
     """Returns the oracle of the model with the noise that it errs by."""
     noise = Noise(types_of(latest(model)))
-
-    class Noisy(Evaluator):
-        def _init(self) -> None:
-            super()._init()
-            self.rt_nodes_: list[Any] = [Erring(node, noise) for node in self.rt_nodes_]
-
-    return evaluator_of(model, Noisy), noise
+    return evaluator_of(model, partial(Erring, noise=noise)), noise
 
 
 def types_of(model: ModelProto) -> dict[str, int]:
@@ -154,3 +149,42 @@ def types_of(model: ModelProto) -> dict[str, int]:
             types[info.name] = info.type.tensor_type.elem_type
         types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     return types
+
+
+def shortest(model: ModelProto) -> float:
+    """Returns the unit roundoff of the shortest type that a value between the model's operators has."""
+    inferred = shape_inference.infer_shapes(model)
+    kinds = {info.type.tensor_type.elem_type for graph in graphs(inferred.graph) for info in graph.value_info}
+    return max((SHORT[kind] for kind in kinds & SHORT.keys()), default=ROUNDOFF)
+
+
+def perturbed(
+    model: ModelProto, batches: Sequence[Mapping[str, NDArray[Any]]], seed: int
+) -> tuple[ModelProto, list[dict[str, NDArray[Any]]]]:
+    """Returns a copy of the model and of its inputs whose floating numbers each err at random.
+
+    By as much as sums over a tensor's rows do: what stands in for noise in every operator where there is no evaluator.
+    """
+    noise = Noise({})
+    noise.seed(seed)
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for tensor in tensors(copy):
+        array = numpy_helper.to_array(tensor)
+        if tensor.data_type in NARROW and array.size:
+            k = max(1, min(BLOCK, prod(array.shape[1:])))
+            erred = noise.erring(array.astype(np.float64), _erring(tensor.data_type, k))
+            tensor.CopyFrom(numpy_helper.from_array(erred.astype(array.dtype), tensor.name))
+    erring = [
+        {
+            name: noise.erring(a.astype(np.float64), 2 * ROUNDOFF).astype(a.dtype) if a.dtype.kind == "f" else a
+            for name, a in batch.items()
+        }
+        for batch in batches
+    ]
+    return copy, erring
+
+
+def _erring(kind: int, k: int) -> float:
+    """Returns by how much a tensor of this type errs: at least so much that its own type can hold it."""
+    return max(2 * SHORT.get(kind, ROUNDOFF), ROUNDOFF * sqrt(k / 2))

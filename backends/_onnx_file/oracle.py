@@ -7,7 +7,8 @@ BatchNormalization-9, and takes Softmax below opset 13 along the last axis. So t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,6 @@ from onnx import (
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from backends._onnx_file.reading import nodes
-
 OPSET = 21
 """The opset to which a file is converted: that of the operators as the evaluator has them right."""
 NARROW = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
@@ -43,16 +42,45 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
-OPERATORS: tuple[type[OpRun], ...] = (GlobalMaxPool,)
+class Conv(OpRun):
+    """A convolution in any number of dimensions, as a product of the weight with the windows that it sees.
+
+    The evaluator's own copies every element of a window by its index, which takes several times as long.
+    """
+
+    op_domain = ""
+
+    def _run(
+        self, x: Any, w: Any, b: Any = None, auto_pad: Any = None, dilations: Any = None, group: Any = None,
+        kernel_shape: Any = None, pads: Any = None, strides: Any = None,
+    ) -> tuple[NDArray[Any]]:  # fmt: skip
+        n = x.ndim - 2
+        group, strides, dilations = group or 1, strides or [1] * n, dilations or [1] * n
+        spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
+        padded = np.pad(x, ((0, 0), (0, 0), *_padding(auto_pad, pads, x.shape[2:], spans, strides)))
+        view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + n)))
+        every = tuple(slice(None, None, step) for step in strides) + tuple(slice(None, None, d) for d in dilations)
+        view = view[(slice(None), slice(None), *every)]
+        out = view.shape[2 : 2 + n]
+        order = (0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
+        windows = view.transpose(order).reshape(x.shape[0], group, w[0].size, prod(out))
+        y = (w.reshape(group, w.shape[0] // group, w[0].size) @ windows).reshape(x.shape[0], w.shape[0], *out)
+        return (y if b is None else y + b.reshape(-1, *[1] * n),)
+
+
+def _padding(auto_pad: Any, pads: Any, sides: Any, spans: Any, strides: Any) -> list[tuple[int, int]]:
+    """Returns how much is added before and behind each spatial axis (ONNX, `Conv`)."""
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        whole = [max(0, (ceil(n / s) - 1) * s + span - n) for n, s, span in zip(sides, strides, spans, strict=True)]
+        halves = [(total // 2, total - total // 2) for total in whole]
+        return halves if auto_pad == "SAME_UPPER" else [(behind, before) for before, behind in halves]
+    if auto_pad == "VALID" or pads is None:
+        return [(0, 0)] * len(sides)
+    return list(zip(pads[: len(sides)], pads[len(sides) :], strict=True))
+
+
+OPERATORS: tuple[type[OpRun], ...] = (Conv, GlobalMaxPool)
 """Operators that stand in the place of the evaluator's."""
-
-
-class Evaluator(ReferenceEvaluator):
-    """The evaluator, whose nodes pass through `ran`: graphs within graphs too, since they take this very class."""
-
-    def run(self, output_names: Any, feed_inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return super().run(output_names, feed_inputs, *args, **kwargs)
 
 
 def latest(model: ModelProto) -> ModelProto:
@@ -119,17 +147,24 @@ def wide_feeds(batch: Feeds) -> dict[str, NDArray[Any]]:
     return {name: a.astype(np.float64) if a.dtype.kind == "f" else np.asarray(a) for name, a in batch.items()}
 
 
-def evaluator_of(model: ModelProto, kind: type[ReferenceEvaluator] = Evaluator) -> ReferenceEvaluator:
-    """Returns what evaluates the model in float64. Raises whatever the converter or the evaluator cannot do."""
-    return kind(widened(latest(model)), new_ops=list(OPERATORS))
+def evaluator_of(model: ModelProto, wrapped: Callable[[Any], Any] = lambda node: node) -> ReferenceEvaluator:
+    """Returns what evaluates the model in float64, each of its nodes `wrapped`: those of graphs within graphs too.
+
+    Raises whatever the converter or the evaluator cannot do.
+    """
+
+    class Evaluator(ReferenceEvaluator):
+        """The evaluator takes its own class for branches and bodies, and so comes by here for them."""
+
+        def _init(self) -> None:
+            super()._init()
+            self.rt_nodes_: list[Any] = [wrapped(node) for node in self.rt_nodes_]
+
+    return Evaluator(widened(latest(model)), new_ops=list(OPERATORS))
 
 
 def evaluated(evaluator: ReferenceEvaluator, batches: Sequence[Feeds]) -> list[dict[str, NDArray[Any]]]:
     """Returns the outputs of each batch by name."""
     names = evaluator.output_names
-    return [dict(zip(names, map(np.asarray, evaluator.run(names, wide_feeds(b))), strict=True)) for b in batches]
-
-
-def reduced_operators(model: ModelProto) -> Iterable[str]:
-    """Returns the operators that write codes of a few bits: near a half either neighbour is right."""
-    return sorted({node.op_type for node in nodes(model)} & {"QuantizeLinear"})
+    with np.errstate(all="ignore"):
+        return [dict(zip(names, map(np.asarray, evaluator.run(names, wide_feeds(b))), strict=True)) for b in batches]

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from backends._onnx_file.reading import bytes_of, tensors
 
-def run(model: ModelProto, batches: list[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
+LARGE_BYTES = 1 << 30
+"""Files with more have their tensors beside them: the format itself ends at 2 GB."""
+
+
+def save(model: ModelProto, path: Path) -> None:
+    """Writes the model to `path`, its tensors beside it where they are large."""
+    is_large = sum(map(bytes_of, tensors(model))) > LARGE_BYTES
+    onnx.save(model, str(path), save_as_external_data=is_large, location=f"{path.name}.data")
+
+
+def run(model: ModelProto, batches: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
     """Returns the outputs of each batch by name, every operator run by itself on the CPU."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4
+    with TemporaryDirectory(prefix="samestep-plain-") as folder:
+        path = Path(folder) / "model.onnx"
+        save(model, path)
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return [dict(zip(names, session.run(names, dict(batch)), strict=True)) for batch in batches]

@@ -17,8 +17,8 @@ from workloads.specs import N_BATCHES, InputSpec
 
 Arrays = dict[str, NDArray[np.generic]]
 CURE = "--model-inputs FILE.npz with an array for each such input"
-SECOND = ".1"
-"""Ends the name of an array that is for the second batch."""
+SECOND = "1."
+"""Begins the name of an array that is for the second batch."""
 
 
 def read_given(path: Path | None) -> Arrays:
@@ -40,19 +40,19 @@ def make_batches(model: ModelProto, inputs: Sequence[Value], given: Mapping[str,
     Raises FileRefused for what is given and fits no input, and for integers whose range nothing tells.
     """
     names = {one.name for one in inputs}
-    if unknown := [name for name in given if name not in names and name.removesuffix(SECOND) not in names]:
+    if unknown := [name for name in given if name not in names and name.removeprefix(SECOND) not in names]:
         raise FileRefused(f"--model-inputs has {unknown[0]!r}; its inputs: {'; '.join(map(str, inputs))}")
     return [{one.name: _value(model, one, given, i) for one in inputs} for i in range(N_BATCHES)]
 
 
 def shapes_of(given: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[int, ...]]:
     """Returns the shapes that are given with values."""
-    return {name: tuple(array.shape) for name, array in given.items() if not name.endswith(SECOND)}
+    return {name: tuple(array.shape) for name, array in given.items() if not name.startswith(SECOND)}
 
 
 def _value(model: ModelProto, one: Value, given: Mapping[str, NDArray[np.generic]], i: int) -> NDArray[np.generic]:
     if one.name in given:
-        name = one.name + SECOND
+        name = SECOND + one.name
         if i == 0 or name in given:
             return _fitting(one, given[name if i else one.name])
         return _another(_fitting(one, given[one.name]))
