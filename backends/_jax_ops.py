@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from math import sqrt
 from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from backends._jax_codes import codes_of, float8, fp8_codes_of, patches, sums_of
 from backends._jax_experts import experts
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters, subset
-from workloads.precision import E4M3, LARGEST_CODE
-from workloads.recipes.int8 import LARGEST, LEAST
 from workloads.specs import IGNORED_LABEL
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -41,31 +41,42 @@ class JaxOps(Ops):
         y = jnp.matmul(x, weight.T if layout == "oi" else weight)
         return y if bias is None else y + bias
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        if self.conv_1x1 == "matmul" and weight.shape[2:] == (1, 1) and padding == 0:
+    def conv2d(
+        self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, groups: int = 1
+    ) -> Array:
+        y = self._convolved(x, weight, stride, padding, groups)
+        return y if bias is None else y + bias[:, None, None]
+
+    def _convolved(self, x: Array, weight: Array, stride: int, padding: int, groups: int) -> Array:
+        if self.conv_1x1 == "matmul" and weight.shape[2:] == (1, 1) and padding == 0 and groups == 1:
             return jnp.einsum("nchw,oc->nohw", x[:, :, ::stride, ::stride], weight[:, :, 0, 0])
         sides = [(padding, padding)] * 2
+        grouped = {"feature_group_count": groups}
         if self.conv_layout == "nhwc":
             last, kernel = x.transpose(0, 2, 3, 1), weight.transpose(2, 3, 1, 0)
             numbers = ("NHWC", "HWIO", "NHWC")
-            y = jax.lax.conv_general_dilated(last, kernel, (stride, stride), sides, dimension_numbers=numbers)
+            y = jax.lax.conv_general_dilated(
+                last, kernel, (stride, stride), sides, dimension_numbers=numbers, **grouped
+            )
             return y.transpose(0, 3, 1, 2)
         return jax.lax.conv_general_dilated(
-            x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW")
+            x, weight, (stride, stride), sides, dimension_numbers=("NCHW", "OIHW", "NCHW"), **grouped
         )
 
     @scoped
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         mean, variance = p["running_mean"], p["running_var"]
         statistics = {}
+        along = (slice(None), *(None,) * (x.ndim - 2))
         if training:
-            mean = x.mean((0, 2, 3))
-            variance = ((x - mean[:, None, None]) ** 2).mean((0, 2, 3))
+            others = (0, *range(2, x.ndim))
+            mean = x.mean(others)
+            variance = ((x - mean[along]) ** 2).mean(others)
             n = x.size // x.shape[1]
             batch = {"running_mean": mean, "running_var": variance * (n / (n - 1))}
             statistics = {name: p[name] + BATCH_NORM_MOMENTUM * (batch[name] - p[name]) for name in batch}
         scale = p["weight"] * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
-        return (x - mean[:, None, None]) * scale[:, None, None] + p["bias"][:, None, None], statistics
+        return (x - mean[along]) * scale[along] + p["bias"][along], statistics
 
     def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
         sides = ((0, 0), (0, 0), (padding, padding), (padding, padding))
@@ -81,10 +92,11 @@ class JaxOps(Ops):
         return jnp.tanh(x)
 
     @scoped
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
         mean = x.mean(-1, keepdims=True)
         variance = ((x - mean) ** 2).mean(-1, keepdims=True)
-        return (x - mean) * jax.lax.rsqrt(variance + epsilon) * weight + bias
+        y = (x - mean) * jax.lax.rsqrt(variance + epsilon)
+        return y if weight is None else y * weight + bias
 
     @scoped
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
@@ -106,8 +118,17 @@ class JaxOps(Ops):
         q, k, v = (x.transpose(0, 2, 1, 3).astype(wide) for x in (query, key, value))
         return jax.nn.dot_product_attention(q, k, v, is_causal=causal).astype(query.dtype).transpose(0, 2, 1, 3)
 
-    def concatenate(self, parts: Sequence[Array]) -> Array:
-        return jnp.concatenate(parts, axis=-1)
+    def concatenate(self, parts: Sequence[Array], *, axis: int = -1) -> Array:
+        return jnp.concatenate(parts, axis=axis)
+
+    def broadcast(self, x: Array, shape: Sequence[int]) -> Array:
+        return jnp.broadcast_to(x, tuple(shape))
+
+    def pad2d(self, x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+        return jnp.pad(x, ((0, 0), (0, 0), rows, columns))
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return jnp.matmul(a, b)
 
     @scoped
     def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
@@ -144,11 +165,15 @@ class JaxOps(Ops):
         return jnp.where(asked, jax.nn.logsumexp(logits, axis=-1) - picked, 0).sum() / asked.sum()
 
     @scoped
+    def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return (jax.nn.softplus(logits) - labels * logits).mean()
+
+    @scoped
     def int8_linear(
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, layout: Literal["oi", "io"]
     ) -> Array:
         contracted = 1 if layout == "oi" else 0
-        y = _sums(codes_of(x, step), codes, contracted) * (step * scale)
+        y = sums_of(codes_of(x, step), codes, contracted) * (step * scale)
         return y if bias is None else y + bias
 
     @scoped
@@ -156,22 +181,22 @@ class JaxOps(Ops):
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
     ) -> Array:
         # As patches and one product, for which XLA has a kernel of int8 on a CPU.
-        read = patches(codes_of(x, step), codes.shape[-1], stride, padding)
-        last = _sums(read, codes.transpose(0, 2, 3, 1).reshape(codes.shape[0], -1), 1) * (step * scale)
+        read = patches(codes_of(x, step), codes.shape[2:], stride, padding)
+        last = sums_of(read, codes.transpose(0, 2, 3, 1).reshape(codes.shape[0], -1), 1) * (step * scale)
         return (last if bias is None else last + bias).transpose(0, 3, 1, 2)
 
     @scoped
     def fp8_linear(self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None) -> Array:
-        y = _sums(fp8_codes_of(x, step), _float8(codes), 1, jnp.float32) * (step * scale)
+        y = sums_of(fp8_codes_of(x, step), float8(codes), 1, jnp.float32) * (step * scale)
         return y if bias is None else y + bias
 
     @scoped
     def fp8_conv2d(
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
     ) -> Array:
-        read = patches(fp8_codes_of(x, step), codes.shape[-1], stride, padding)
-        weight = _float8(codes).transpose(0, 2, 3, 1).reshape(codes.shape[0], -1)
-        last = _sums(read, weight, 1, jnp.float32) * (step * scale)
+        read = patches(fp8_codes_of(x, step), codes.shape[2:], stride, padding)
+        weight = float8(codes).transpose(0, 2, 3, 1).reshape(codes.shape[0], -1)
+        last = sums_of(read, weight, 1, jnp.float32) * (step * scale)
         return (last if bias is None else last + bias).transpose(0, 3, 1, 2)
 
     @scoped
@@ -189,8 +214,8 @@ class JaxOps(Ops):
     def transpose(self, x: Array, axes: Sequence[int]) -> Array:
         return x.transpose(tuple(axes))
 
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
-        return jnp.split(x, parts, axis=-1)
+    def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
+        return jnp.split(x, parts if isinstance(parts, int) else list(accumulate(parts))[:-1], axis=-1)
 
     def arange(self, n: int, like: Array) -> Array:
         return jnp.arange(n, dtype=like.dtype)
@@ -205,36 +230,6 @@ class JaxOps(Ops):
         self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
     ) -> tuple[tuple[Array, Parameters], Parameters]:
         return value_and_grad(f, parameters)
-
-
-def codes_of(x: Array, step: Array) -> Array:
-    """Returns `x` in int8 codes: to nearest even, saturating."""
-    return jnp.clip(jnp.round(x / step), LEAST, LARGEST).astype(jnp.int8)
-
-
-def fp8_codes_of(x: Array, step: Array) -> Array:
-    """Returns `x` in codes of float8: to nearest even, saturating."""
-    largest = LARGEST_CODE[E4M3]
-    return jnp.clip(x / step, -largest, largest).astype(E4M3)
-
-
-def _float8(codes: Array) -> Array:
-    """Returns codes of float8, given as their bits."""
-    return jax.lax.bitcast_convert_type(codes, jnp.dtype(E4M3))
-
-
-def patches(x: Array, kernel: int, stride: int, padding: int) -> Array:
-    """Returns what a convolution of `x` (B, C, H, W) multiplies, as (B, H, W, kernel kernel C)."""
-    padded = jnp.pad(x.transpose(0, 2, 3, 1), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = (side - kernel + 1 for side in padded.shape[1:3])
-    places = [(i, j) for i in range(kernel) for j in range(kernel)]
-    return jnp.concatenate([padded[:, i : i + height : stride, j : j + width : stride] for i, j in places], axis=-1)
-
-
-def _sums(x: Array, codes: Array, contracted: int, in_type: Any = jnp.int32) -> Array:
-    """Returns the sums over the last axis of `x` and the axis `contracted` of `codes`: `in_type`, then float32."""
-    axes = (((x.ndim - 1,), (contracted,)), ((), ()))
-    return jax.lax.dot_general(x, codes, axes, preferred_element_type=in_type).astype(jnp.float32)
 
 
 def ops_of(options: Mapping[str, str]) -> JaxOps:

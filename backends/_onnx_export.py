@@ -8,6 +8,7 @@ trace through `torch.func.grad`, so that `make_fx` traces it first, with the dec
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,12 @@ class ExportOps(TorchOps):
     def silu(self, x: Array) -> Array:
         return x * torch.sigmoid(x)  # the derivative of torch's own has no translation to ONNX (2.13)
 
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
+    def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
         if x.dtype == torch.float32:
             return super().split(x, parts)
-        width = x.shape[-1] // parts  # ONNX has no SplitToSequence of bfloat16
-        return [x[..., i * width : (i + 1) * width] for i in range(parts)]
+        lengths = [x.shape[-1] // parts] * parts if isinstance(parts, int) else parts
+        # ONNX has no SplitToSequence of bfloat16
+        return [x[..., end - n : end] for n, end in zip(lengths, accumulate(lengths), strict=True)]
 
     def experts(
         self, expert: Expert, x: Array, weights: Array, ids: Array, parameters: Parameters, prefix: str, n: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -48,11 +49,11 @@ def fp8_product(rows: Tensor, weight: Tensor) -> Tensor:
     return y[:, :n_out] if short_out else y
 
 
-def patches(x: Tensor, kernel: int, stride: int, padding: int) -> tuple[Tensor, tuple[int, int, int]]:
-    """Returns what a convolution multiplies, as (B H W, C kernel kernel), and (B, H, W) of what it gives."""
+def patches(x: Tensor, kernel: Sequence[int], stride: int, padding: int) -> tuple[Tensor, tuple[int, int, int]]:
+    """Returns what a convolution multiplies, as (B H W, C rows columns), and (B, H, W) of what it gives."""
     if padding:
         x = F.pad(x, (padding,) * 4)
-    windows = x.unfold(2, kernel, stride).unfold(3, kernel, stride)  # (B, C, H, W, kernel, kernel)
+    windows = x.unfold(2, kernel[0], stride).unfold(3, kernel[1], stride)  # (B, C, H, W, rows, columns)
     b, _, h, w = windows.shape[:4]
     return windows.permute(0, 2, 3, 1, 4, 5).reshape(b * h * w, -1), (b, h, w)
 
@@ -75,7 +76,7 @@ class TorchInt8(TorchOps):
     def int8_conv2d(
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
     ) -> Array:
-        rows, (b, h, w) = patches(codes_of(x, step).to(torch.int8), codes.shape[-1], stride, padding)
+        rows, (b, h, w) = patches(codes_of(x, step).to(torch.int8), codes.shape[2:], stride, padding)
         sums = torch._int_mm(rows, codes.reshape(codes.shape[0], -1).t())
         y = sums * (step * scale)
         y = y if bias is None else y + bias
@@ -98,7 +99,7 @@ class TorchInt8(TorchOps):
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
     ) -> Array:
         bits = fp8_codes_of(x, step).view(torch.uint8)  # of which zero is zero
-        rows, (b, h, w) = patches(bits, codes.shape[-1], stride, padding)
+        rows, (b, h, w) = patches(bits, codes.shape[2:], stride, padding)
         y = fp8_product(rows.view(FP8), codes.reshape(codes.shape[0], -1).view(FP8)) * (step * scale)
         y = y if bias is None else y + bias
         return y.reshape(b, h, w, -1).permute(0, 3, 1, 2)

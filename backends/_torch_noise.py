@@ -48,13 +48,19 @@ PRODUCTS: Mapping[str, tuple[int, Callable[..., int]]] = {
     "addmm": (1, lambda bias, a, b, *_: a.shape[-1]),
     "baddbmm": (1, lambda bias, a, b, *_: a.shape[-1]),
     "bmm": (0, lambda a, b, *_: a.shape[-1]),
-    "convolution": (0, lambda x, weight, *_: prod(weight.shape[1:])),
+    "convolution": (0, lambda x, weight, *more: _terms(weight, *more)),
     "convolution_backward": (0, lambda gradient, x, weight, *_: _terms_backward(gradient, weight)),
     "dot": (0, lambda a, b, *_: a.shape[-1]),
     "mm": (0, lambda a, b, *_: a.shape[-1]),
     "mv": (0, lambda a, b, *_: a.shape[-1]),
 }
 """Products: where their first operand stands among the arguments, and how many terms each of their sums has."""
+
+
+def _terms(weight: Tensor, *more: Any) -> int:
+    """Returns how many terms each sum of a convolution has; where it is transposed, those of a stride as its kernel."""
+    is_transposed = bool(more[4])
+    return weight.shape[0] if is_transposed else prod(weight.shape[1:])
 
 
 def _terms_backward(gradient: Tensor, weight: Tensor) -> int:
@@ -187,17 +193,19 @@ class NoisyOps(ReferenceOps):
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         mean, variance = p["running_mean"], p["running_var"]
         statistics = {}
+        along = (slice(None), *(None,) * (x.dim() - 2))
         if training:
-            mean = x.mean((0, 2, 3))
-            centred = x - mean[:, None, None]
-            variance = (centred * centred).mean((0, 2, 3))
+            others = (0, *range(2, x.dim()))
+            mean = x.mean(others)
+            centred = x - mean[along]
+            variance = (centred * centred).mean(others)
             n = x.numel() // x.shape[1]
             batch = {"running_mean": mean, "running_var": variance * (n / (n - 1))}
             statistics = {name: p[name] + BATCH_NORM_MOMENTUM * (batch[name] - p[name]) for name in batch}
         scale = p["weight"] / torch.sqrt(variance + BATCH_NORM_EPSILON)
-        return (x - mean[:, None, None]) * scale[:, None, None] + p["bias"][:, None, None], statistics
+        return (x - mean[along]) * scale[along] + p["bias"][along], statistics
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
         return Ops.layer_norm(self, x, weight, bias, epsilon)
 
     def value_and_grad(

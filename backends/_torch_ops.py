@@ -28,8 +28,13 @@ class TorchOps(Ops):
     def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         return F.linear(x, weight if layout == "oi" else weight.t(), bias)
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        return F.conv2d(x, weight, stride=stride, padding=padding)
+    def conv2d(
+        self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, groups: int = 1
+    ) -> Array:
+        return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=groups)
+
+    def conv_transpose2d(self, x: Array, weight: Array, bias: Array) -> Array:
+        return F.conv_transpose2d(x, weight, bias, stride=weight.shape[-1])
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         is_copied = training and not self.updates_in_place
@@ -57,7 +62,7 @@ class TorchOps(Ops):
     def tanh(self, x: Array) -> Array:
         return torch.tanh(x)
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
         return F.layer_norm(x, (x.shape[-1],), weight, bias, epsilon)
 
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
@@ -74,8 +79,17 @@ class TorchOps(Ops):
         grouped = {} if query.shape[1] == key.shape[1] else {"enable_gqa": True}
         return F.scaled_dot_product_attention(query, key, value, is_causal=causal, **grouped)
 
-    def concatenate(self, parts: Sequence[Array]) -> Array:
-        return torch.cat(tuple(parts), dim=-1)
+    def concatenate(self, parts: Sequence[Array], *, axis: int = -1) -> Array:
+        return torch.cat(tuple(parts), dim=axis)
+
+    def broadcast(self, x: Array, shape: Sequence[int]) -> Array:
+        return x.expand(tuple(shape))
+
+    def pad2d(self, x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+        return F.pad(x, (*columns, *rows))
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return torch.matmul(a, b)
 
     def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
         rows = torch.arange(cache.shape[0], device=cache.device)[:, None]
@@ -109,14 +123,17 @@ class TorchOps(Ops):
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return F.cross_entropy(logits, labels)
 
+    def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(tuple(shape))
 
     def transpose(self, x: Array, axes: Sequence[int]) -> Array:
         return x.permute(tuple(axes))
 
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
-        return torch.chunk(x, parts, dim=-1)
+    def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
+        return torch.chunk(x, parts, dim=-1) if isinstance(parts, int) else torch.split(x, tuple(parts), dim=-1)
 
     def arange(self, n: int, like: Array) -> Array:
         return torch.arange(n, dtype=like.dtype, device=like.device)

@@ -110,11 +110,14 @@ class CountOps(Ops):
         self._product(x, weight, 2 * prod(x.shape) * n_out)
         return _result([x, weight] if bias is None else [x, weight, bias], (*x.shape[:-1], n_out))
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        n_out, n_in, kernel, _ = weight.shape
-        shape = (x.shape[0], n_out, *_pooled(x.shape[2:], kernel, stride, padding))
-        self._product(x, weight, 2 * prod(shape) * n_in * kernel**2)
-        return _result([x, weight], shape)
+    def conv2d(
+        self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, groups: int = 1
+    ) -> Array:
+        n_out, n_in, *kernel = weight.shape
+        sides = (_pooled([side], k, stride, padding)[0] for side, k in zip(x.shape[2:], kernel, strict=True))
+        shape = (x.shape[0], n_out, *sides)
+        self._product(x, weight, 2 * prod(shape) * n_in * prod(kernel))
+        return _result([x, weight] if bias is None else [x, weight, bias], shape)
 
     def int8_linear(
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, layout: Literal["oi", "io"]
@@ -152,8 +155,8 @@ class CountOps(Ops):
     def tanh(self, x: Array) -> Array:
         return _result([x], x.shape)
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
-        return _result([x, weight, bias], x.shape)
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
+        return _result([x] if weight is None or bias is None else [x, weight, bias], x.shape)
 
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         return _result([x], x.shape)
@@ -164,8 +167,15 @@ class CountOps(Ops):
         self._product(scores, value, 2 * prod(scores.shape) * value.shape[-1])
         return _result([scores, value], (*query.shape[:-1], value.shape[-1]))
 
-    def concatenate(self, parts: Sequence[Array]) -> Array:
-        return _result(parts, (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)))
+    def concatenate(self, parts: Sequence[Array], *, axis: int = -1) -> Array:
+        shape = list(parts[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        return _result(parts, tuple(shape))
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        shape = (*_broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+        self._product(a, b, 2 * prod(shape) * a.shape[-1])
+        return _result([a, b], shape)
 
     def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
         cache.tally.cache_elements += prod(new.shape)
@@ -204,8 +214,9 @@ class CountOps(Ops):
     def transpose(self, x: Array, axes: Sequence[int]) -> Array:
         return _view(x, tuple(x.shape[axis] for axis in axes))
 
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
-        return [_view(x, (*x.shape[:-1], x.shape[-1] // parts))] * parts
+    def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
+        lengths = [x.shape[-1] // parts] * parts if isinstance(parts, int) else parts
+        return [_view(x, (*x.shape[:-1], n)) for n in lengths]
 
     def arange(self, n: int, like: Array) -> Array:
         return _Shape((n,), False, like.tally)

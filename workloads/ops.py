@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any, Literal
+
+from workloads.vocabulary import scoped
+from workloads.vocabulary.codes import ProductsOfCodes
+from workloads.vocabulary.images import ImageOps
 
 BATCH_NORM_MOMENTUM = 0.1
 BATCH_NORM_EPSILON = 1e-5
 
 Array = Any
 Parameters = Mapping[str, Array]
+Scoped, subset = scoped.Scoped, scoped.subset
 Expert = Callable[[Array, Parameters], Array]
 """`expert(rows, p)`: what one expert of a mixture makes of rows (R, D), with its own parameters."""
 
 
-class Ops(ABC):
+class Ops(ImageOps, ProductsOfCodes, ABC):
     """The operations a framework must offer. Shapes are given with B batch, T sequence, H heads, D head size.
 
     The abstract ones are those of the first edition, and stay all that a binding must have: every later operation has a
@@ -40,12 +46,18 @@ class Ops(ABC):
         """
 
     @abstractmethod
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        """`x` (B, C, H, W) correlated with `weight` (out, C, kernel, kernel), zero padding on all sides, no bias."""
+    def conv2d(
+        self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, groups: int = 1
+    ) -> Array:
+        """`x` (B, C, H, W) correlated with `weight` (out, C / groups, rows, columns), zero padding on all sides.
+
+        `bias` is (out). Of `groups` each reads its own channels and gives its own. Both came later: a binding from
+        outside that takes neither runs the models that ask for neither.
+        """
 
     @abstractmethod
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
-        """`x` (B, C, H, W) normalised over all but C, and the running statistics after it (arXiv:1502.03167).
+        """`x` (B, C, H, W) or (B, C) normalised over all but C, and the running statistics after it (arXiv:1502.03167).
 
         `p` has `weight`, `bias`, `running_mean` and `running_var` (C). In training the batch's mean and biased
         variance normalise, and the running statistics move by `BATCH_NORM_MOMENTUM` towards the batch's mean and
@@ -68,12 +80,16 @@ class Ops(ABC):
     def tanh(self, x: Array) -> Array:
         """Hyperbolic tangent."""
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
-        """`x` normalised over its last axis, biased variance (Ba et al. 2016, arXiv:1607.06450)."""
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
+        """`x` normalised over its last axis, biased variance (Ba et al. 2016, arXiv:1607.06450).
+
+        None stands for a weight of ones with a bias of zeros: both or neither.
+        """
         kept = (*x.shape[:-1], 1)
         centred = x - self.reshape(self.mean(x, (-1,)), kept)
         variance = self.reshape(self.mean(centred * centred, (-1,)), kept)
-        return centred / self.sqrt(variance + epsilon) * weight + bias
+        y = centred / self.sqrt(variance + epsilon)
+        return y if weight is None else y * weight + bias
 
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
         """`x` by the root of the mean of its squares over the last axis (Zhang & Sennrich 2019, arXiv:1910.07467)."""
@@ -120,8 +136,8 @@ class Ops(ABC):
         """`x` with its axes permuted."""
 
     @abstractmethod
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
-        """`x` cut into `parts` equal pieces along its last axis."""
+    def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
+        """`x` cut along its last axis into `parts` equal pieces, or into pieces of those lengths."""
 
     @abstractmethod
     def arange(self, n: int, like: Array) -> Array:
@@ -131,12 +147,32 @@ class Ops(ABC):
     def sqrt(self, x: Array) -> Array:
         """Element-wise square root."""
 
-    def concatenate(self, parts: Sequence[Array]) -> Array:
-        """The parts behind each other along their last axis.
+    def concatenate(self, parts: Sequence[Array], *, axis: int = -1) -> Array:
+        """The parts behind each other along an axis.
 
         Not composed of others: a binding without it has no rotary positions. Raises TypeError there.
         """
         raise TypeError(f"{type(self).__name__} has no concatenate: it needs one for rotary positions")
+
+    def broadcast(self, x: Array, shape: Sequence[int]) -> Array:
+        """`x` repeated along its axes of length 1, as `shape`."""
+        zeros = self.reshape(self.arange(prod(shape), like=x) * 0.0, shape)
+        return x + zeros
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Products of the matrices `a` (..., M, K) and `b` (..., K, N), as (..., M, N).
+
+        Not composed of others: a binding without it multiplies by weights alone. Raises TypeError there.
+        """
+        raise TypeError(f"{type(self).__name__} has no matmul: it needs one for products of two activations")
+
+    def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        """Mean negative log-likelihood of `labels` (N), integers 0 or 1, under the logistic function of `logits` (N).
+
+        Composed: that of the two classes whose logits are 0 and `logits`.
+        """
+        second = self.reshape(logits, (-1, 1))
+        return self.cross_entropy(self.concatenate([second * 0.0, second]), labels)
 
     def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
         """`cache` (B, H, S, D) in which row b has `new[b]` (H, T, D) at places `start[b]` … `start[b] + T - 1`.
@@ -189,42 +225,6 @@ class Ops(ABC):
         """
         return self.cast(x, dtype)
 
-    def int8_linear(
-        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, layout: Literal["oi", "io"]
-    ) -> Array:
-        """`linear` of int8 `codes`: `x / step` rounded to nearest even within -128 … 127, summed as integers, times
-        `step * scale` (out) and plus `bias` in float32.
-
-        Not composed of others: a binding without it and its three siblings has no 8 bits. Raises TypeError there.
-        """
-        raise TypeError(f"{type(self).__name__} has no int8_linear: it needs one, and its siblings, for 8 bits")
-
-    def int8_conv2d(
-        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
-    ) -> Array:
-        """`conv2d` of int8 `codes`, as `int8_linear`; with a bias, since a batch norm may be folded into it."""
-        raise TypeError(f"{type(self).__name__} has no int8_conv2d: it needs one, and its siblings, for 8 bits")
-
-    def w8_linear(self, x: Array, codes: Array, scale: Array, bias: Array | None, layout: Literal["oi", "io"]) -> Array:
-        """`linear` of the weight `codes` times `scale` (out), of which only the weight is in codes."""
-        raise TypeError(f"{type(self).__name__} has no w8_linear: it needs one, and its siblings, for 8 bits")
-
-    def w8_conv2d(self, x: Array, codes: Array, scale: Array, bias: Array | None, stride: int, padding: int) -> Array:
-        """`conv2d` of the weight `codes` times `scale` (out), plus `bias`."""
-        raise TypeError(f"{type(self).__name__} has no w8_conv2d: it needs one, and its siblings, for 8 bits")
-
-    def fp8_linear(self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None) -> Array:
-        """`linear` of float8 `codes` (out, in), given as their bits: `x / step` rounded to float8, summed in float32,
-        times `step * scale` (out) and plus `bias`.
-        """
-        raise TypeError(f"{type(self).__name__} has no fp8_linear: it needs one, and fp8_conv2d, for float8")
-
-    def fp8_conv2d(
-        self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, stride: int, padding: int
-    ) -> Array:
-        """`conv2d` of float8 `codes`, as `fp8_linear`."""
-        raise TypeError(f"{type(self).__name__} has no fp8_conv2d: it needs one, and fp8_linear, for float8")
-
     def value_and_grad(
         self, f: Callable[[Parameters], tuple[Array, Parameters]], parameters: Parameters
     ) -> tuple[tuple[Array, Parameters], Parameters]:
@@ -244,29 +244,3 @@ class Ops(ABC):
         for i in range(n):
             x = block(x, subset(parameters, f"{prefix}.{i}."))
         return x
-
-
-class Scoped(dict[str, Array]):
-    """Named arrays that stay the same objects: each `subset` of them is made once, and looked up from then on.
-
-    For eager runtimes, whose timed step would else search all names for every block of the model.
-    """
-
-    def __init__(self, arrays: Parameters) -> None:
-        super().__init__(arrays)
-        self._subsets: dict[str, Scoped] = {}
-
-    def subset(self, prefix: str) -> Scoped:
-        """Returns what `subset` returns, always the same object."""
-        if prefix not in self._subsets:
-            self._subsets[prefix] = Scoped(_subset(self, prefix))
-        return self._subsets[prefix]
-
-
-def subset(arrays: Parameters, prefix: str) -> Parameters:
-    """Returns the entries whose name starts with `prefix`, under the rest of their name."""
-    return arrays.subset(prefix) if isinstance(arrays, Scoped) else _subset(arrays, prefix)
-
-
-def _subset(arrays: Parameters, prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

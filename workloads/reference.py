@@ -16,11 +16,11 @@ from workloads.recipes.e4m3 import decoded, encoded
 from workloads.specs import IGNORED_LABEL
 
 
-def _windows(x: Array, kernel: int, stride: int, padding: int, fill: float) -> Array:
-    """Returns the windows of `x` (B, C, H, W), padded with `fill`, as (B, C, rows, columns, kernel, kernel)."""
+def _windows(x: Array, kernel: Sequence[int], stride: int, padding: int, fill: float) -> Array:
+    """Returns the windows of `x` (B, C, H, W), padded with `fill`, as (B, C, H, W, rows, columns) of the `kernel`."""
     sides = (padding, padding)
     padded = np.pad(x, ((0, 0), (0, 0), sides, sides), constant_values=fill)
-    return np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
+    return np.lib.stride_tricks.sliding_window_view(padded, tuple(kernel), (2, 3))[:, :, ::stride, ::stride]
 
 
 GRIDS = {"bfloat16": (8, -125), "float16": (11, -13)}
@@ -42,9 +42,22 @@ class NumpyOps(Ops):
         y = x @ (weight.T if layout == "oi" else weight)
         return y if bias is None else y + bias
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        windows = _windows(x, weight.shape[-1], stride, padding, fill=0.0)
-        return np.einsum("bchwij,ocij->bohw", windows, weight, optimize=True)
+    def conv2d(
+        self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, groups: int = 1
+    ) -> Array:
+        seen = np.split(_windows(x, weight.shape[2:], stride, padding, fill=0.0), groups, axis=1)
+        kernels = np.split(weight, groups)
+        parts = [np.einsum("bchwij,ocij->bohw", s, k, optimize=True) for s, k in zip(seen, kernels, strict=True)]
+        y = np.concatenate(parts, axis=1)
+        return y if bias is None else y + bias[:, None, None]
+
+    def conv_transpose2d(self, x: Array, weight: Array, bias: Array) -> Array:
+        k = weight.shape[-1]
+        y = np.empty((x.shape[0], weight.shape[1], x.shape[2] * k, x.shape[3] * k), x.dtype)
+        for i in range(k):
+            for j in range(k):
+                y[:, :, i::k, j::k] = np.einsum("bchw,co->bohw", x, weight[:, :, i, j], optimize=True)
+        return y + bias[:, None, None]
 
     def int8_linear(
         self, x: Array, codes: Array, scale: Array, step: Array, bias: Array | None, layout: Literal["oi", "io"]
@@ -82,15 +95,17 @@ class NumpyOps(Ops):
         mean, variance = p["running_mean"], p["running_var"]
         statistics = {}
         if training:
-            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
+            others = (0, *range(2, x.ndim))
+            mean, variance = x.mean(others), x.var(others)
             n = x.size // x.shape[1]
             batch = {"running_mean": mean, "running_var": variance * n / (n - 1)}
             statistics = {name: p[name] + BATCH_NORM_MOMENTUM * (batch[name] - p[name]) for name in batch}
         scale = p["weight"] / np.sqrt(variance + BATCH_NORM_EPSILON)
-        return (x - mean[:, None, None]) * scale[:, None, None] + p["bias"][:, None, None], statistics
+        along = (slice(None), *(None,) * (x.ndim - 2))
+        return (x - mean[along]) * scale[along] + p["bias"][along], statistics
 
     def max_pool2d(self, x: Array, kernel: int, stride: int, padding: int) -> Array:
-        return _windows(x, kernel, stride, padding, fill=-np.inf).max((-2, -1))
+        return _windows(x, (kernel, kernel), stride, padding, fill=-np.inf).max((-2, -1))
 
     def mean(self, x: Array, axes: Sequence[int]) -> Array:
         return x.mean(tuple(axes))
@@ -101,9 +116,10 @@ class NumpyOps(Ops):
     def tanh(self, x: Array) -> Array:
         return np.tanh(x)
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
         centred = x - x.mean(-1, keepdims=True)
-        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon) * weight + bias
+        y = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
+        return y if weight is None else y * weight + bias
 
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         if approximate == "tanh":
@@ -118,8 +134,17 @@ class NumpyOps(Ops):
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         return weights / weights.sum(-1, keepdims=True) @ value
 
-    def concatenate(self, parts: Sequence[Array]) -> Array:
-        return np.concatenate(parts, axis=-1)
+    def concatenate(self, parts: Sequence[Array], *, axis: int = -1) -> Array:
+        return np.concatenate(parts, axis=axis)
+
+    def broadcast(self, x: Array, shape: Sequence[int]) -> Array:
+        return np.broadcast_to(x, shape)
+
+    def pad2d(self, x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+        return np.pad(x, ((0, 0), (0, 0), rows, columns))
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return a @ b
 
     def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
         cache = cache.copy()
@@ -162,14 +187,17 @@ class NumpyOps(Ops):
         log_sum = np.log(np.exp(logits - top).sum(-1)) + top[:, 0]
         return (log_sum - logits[np.arange(len(labels)), labels]).mean()
 
+    def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return (np.logaddexp(0, logits) - labels * logits).mean()
+
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(shape)
 
     def transpose(self, x: Array, axes: Sequence[int]) -> Array:
         return x.transpose(axes)
 
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
-        return np.split(x, parts, axis=-1)
+    def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
+        return np.split(x, parts if isinstance(parts, int) else np.cumsum(parts)[:-1], axis=-1)
 
     def arange(self, n: int, like: Array) -> Array:
         return np.arange(n, dtype=like.dtype)

@@ -38,6 +38,7 @@ SIZES = {
 PUBLISHED = "224"
 BATCHES = {"tiny": 4, "224": 4}
 SEQUENCES = None
+SUITES = {"core": None, "vision": None}
 # torchvision's state dict counts the batches of each batch norm.
 FILES = Published(ignored=(r".*\.num_batches_tracked",))
 

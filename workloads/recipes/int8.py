@@ -39,7 +39,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 class Product:
     """A weight that products read: its output channels and their axis, and the names of the norm folded into it.
 
-    The latter in the order of `NORM`; empty where there is none.
+    The latter in the order of `NORM`, and behind them the name of the bias between, if any; empty where there is none.
     """
 
     name: str
@@ -85,14 +85,18 @@ class QuantizedOps:
             return self.ops.fp8_linear(x, weight.codes, weight.scale, weight.step, bias)
         return self.ops.int8_linear(x, weight.codes, weight.scale, weight.step, bias, layout)
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+    def conv2d(
+        self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, **more: Any
+    ) -> Array:
         if not isinstance(weight, Quantized):
-            return self.ops.conv2d(x, weight, stride, padding)
+            given = more if bias is None else more | {"bias": bias}
+            return self.ops.conv2d(x, weight, stride, padding, **given)
+        bias = bias if weight.bias is None else weight.bias
         if weight.step is None:
-            return self.ops.w8_conv2d(x, weight.codes, weight.scale, weight.bias, stride, padding)
+            return self.ops.w8_conv2d(x, weight.codes, weight.scale, bias, stride, padding)
         if weight.is_float:
-            return self.ops.fp8_conv2d(x, weight.codes, weight.scale, weight.step, weight.bias, stride, padding)
-        return self.ops.int8_conv2d(x, weight.codes, weight.scale, weight.step, weight.bias, stride, padding)
+            return self.ops.fp8_conv2d(x, weight.codes, weight.scale, weight.step, bias, stride, padding)
+        return self.ops.int8_conv2d(x, weight.codes, weight.scale, weight.step, bias, stride, padding)
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         if p["weight"] is FOLDED:
@@ -109,22 +113,27 @@ class _Finding(CountOps):
     def __init__(self, constants: Mapping[str, Any]) -> None:
         self.names = {id(shape): name for name, shape in constants.items()}
         self.found: dict[str, Product] = {}
-        self._convolved: list[tuple[Any, str]] = []
+        self._convolved: list[tuple[Any, str, list[str]]] = []
 
     def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         return super().linear(x, self._kept(weight, 0 if layout == "oi" else 1), bias, layout)
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        y = super().conv2d(x, self._kept(weight, 0), stride, padding)
+    def conv2d(
+        self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, groups: int = 1
+    ) -> Array:
+        """Of groups the weight is left as it is: no runtime here multiplies codes group by group."""
+        if groups != 1:
+            return super().conv2d(x, weight, stride, padding, bias=bias, groups=groups)
+        y = super().conv2d(x, self._kept(weight, 0), stride, padding, bias=bias)
         if (name := self.names.get(id(weight))) is not None:
-            self._convolved.append((y, name))
+            self._convolved.append((y, name, [] if bias is None else [self.names[id(bias)]]))
         return y
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         norm = [self.names.get(id(p[name])) for name in NORM]
-        behind = next((name for y, name in self._convolved if y is x), None)
+        behind, bias = next(((name, bias) for y, name, bias in self._convolved if y is x), (None, []))
         if behind is not None and not training and None not in norm:
-            self.found[behind] = replace(self.found[behind], norm=tuple(map(str, norm)))
+            self.found[behind] = replace(self.found[behind], norm=(*map(str, norm), *bias))
             return x, {}
         return super().batch_norm(x, p, training)
 
@@ -223,9 +232,9 @@ class Calibrating:
         self._look(x, weight)
         return self.ops.linear(x, weight, bias, layout)
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int, **more: Any) -> Array:
         self._look(x, weight)
-        return self.ops.conv2d(x, weight, stride, padding)
+        return self.ops.conv2d(x, weight, stride, padding, **more)
 
     def repeat(self, block: Any, x: Array, parameters: Parameters, prefix: str, n: int) -> Array:
         return Ops.repeat(self, block, x, parameters, prefix, n)  # type: ignore[arg-type]  # its products are ours
@@ -258,10 +267,10 @@ def codes_of(
         weight = tensors[name].astype(np.float64)
         along = tuple(slice(None) if axis == product.axis else np.newaxis for axis in range(weight.ndim))
         if product.norm:
-            gamma, beta, mean, variance = (tensors[one].astype(np.float64) for one in product.norm)
+            gamma, beta, mean, variance, *biases = (tensors[one].astype(np.float64) for one in product.norm)
             factor = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
             weight = weight * factor[along]
-            made[f"{name}{BIAS}"] = (beta - mean * factor).astype(np.float32)
+            made[f"{name}{BIAS}"] = (beta + (sum(biases) - mean) * factor).astype(np.float32)
         others = tuple(axis for axis in range(weight.ndim) if axis != product.axis)
         scale = (np.abs(weight).max(others) / top).astype(np.float32)
         scale[scale == 0] = 1.0

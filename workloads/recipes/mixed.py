@@ -44,8 +44,11 @@ class Mixed(Ops):
     def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         return self.ops.linear(x, weight, bias, layout)
 
-    def conv2d(self, x: Array, weight: Array, stride: int, padding: int) -> Array:
-        return self.ops.conv2d(x, weight, stride, padding)
+    def conv2d(self, x: Array, weight: Array, stride: int, padding: int, **more: Any) -> Array:
+        return self.ops.conv2d(x, weight, stride, padding, **more)
+
+    def conv_transpose2d(self, x: Array, weight: Array, bias: Array) -> Array:
+        return self.ops.conv_transpose2d(x, weight, bias)
 
     def batch_norm(self, x: Array, p: Parameters, training: bool) -> tuple[Array, dict[str, Array]]:
         wide = {name: self.full(tensor) for name, tensor in p.items()}
@@ -66,10 +69,11 @@ class Mixed(Ops):
     def tanh(self, x: Array) -> Array:
         return self._once("tanh", x)
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
         if "layer_norm" in self.ops.widens_inside:
             return self.ops.layer_norm(x, weight, bias, epsilon)
-        return self.low(self.ops.layer_norm(self.full(x), self.full(weight), self.full(bias), epsilon))
+        w, b = (None if one is None else self.full(one) for one in (weight, bias))
+        return self.low(self.ops.layer_norm(self.full(x), w, b, epsilon))
 
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
         if "rms_norm" in self.ops.widens_inside:
@@ -88,8 +92,17 @@ class Mixed(Ops):
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
         return self.ops.attention(query, key, value, causal)
 
-    def concatenate(self, parts: Sequence[Array]) -> Array:
-        return self.ops.concatenate(parts)
+    def concatenate(self, parts: Sequence[Array], **more: Any) -> Array:
+        return self.ops.concatenate(parts, **more)
+
+    def broadcast(self, x: Array, shape: Sequence[int]) -> Array:
+        return self.ops.broadcast(x, shape)
+
+    def pad2d(self, x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+        return self.ops.pad2d(x, rows, columns)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return self.ops.matmul(a, b)
 
     def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
         return self.ops.cache_update(cache, new, start)
@@ -109,13 +122,16 @@ class Mixed(Ops):
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         return self.ops.cross_entropy(self.full(logits), labels)
 
+    def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return self.ops.binary_cross_entropy(self.full(logits), labels)
+
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return self.ops.reshape(x, shape)
 
     def transpose(self, x: Array, axes: Sequence[int]) -> Array:
         return self.ops.transpose(x, axes)
 
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
+    def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
         return self.ops.split(x, parts)
 
     def arange(self, n: int, like: Array) -> Array:

@@ -39,6 +39,8 @@ MADE_BY = (
     "workloads/optim.py",
     "workloads/program.py",
     "workloads/summary.py",
+    "workloads/vocabulary/images.py",
+    "workloads/vocabulary/scoped.py",
     "workloads/models/{name}.py",
 )
 """The code that a prediction is made by, beside the workload's description."""
