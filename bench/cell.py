@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.record.dimensions import DIMENSIONS, IN_ORDER, label_of, more_in_words, name_parts
-from workloads.catalog import load
+from workloads.catalog import TUNED, load
+from workloads.own import folder as own
 from workloads.precision import DEFAULT
 from workloads.specs import Weights
 from workloads.workload import Workload
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
         threads: int
         depth: int | None = None
         generated: int | None = None
+        rank: int | None = None
+        accumulate: int = 1
+        checkpoint: str | None = None
         device_index: int = 0
         variant: Side | None = None
 
@@ -80,6 +84,10 @@ class Cell(_Point):
 
     weights_path: str | None = None
     weights_sha256: str | None = None
+    model_path: str | None = None
+    """The folder that a child has made of a user's own model; the workload is what lies there."""
+    model_failure: str | None = None
+    """Why there is none."""
 
     @property
     def overrides(self) -> Variant:
@@ -131,7 +139,22 @@ class Cell(_Point):
 
     def load_workload(self) -> Workload:
         """Returns the workload that the cell runs."""
-        workload = load(self.workload, self.size, self.batch, self.sequence, self.depth, self.generated)
+        if self.model_failure is not None:
+            return own.failed(self.workload, self.batch, self.model_failure)
+        if self.model_path is not None:
+            return own.load(self.model_path)
+        workload = load(
+            self.workload,
+            self.size,
+            self.batch,
+            self.sequence,
+            self.depth,
+            self.generated,
+            self.phase if self.phase in TUNED else None,
+            self.rank,
+            self.accumulate,
+            self.checkpoint,
+        )
         if self.weights_path is None or self.weights_sha256 is None:
             return workload
         return replace(workload, weights=Weights(self.weights_path, self.weights_sha256))

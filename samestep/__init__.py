@@ -30,6 +30,7 @@ _PUBLIC = {
     "KnownFailure": "backends.base",
     "load": "results.tables.table",
     "means_of_ratios": "results.tables.means",
+    "Model": "workloads.own.model",
     "ONNX": "backends._graphs",
     "Ops": "workloads.ops",
     "phases": "results.tables.phases",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from results.tables.table import load as load
     from results.tables.table import ratios as ratios
     from workloads.ops import Ops as Ops
+    from workloads.own.model import Model as Model
     from workloads.program import Program as Program
     from workloads.program import initial_state as initial_state
     from workloads.workload import Workload as Workload

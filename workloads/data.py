@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from workloads.workload import Workload
 
 Arrays = Mapping[str, NDArray[np.generic]]
+OF_BATCH = ("batch", "inputs", "n_batches", "given_sha256")
+"""What a workload's description says of its batch, or of all that it is made of, batches among it."""
 
 
 def _generator(seed: int, name: str) -> np.random.RandomState:
@@ -71,7 +73,7 @@ def model_digest(workload: Workload, parameters: Arrays) -> str:
     Two rows of different batch sizes may be compared, sample by sample, only where it is equal.
     """
     described = workload.description()
-    kept = {name: value for name, value in described.items() if name not in ("batch", "inputs", "n_batches")}
+    kept = {name: value for name, value in described.items() if name not in OF_BATCH}
     return _digest(json.dumps(kept, sort_keys=True, separators=(",", ":")), parameters)
 
 

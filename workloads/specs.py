@@ -94,3 +94,11 @@ class Weights:
 
     path: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """A folder that holds a model's tensors and batches in place of drawn ones; all that lies in it has one digest."""
+
+    folder: str
+    sha256: str

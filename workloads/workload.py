@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from workloads.program import Program
-from workloads.specs import N_BATCHES, InputSpec, ParameterSpec, TableSpec, Weights
+from workloads.specs import N_BATCHES, Given, InputSpec, ParameterSpec, TableSpec, Weights
 from workloads.weights.published import Published
 
 
@@ -32,6 +32,15 @@ class Workload:
     weights: Weights | None = None
     published: Published = field(default_factory=Published)
     """How files of the public model name its tensors."""
+    given: Given | None = None
+    """Where its tensors and batches lie, where it is a user's own model."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why a program is not run by any backend, by its name."""
+
+    @property
+    def source(self) -> str:
+        """The module that it is written in."""
+        return f"workloads.models.{self.name}" if self.given is None else "workloads.own.folder"
 
     @property
     def tensors(self) -> tuple[ParameterSpec, ...]:
@@ -49,6 +58,11 @@ class Workload:
         return sum(spec.size for spec in self.parameters)
 
     @property
+    def weights_bytes(self) -> int:
+        """Bytes of its tensors in float32."""
+        return 4 * sum(spec.size for spec in self.tensors)
+
+    @property
     def n_batches(self) -> int:
         """How many batches there are, among which steps rotate."""
         return max((program.n_batches for program in self.programs.values()), default=N_BATCHES)
@@ -63,6 +77,8 @@ class Workload:
         rules = [program.update.rule.description() for program in self.programs.values() if program.update]
         details = {name: dict(program.details) for name, program in self.programs.items() if program.details}
         extra: dict[str, Any] = {} if self.weights is None else {"weights_sha256": self.weights.sha256}
+        if self.given is not None:
+            extra["given_sha256"] = self.given.sha256
         if details:
             extra["details"] = details
         if len(rules) > 1:

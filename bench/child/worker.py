@@ -1,4 +1,4 @@
-"""The child: makes one artifact, runs one cell, or is the control; reports one JSON line per event.
+"""The child: makes an artifact or a model, runs one cell, or is the control; reports one JSON line per event.
 
 Started by `bench.parent.children.child` as a file, `python -P worker.py EVENT_FD PARENT_PID`, with its job as the first
 line on stdin. It imports from the checkout that it lies in, whatever folder it is started from.
@@ -116,6 +116,24 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
     report.end("ok")
 
 
+def make_model(job: dict[str, Any], report: Reporter) -> NoReturn:
+    """Makes the folder of a user's own model and ends."""
+    from bench.child.own.factory import Refusal
+
+    report.enter("artifacts")
+    start = perf_counter()
+    try:
+        module, _, function = job["maker"].partition(":")
+        made = getattr(import_module(module), function)(job["asked"], Path(job["folder"]))
+    except Refusal as refusal:
+        report.end("error", "model_refused", str(refusal))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the cells of the model say so
+        traceback.print_exc()
+        report.end("error", "artifact_failed", f"it cannot be made: {one_line(error)}")
+    report.send(event="result", result=made | {"seconds": perf_counter() - start})
+    report.end("ok")
+
+
 def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Prepares and verifies one cell, then does what the parent says line by line, reports, and ends."""
     import backends
@@ -185,6 +203,8 @@ def main() -> NoReturn:
     sys.path += [path for path in job.get("paths", ()) if path not in sys.path]  # last: they may hold anything
     if job["job"] == "artifact":
         make_artifact(job, report)
+    if job["job"] == "model":
+        make_model(job, report)
     if job["job"] == "control":
         run_control(job, report)
     run_cell(job, report)

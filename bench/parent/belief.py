@@ -85,7 +85,7 @@ def _name(suite: Suite, twin: Cell) -> str:
         twin.phase,
         twin.threads,
         adapter.chosen_options(twin.overrides.options),
-        digest_of(type(adapter).__module__, f"workloads.models.{twin.workload}"),
+        digest_of(type(adapter).__module__, twin.load_workload().source),
         versions(adapter.distributions),
         sorted(cpu_flags()),
     )

@@ -22,6 +22,8 @@ from workloads.precision import Precision
 from workloads.workload import Workload
 
 SCRATCH_LIFE_S = 24 * 3600.0
+OF_TENSORS = ("name", "size", "seed", "parameters", "weights_sha256", "given_sha256")
+"""What a workload's description says of its tensors."""
 
 
 def default_root(environ: Mapping[str, str]) -> Path:
@@ -45,11 +47,11 @@ def entry_name(artifact: Artifact, workload: Workload, phase: str, precision: Pr
     sources = [artifact.maker.partition(":")[0]]
     described = workload.description()
     if artifact.of_model_alone:
-        described = {key: described.get(key) for key in ("name", "size", "seed", "parameters", "weights_sha256")}
+        described = {key: described.get(key) for key in OF_TENSORS if key in described or key != "given_sha256"}
     depends: list[object] = [described]
     middle = ""
     if not artifact.is_shared:
-        sources.append(f"workloads.models.{workload.name}")
+        sources.append(workload.source)
         depends.append(asdict(precision))
         middle = f"-{phase}"
     depends += [digest_of(*sources), versions(artifact.libraries)]

@@ -14,7 +14,7 @@ from typing import Any
 import backends
 from backends._outside import in_one_line, unsupported_faults
 from backends.base import Adapter, Artifact, Probe
-from bench.artifacts import EXPECTED, artifacts_for, handed_over, waves
+from bench.artifacts import EXPECTED, artifacts_for, handed_over, waves, why_no_file
 from bench.cell import PLAIN, Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
@@ -87,6 +87,8 @@ class Suite:
     def ready(self, cell: Cell) -> Launch | Ready:
         """Returns what starts `cell`, its artifacts made; a launch that says why where it cannot be started."""
         workload = cell.load_workload()
+        if cell.phase in workload.refused:
+            return Launch(cell.columns() | _not_started("error", "model_refused", workload.refused[cell.phase]))
         columns = cell.columns() | workload_columns(workload, cell.phase, PRECISIONS.get(cell.precision, DEFAULT))
         adapter = self.find_adapter(cell.backend)
         probe = probed(adapter)
@@ -153,7 +155,9 @@ class Suite:
             unsupported, faults = None, [f"why_unsupported(): {in_one_line(error)}"]
         if faults:
             return _not_started("broken", "start_failed", faults[0])
-        undefined = why_undefined(cell.load_workload().programs[cell.phase], PRECISIONS.get(cell.precision, DEFAULT))
+        program = cell.load_workload().programs[cell.phase]
+        unsupported = why_no_file(adapter, program, cell.precision) or unsupported
+        undefined = why_undefined(program, PRECISIONS.get(cell.precision, DEFAULT))
         if unsupported:
             status, (code, reason) = "unsupported", unsupported
         elif undefined:

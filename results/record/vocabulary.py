@@ -62,6 +62,7 @@ REASON_CODES = (
     "compile_failed",
     "step_failed",
     "artifact_failed",
+    "model_refused",
     "no_tolerance",
     "signal",
     "exit_code",
@@ -73,7 +74,7 @@ REASON_CODES = (
     "killed",
     "first_failure",
 )
-VERIFICATIONS = ("passed", "before only", "not applicable")
+VERIFICATIONS = ("passed", "before only", "unverified", "not applicable")
 QUALITIES = ("valid", "degraded", "invalid")
 STOP_REASONS = ("precise", "budget", "most_samples")
 SIGNED = (

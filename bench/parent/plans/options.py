@@ -12,7 +12,8 @@ from typing import Any
 import backends
 from bench.effort import ONE_STEP, Effort
 from bench.parent.header import ROOT, new_header
-from bench.parent.plans import plan, services
+from bench.parent.own import asked
+from bench.parent.plans import plan, services, training
 from bench.parent.plans.parse import PlanError, number, words
 from bench.parent.plans.presets import PRESETS
 from bench.parent.plans.sides import PAIRS
@@ -45,6 +46,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--sequence": text("LIST", "tokens per sample, for language models"),
         "--depth": text("LIST", f"tokens that decode steps have before them and with them, for {', '.join(DECODING)}"),
         "--generated-tokens": text("LIST", "tokens that a generation has behind its prompt of --sequence tokens"),
+        **training.OPTIONS,
         "--suite": text("LIST", f"suites of workloads, of: {', '.join(SUITES)} (default: {next(iter(SUITES))})"),
         "--preset": text("NAME", f"one of: {', '.join(PRESETS)} (default: quick)"),
         "--threads": text("N", "threads for each backend (default: all physical cores)"),
@@ -62,6 +64,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--operators": flag("last of all, time by kind of operator"),
         "--parts": flag("take apart also steps whose parts are compiled for it"),
         "--resume": text("RUN", "go on with an interrupted run: its folder, and no other choice"),
+        **asked.OPTIONS,
         **services.OPTIONS,
     }
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import backends
 from bench.cell import Cell, Side
-from bench.parent.plans import services
+from bench.parent.own import asked, made
+from bench.parent.own.cells import cells_of
+from bench.parent.plans import services, training
 from bench.parent.plans.parse import PlanError, index, number, numbers, words
 from bench.parent.plans.presets import ALWAYS, PRESETS
 from bench.parent.plans.shapes import has_phase, shapes_of, workloads_of
 from bench.parent.plans.sides import PAIRS, sides, sides_of, takes_both
+from bench.parent.plans.weights import files
 from bench.service_cell import ServiceCell
-from host.home import expanded
 from workloads.catalog import (
     CATALOG,
     CONTROLS,
@@ -25,12 +27,11 @@ from workloads.catalog import (
     depth_of,
     generated_of,
     is_run_by,
-    load,
     phases,
+    rank_of,
 )
 from workloads.precision import DEFAULT, PRECISIONS
 from workloads.specs import Weights
-from workloads.weights import files as weights
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,14 @@ class Selection:
     """In which each model and limit runs; controls, and what computes nothing, have one."""
     device: int = 0
     """Which of the machine's devices of each kind."""
+    training: training.Training = field(default_factory=training.Training)
+    """Options of training steps."""
     services: tuple[ServiceCell, ...] = ()
     """What is measured over a network, last of all."""
     has_cells: bool = True
     """Whether there are cells; a run that was asked for a service alone has none."""
+    models: tuple[made.Made, ...] = ()
+    """Models of the user's own."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
     """The options as they were typed: what a run that goes on is selected by."""
 
@@ -74,6 +79,7 @@ CHOICES = (
     "sequence",
     "depth",
     "generated-tokens",
+    *training.NAMES,
     "suite",
     "preset",
     "threads",
@@ -82,29 +88,10 @@ CHOICES = (
     "weights",
     "ab",
     "pairs",
+    *asked.NAMES,
     *services.NAMES,
 )
 """Options that decide which cells there are; a run that goes on has its own."""
-
-
-def files(text: str | None, chosen: Sequence[str], preset: str) -> dict[str, Weights]:
-    """Returns the weights files in `text`, `WORKLOAD=PATH` comma-separated, each checked. Raises PlanError."""
-    by_workload: dict[str, Weights] = {}
-    for part in () if text is None else text.split(","):
-        name, equals, path = (word.strip() for word in part.partition("="))
-        if not (name and equals and path):
-            raise PlanError(f"--weights takes WORKLOAD=PATH, comma-separated; got {part!r}")
-        if name not in CATALOG:
-            raise PlanError(f"--weights for unknown workload {name!r}; known: {', '.join(CATALOG)}")
-        if name not in chosen:
-            raise PlanError(f"--weights for {name}, which is not in this run; it has {', '.join(chosen)}")
-        if name in by_workload:
-            raise PlanError(f"--weights has two files for {name}; give one")
-        try:
-            by_workload[name] = weights.check(expanded(path), load(name, _size(preset, name)))
-        except ValueError as error:
-            raise PlanError(f"--weights {name}: {error}") from error
-    return by_workload
 
 
 def left_out(selection: Selection, known_backends: Sequence[str]) -> str:
@@ -146,6 +133,7 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
     threads = number(option("--threads"), "--threads") or cores
     if threads > cores:
         raise PlanError(f"--threads {threads} is more than the {cores} cores this process may use; at most {cores}")
+    own = asked.asked_for(option)
     selection = Selection(
         backends=words(option("--backends"), "--backends", known_backends),
         workloads=words(option("--workloads"), "--workloads", tuple(CATALOG)),
@@ -155,11 +143,12 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         sequences=numbers(option("--sequence"), "--sequence"),
         depths=numbers(option("--depth"), "--depth"),
         generated=numbers(option("--generated-tokens"), "--generated-tokens"),
-        suites=words(option("--suite"), "--suite", tuple(SUITES)) or (next(iter(SUITES)),),
+        suites=words(option("--suite"), "--suite", tuple(SUITES)) or (() if own else (next(iter(SUITES)),)),
         preset=preset,
         threads=threads,
         launches=number(option("--launches"), "--launches") or PRESETS[preset].launches,
         device=index(option("--device"), "--device"),
+        training=training.asked_for(option),
         services=services.services_of(option),
         has_cells=not services.is_alone(option),
         chosen={f"--{name}": option(f"--{name}") for name in CHOICES},
@@ -168,7 +157,7 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
     if selection.workloads and option("--suite"):
         raise PlanError("--workloads and --suite each say which workloads run: give one")
     chosen = workloads_of(selection)
-    selection = replace(selection, weights=files(option("--weights"), chosen, preset))
+    selection = replace(selection, weights=files(option("--weights"), chosen, lambda name: _size(preset, name)))
     if texts := option("--ab"):
         if option("--launches"):
             raise PlanError("--ab launches in pairs: say --pairs N in place of --launches")
@@ -183,7 +172,9 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         raise PlanError(f"--depth is for what decodes ({', '.join(DECODING)}); {', '.join(chosen)} has no depth")
     if selection.generated and not any(name in DECODING for name in chosen):
         raise PlanError(f"--generated-tokens is for what generates ({', '.join(DECODING)}), not {', '.join(chosen)}")
+    training.check(selection.training, chosen, selection.phases)
     # A shape that a model refuses is refused here.
+    selection = replace(selection, models=made.make(own, selection.batches, threads))
     for cell in planned(replace(selection, backends=selection.backends or tuple(known_backends[:1])), ()):
         try:
             cell.load_workload()
@@ -222,6 +213,7 @@ def default_cell(workload: str, size: str, phase: str, backend: str, threads: in
     more: dict[str, Any] = {
         "depth": depth_of(workload, size, phase),
         "generated": generated_of(workload, size, phase),
+        "rank": rank_of(phase),
     }
     return Cell(workload, size, phase, backend, shape.batch, shape.sequence, DEFAULT.name, threads, **more)
 
@@ -266,7 +258,8 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
         of_workload = [
             replace(
                 default_cell(workload, size, phase, backend, selection.threads),
-                batch=batch,
+                **more,
+                batch=batch * (more.get("accumulate", 1) if selection.batches is None else 1),
                 sequence=sequence,
                 depth=deep,
                 generated=generated,
@@ -276,9 +269,24 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
                 weights_sha256=sha256,
             )
             for batch, sequence, deep, generated in shapes_of(selection, workload, size, phase)
+            for more in selection.training.of(workload, phase)
             for place, precision in enumerate(_precisions(selection, workload))
             for backend in names
             if place == 0 or is_verified(backend)
         ]
         of_phase += [side for cell in of_workload for side in sides_of(cell, selection.sides)]
-    return of_phase
+    return [*_of_models(selection, phase, known_backends), *of_phase]
+
+
+def _of_models(selection: Selection, phase: str, known_backends: Sequence[str]) -> list[Cell]:
+    """Returns the cells of the user's own models in `phase`."""
+    chosen = chosen_backends(selection, known_backends)
+    cells = cells_of(
+        (one for one in selection.models if one.has_phase(phase, selection.phases)),
+        phase,
+        [name for name in chosen if backends.get(name).workloads is None or not is_verified(name)],
+        lambda name: selection.precisions if is_verified(name) else (DEFAULT.name,),
+        selection.threads,
+        lambda name: device_of(name, selection),
+    )
+    return [side for cell in cells for side in sides_of(cell, selection.sides)]

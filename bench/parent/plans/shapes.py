@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from bench.parent.plans.presets import PRESETS
-from workloads.catalog import CATALOG, CONTROLS, SUITES, depth_of, generated_of, load, phases_of
+from workloads.catalog import CATALOG, CONTROLS, LIMITS, SUITES, TUNED, depth_of, generated_of, load, phases_of
 from workloads.generate import GENERATE
 
 if TYPE_CHECKING:
@@ -18,22 +18,24 @@ Shape = tuple[int, int | None, int | None, int | None]
 
 
 def workloads_of(selection: Selection) -> tuple[str, ...]:
-    """Returns the workloads that were named, else those of its suites."""
+    """Returns the workloads that were named, else those of its suites; beside models of the user's the limits."""
+    if selection.models and not selection.suites:
+        return selection.workloads or LIMITS
     return selection.workloads or tuple(dict.fromkeys(name for suite in selection.suites for name in SUITES[suite]))
 
 
 def has_phase(selection: Selection, workload: str, phase: str) -> bool:
     """Returns whether the workload runs in the phase: one that is named in all that it has, else as its suites say.
 
-    It generates only where that is asked for, or named by a suite: that takes longer prompts than the others' shapes
-    leave room for, and graphs and weights of its own.
+    It generates, and is tuned, only where that is asked for or named by a suite: that takes longer prompts than the
+    others' shapes leave room for, and graphs and weights of its own.
     """
     if phase not in phases_of(workload):
         return False
     of_suites = [SUITES[suite][workload] for suite in selection.suites if workload in SUITES[suite]]
-    if phase == GENERATE:
+    if phase == GENERATE or phase in TUNED:
         return phase in (selection.phases or ()) or any(phase in (phases or ()) for phases in of_suites)
-    is_named = bool(selection.workloads or selection.phases) or workload in CONTROLS
+    is_named = bool(selection.workloads or selection.phases or not selection.suites) or workload in CONTROLS
     return is_named or any(phases is None or phase in phases for phases in of_suites)
 
 
