@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends._torch_experts import by_expert, by_mask, parameters_of
+from backends._torch_graph import evaluate
+from workloads.graph import Graph
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters
 
 
@@ -140,6 +142,9 @@ class TorchOps(Ops):
 
     def sqrt(self, x: Array) -> Array:
         return torch.sqrt(x)
+
+    def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
+        return evaluate(graph, tensors)
 
     def cast(self, x: Array, dtype: str) -> Array:
         return x.to(getattr(torch, dtype))

@@ -14,6 +14,8 @@ from math import prod
 from typing import Any, Literal
 
 from workloads.generate import DECODE, PREFILL, Generating
+from workloads.graph import Graph
+from workloads.graph_count import elements_read, flops
 from workloads.ops import Array, Expert, Ops, Parameters, subset
 from workloads.program import Program
 
@@ -223,6 +225,18 @@ class CountOps(Ops):
 
     def sqrt(self, x: Array) -> Array:
         return _result([x], x.shape)
+
+    def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
+        given = {x.name: tensors[x.name] for x in graph.inputs.values()}
+        differentiated = {name for name, x in given.items() if x.needs_gradient}
+        forward, backward = flops(graph, differentiated)
+        tally = next(iter(tensors.values())).tally
+        tally.forward_flops += forward
+        tally.backward_flops += backward
+        for name, elements in elements_read(graph).items():
+            given[name].read(elements)
+        shapes = {name: graph.result(reference).shape for name, reference in graph.outputs.items()}
+        return {name: _Shape(shape, bool(differentiated), tally) for name, shape in shapes.items()}
 
     def cast(self, x: Array, dtype: str) -> Array:
         return _view(x, x.shape)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, Literal
 
+from workloads.graph import Graph
+
 from workloads.vocabulary import scoped
 from workloads.vocabulary.codes import ProductsOfCodes
 from workloads.vocabulary.images import ImageOps
@@ -207,6 +209,13 @@ class Ops(ImageOps, ProductsOfCodes, ABC):
         those of each expert are gathered, or an expert sees all and counts where it was chosen.
         """
         raise TypeError(f"{type(self).__name__} has no experts: it needs one, and route, for a mixture of experts")
+
+    def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
+        """The outputs by name of a user's model, for `tensors` by name; in float64 where those that float all are.
+
+        Raises TypeError in a binding without it, UnsupportedOperator for an operator that a binding lacks.
+        """
+        raise TypeError(f"{type(self).__name__} has no evaluate: it needs one for a model that is given as a graph")
 
     widens_inside: frozenset[str] = frozenset()
     """Names of operations that take a type shorter than float32 and compute inside in float32, rounding once."""
