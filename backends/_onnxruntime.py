@@ -23,6 +23,7 @@ from backends._arithmetic import in_words
 from backends._graphs import carries_a_cache, graph_of, with_optimizer, zeros
 from backends._onnx_arithmetic import graph_products
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
+from workloads.own.onnx_file import FileProgram
 from workloads.precision import CODES_TYPE, FP32
 
 LEVELS = {
@@ -33,7 +34,13 @@ LEVELS = {
 NOT_IN_8_BITS = ["MatMulAddFusion"]
 """What of the optimiser is left out there: with it products of codes become float32 ones (1.32)."""
 SWITCH = {"on": "1", "off": "0"}
-DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+DTYPES: Mapping[str, type[np.generic]] = {
+    **{"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16},
+    **{"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int16)": np.int16, "tensor(int8)": np.int8},
+    **{"tensor(uint64)": np.uint64, "tensor(uint32)": np.uint32, "tensor(uint16)": np.uint16},
+    **{"tensor(uint8)": np.uint8, "tensor(bool)": np.bool_},
+}
+"""What ONNX Runtime calls the types that its buffers and NumPy's share."""
 
 
 class OnnxRuntimeStep(Step):
@@ -52,7 +59,7 @@ class OnnxRuntimeStep(Step):
     def compile(self) -> None:
         request = self.request
         self.session, self.arithmetic = open_session(request, self.provider, request.threads), ""
-        if request.precision.is_lower:
+        if request.precision.is_lower or isinstance(request.program, FileProgram):
             self.arithmetic = in_words(products_of(request, self.provider))
         self.batches = [{s.name: self._value(b[s.name]) for s in request.program.inputs} for b in request.batches]
         initial = request.program.initial_state(request.parameters, zeros)

@@ -7,8 +7,10 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import TypeVar
 
+from backends._graphs import ONNX
 from backends.base import Adapter, Artifact
 from workloads.generate import Generating
+from workloads.own.onnx_file import REASON, FileProgram
 from workloads.precision import DEFAULT, Precision
 from workloads.program import Program
 
@@ -25,6 +27,24 @@ GREEDY = Artifact(
 EXPECTED = Artifact("expected", "bench.child.expected:make", libraries=("torch",))
 NOISE = Artifact("noise", "bench.child.noise:make", needs=("parameters", "batches", "expected"), libraries=("torch",))
 
+OF_FILE = (
+    Artifact("expected", "bench.child.own.file_reference:make", libraries=("onnx", "onnxruntime")),
+    Artifact(
+        "noise",
+        "bench.child.own.file_reference:make_noise",
+        needs=("parameters", "batches", "expected"),
+        libraries=("onnx", "onnxruntime"),
+    ),
+)
+"""What a user's ONNX file is held against."""
+FILE = Artifact(ONNX.name, "backends._onnx_file.handed:make", needs=())
+"""The file in the place of the graph that an adapter takes."""
+
+
+def takes_files(adapter: Adapter) -> bool:
+    """Returns whether the adapter runs ONNX files: it takes the graphs of our own workloads as such."""
+    return any(artifact.name == FILE.name for artifact in adapter.artifacts)
+
 
 def artifacts_for(
     adapter: Adapter, precision: Precision = DEFAULT, program: Program | None = None
@@ -33,6 +53,8 @@ def artifacts_for(
 
     `program` is the one that it runs, as it is written.
     """
+    if isinstance(program, FileProgram):
+        return _artifacts_of_file(adapter, program)
     of_adapter = adapter.artifacts if program is None else adapter.artifacts_of(program)
     made = ((EXPECTED, NOISE) if adapter.verifiable else ()) + of_adapter
     if precision.is_quantized:
@@ -40,6 +62,23 @@ def artifacts_for(
     if program is not None and program.prompt is not None:
         made = (CACHES, *(replace(one, needs=(*one.needs, CACHES.name)) for one in made))
     return tuple(artifact for wave in waves((PARAMETERS, batches_of(program), *made)) for artifact in wave)
+
+
+def why_no_file(adapter: Adapter, program: Program, precision: str) -> tuple[str, str] | None:
+    """Returns (reason code, reason) where `program` is a user's ONNX file and the adapter cannot run it, else None."""
+    if not isinstance(program, FileProgram) or not adapter.verifiable:
+        return None
+    if not takes_files(adapter):
+        return "phase_not_supported", f"{REASON}: {adapter.name} takes no ONNX graph"
+    if precision != DEFAULT.name:
+        return "precision_not_supported", f"an ONNX file runs in the types that it was exported in, not in {precision}"
+    return None
+
+
+def _artifacts_of_file(adapter: Adapter, program: FileProgram) -> tuple[Artifact, ...]:
+    is_held = adapter.verifiable and not program.is_unverified
+    made = (OF_FILE if is_held else ()) + ((FILE,) if takes_files(adapter) else ())
+    return tuple(artifact for wave in waves((PARAMETERS, BATCHES, *made)) for artifact in wave)
 
 
 def batches_of(program: Program | None) -> Artifact:

@@ -17,6 +17,7 @@ from workloads.generate import DECODE, PREFILL, Generating
 from workloads.graph import Graph
 from workloads.graph_count import elements_read, flops
 from workloads.ops import Array, Expert, Ops, Parameters, subset
+from workloads.own.onnx_file import FileProgram
 from workloads.program import Program
 
 _ITEM_BYTES = {"float32": 4, "int64": 8}
@@ -264,7 +265,7 @@ def on_shapes(program: Program, ops_of: Callable[[Parameters], Ops] | None = Non
 
 def output_names(program: Program) -> tuple[str, ...]:
     """Returns the names of what one step returns beside its next state, in order."""
-    return tuple(on_shapes(program)[1])
+    return program.names if isinstance(program, FileProgram) else tuple(on_shapes(program)[1])
 
 
 def count(program: Program, constant_bytes: int = 4) -> Counts:
@@ -275,6 +276,8 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
     inputs are read, outputs written. Scalars fit a register; activations and
     gradients count as cached. A generation is its prefill and its decode steps, the first token being the prefill's.
     """
+    if isinstance(program, FileProgram):
+        return Counts(program.flops, program.minimum_bytes)
     if isinstance(program, Generating):
         first, each = (count(program.parts[name].programs[name], constant_bytes) for name in (PREFILL, DECODE))
         n = program.tokens - 1

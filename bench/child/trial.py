@@ -12,23 +12,21 @@ from time import perf_counter
 from typing import Any
 
 from backends.base import Adapter, DeviceReading, Step
-from bench.cell import PLAIN, Cell
-from bench.child import load, noise
+from bench.cell import Cell
+from bench.child import load
 from bench.child.beside.energy import energy_columns
 from bench.child.beside.generation import Times, generation_columns, take_times
 from bench.child.beside.operators import operator_columns
 from bench.child.beside.parts import measure_parts, not_measured
-from bench.child.checks.proof import Elements, Proof, requested
+from bench.child.checks.proof import Elements, proof_of, requested
 from bench.child.checks.verify import Refused
 from bench.child.conditions import Watch, read
-from bench.child.expected import load_expected
 from bench.child.measure import MAX_SAMPLES, Clock, Samples, Throughput, loop_overhead_s
 from bench.child.memory import give_back
 from bench.child.settings import MANIFEST, request_of, setting_of
 from bench.child.told import arithmetic, origin
 from bench.effort import ONE_STEP, Effort
 from host.topology import allowed_cpus, cpu_kind
-from workloads.tolerance import tolerances
 
 ON_HOST = ("cpu", "none")
 """Kinds of device whose memory is the host's."""
@@ -101,13 +99,9 @@ class Trial:
     def settle(self) -> dict[str, Any]:
         """Verifies the step, sees that it waits, warms it up, and chooses how the device is kept full, all alone."""
         self._stages.enter("verify")
-        self._proof = Proof(self.adapter, self.request, {}, {})
+        self._proof = proof_of(self.adapter, self.request, self.entries)
         self.columns, self.clock = {"verification": "not applicable"}, Clock(self.step)
         if self.adapter.verifiable:
-            allowed = tolerances(noise.load(self.entries["noise"]), self.request.precision)
-            plain = load_expected(self.entries[PLAIN]) if PLAIN in self.entries else {}
-            expected = load_expected(self.entries["expected"])
-            self._proof = replace(self._proof, expected=expected, allowed=allowed, plain=plain)
             self.columns, took_s = self._proof.before(self.step)
             self.clock = self._proof.waits(self.step, took_s)
         give_back()

@@ -125,7 +125,7 @@ def workload_columns(workload: Workload, phase: str, precision: Precision = DEFA
         "samples_per_step": program.work.samples,
         "tokens_per_step": program.work.tokens,
         "parameters": workload.parameter_count,
-        "weights_bytes": 4 * sum(spec.size for spec in workload.tensors),
+        "weights_bytes": workload.weights_bytes,
         "state_bytes": program.moments_bytes,
         "flops_per_step": counts.flops,
         "minimum_bytes_per_step": counts.minimum_bytes,

@@ -22,10 +22,12 @@ REASON = "an ONNX file runs on ONNX runtimes"
 class FileProgram(Program):
     """A step that no binding of the vocabulary knows: what it computes stands in the ONNX file of `folder`.
 
-    `compared` are the outputs that verification looks at: not those that are all but zero, whatever goes in.
+    `names` are its outputs, `compared` those that verification looks at: not those that are all but zero, whatever goes
+    in.
     """
 
     folder: str = ""
+    names: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
     is_unverified: bool = False
     """Whether nothing can say what it computes, and somebody wants its times all the same."""
@@ -63,6 +65,7 @@ def workload_of(described: Mapping[str, Any], folder: Path) -> Workload:
         checks=Checks(N_BATCHES, "output"),
         work=Work(described["batch"]),
         folder=str(folder),
+        names=tuple(described["outputs"]),
         compared=tuple(described["compared"]),
         is_unverified=described["is_unverified"],
         flops=described["flops"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,19 @@ from numpy.typing import NDArray
 
 from backends._generate import GenerateStep
 from backends.base import Adapter, Flow, Request, Step
+from bench.cell import PLAIN
+from bench.child import noise
 from bench.child.checks import greedy, verify, waits
+from bench.child.expected import load_expected
 from bench.child.measure import Clock
 from workloads.catalog import LIMITS
 from workloads.deviation import Expected
+from workloads.tolerance import tolerances
 
 LOOKED_AT = 1024
 """Elements of each trained tensor that must not all stand still while steps are timed."""
+UNVERIFIED = "unverified"
+"""The row's verification where there is nothing to hold a step against, and somebody wants its times all the same."""
 Elements = dict[str, NDArray[Any]]
 
 
@@ -43,7 +50,10 @@ def requested(adapter: Adapter, request: Request) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a step is held against: what was asked for, what it must compute, and how far it may lie off."""
+    """What a step is held against: what was asked for, what it must compute, and how far it may lie off.
+
+    Where nothing is `expected` it must still run as it was asked to, and wait; what it computes is not looked at.
+    """
 
     adapter: Adapter
     request: Request
@@ -58,6 +68,8 @@ class Proof:
             step.force(self._ties)
         observed, took_s = verify.observe(step, self.request.program, self.request.parameters)
         verify.check_effective(step.effective(), requested(self.adapter, self.request))
+        if not self.expected:
+            return {"verification": UNVERIFIED, "first_step_s": took_s[0]}, took_s
         verification = self._compared(observed)
         error, scale = verification.worst("error"), verification.worst("scale")
         columns: dict[str, Any] = {
@@ -117,7 +129,7 @@ class Proof:
         verify.check_effective(step.effective(), requested(self.adapter, self.request))
         must_pass(self._compared(observed), {}, "after it was timed: ")
         self._tokens_agree(step, {}, "after it was timed: ")
-        return "passed"
+        return "passed" if self.expected else UNVERIFIED
 
     @cached_property
     def _ties(self) -> list[NDArray[Any]]:
@@ -146,6 +158,15 @@ class Proof:
         """Raises unless the flow computes what its step computes, as it was asked for."""
         verify.check_effective(flow.effective(), requested(self.adapter, self.request))
         must_pass(verify.compare_flow(flow, self.expected, self.allowed), {})
+
+
+def proof_of(adapter: Adapter, request: Request, entries: Mapping[str, Path]) -> Proof:
+    """Returns what a step is held against, from the cache's folders by artifact: nothing where nothing is expected."""
+    if "expected" not in entries:
+        return Proof(adapter, request, {}, {})
+    allowed = tolerances(noise.load(entries["noise"]), request.precision)
+    plain = load_expected(entries[PLAIN]) if PLAIN in entries else {}
+    return Proof(adapter, request, load_expected(entries["expected"]), allowed, plain)
 
 
 def _elements(state: Iterable[tuple[str, NDArray[Any]]]) -> Iterable[tuple[str, NDArray[Any]]]:

@@ -133,10 +133,16 @@ def compare_flow(flow: Flow, expected: Expected, allowed: Allowed) -> Verificati
     """Returns the deviations of all that the flow has written, from what each batch should give."""
     deviations: list[Deviation] = []
     for batch, outputs in flow.outputs():
-        wanted = {key: s for key, s in expected.items() if key.startswith(f"output.{batch}.")}
-        observed = {key: summarize(outputs[key.split(".", 2)[2]]) for key in wanted}
+        wanted = {key: s for key, s in expected.items() if f"{key}.".startswith(f"output.{batch}.")}
+        observed = {key: summarize(outputs[_output_of(key)]) for key in wanted}
         deviations += compare(observed, wanted, allowed).deviations
     return Verification(tuple(deviations))
+
+
+def _output_of(key: str) -> str:
+    """Returns the name of the output under `key`: `Checks` leaves it out where it is that of the quantity."""
+    quantity, _, name = (*key.split(".", 2), "")[:3]
+    return name or quantity
 
 
 def check_effective(effective: Effective, requested: Mapping[str, Any]) -> None:

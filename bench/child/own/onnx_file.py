@@ -23,7 +23,7 @@ from backends._onnx_file.counting import Counted
 from backends._onnx_file.noise import shortest
 from backends._onnx_file.reading import FileRefused, bytes_of, load, tensors
 from bench.child.own.factory import Refusal
-from workloads.arrays import BATCHES_FILE
+from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE
 from workloads.own.folder import MODEL_FILE
 from workloads.own.onnx_file import ONNX_MODEL, PHASE
 
@@ -87,6 +87,7 @@ def _made(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "is_unverified": bool(no_oracle) and bool(asked.get("unverified")),
         "reference": reference.kind,
         "said": said,
+        "phases": [PHASE],
         "operators": dict(interface.operators_of(model)),
         "refused": _refused(no_oracle, bool(asked.get("unverified")), compared),
         "flops": reference.flops,
@@ -183,6 +184,7 @@ def _minimum_bytes(model: ModelProto, batch: Mapping[str, NDArray[Any]], outputs
 
 def _write(folder: Path, model: ModelProto, batches: Sequence[Mapping[str, NDArray[Any]]], outputs: Outputs) -> None:
     plain.save(model, folder / ONNX_MODEL)
+    save_file({}, folder / PARAMETERS_FILE)  # they stay in the file
     for name, of_batches in ((BATCHES_FILE, batches), (OUTPUTS_FILE, outputs)):
         flat = {
             f"{i}.{key}": np.array(array, order="C") for i, one in enumerate(of_batches) for key, array in one.items()
