@@ -98,7 +98,8 @@ def decomposition_table() -> dict[Any, Any]:
     Batch norm must be decomposed: in training mode the exporter translates it as the inference one, and is silently
     wrong (torch 2.13, onnxscript 0.7.2).
     """
-    left_out = [aten.native_layer_norm, aten.native_batch_norm, aten.native_batch_norm_backward]
+    norms = [aten.native_batch_norm, aten._native_batch_norm_legit, aten._native_batch_norm_legit_functional]
+    left_out = [aten.native_layer_norm, *norms, aten.native_batch_norm_backward]
     return {
         **core_aten_decompositions(),
         **get_decompositions(left_out),
