@@ -130,6 +130,7 @@ def workload_columns(workload: Workload, phase: str, precision: Precision = DEFA
         "flops_per_step": counts.flops,
         "minimum_bytes_per_step": counts.minimum_bytes,
         "optimizer": json.dumps(workload.description()["optimizer"], sort_keys=True),
+        "reference": workload.said or None,
         "python_version": platform.python_version(),
         "method_version": str(METHOD_VERSION),
     }

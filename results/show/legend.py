@@ -41,6 +41,7 @@ def legend(rows: pd.DataFrame, baseline: str | None, no_ratios: str, width: int)
         lines = [f"Baseline {baseline}: 1.39x is 1.39 times as fast as {baseline} at the same step."]
     if not verified.empty:
         lines.append(_worst_error(verified))
+    lines += _references(rows)
     lines += [_own_cost(label, rows) for label in sorted(idle_labels(rows))]
     serial = verified[verified["throughput_mode"] == "serial"]
     for phase, labels in sorted(_labels_by(serial, "phase").items()):
@@ -62,6 +63,20 @@ def _own_cost(label: str, rows: pd.DataFrame) -> str:
     unit = time_unit(times)
     ends = " to ".join(dict.fromkeys(in_time_unit(end, unit) for end in (times.min(), times.max())))
     return f"{label} computes nothing: its numbers are the harness's own cost, {ends} a step, and enter no ratio."
+
+
+def _references(rows: pd.DataFrame) -> list[str]:
+    """Returns what is to be known of how numbers were verified, where that is not as all are."""
+    numbers = rows[(rows["status"] == "ok") & rows["reference"].notna()]
+    lines = [
+        f"{workload}: {said}."
+        for workload, said in dict(zip(numbers["workload"], numbers["reference"], strict=True)).items()
+    ]
+    unproven = rows[((rows["status"] == "ok") & (rows["verification"] == "unverified")).fillna(False)]
+    if not unproven.empty:
+        names = ", ".join(sorted((unproven["label"] + " " + unproven["workload"]).unique()))
+        lines.append(f"Not verified, so in no ratio (--unverified): {names}.")
+    return lines
 
 
 def _flags(rows: pd.DataFrame) -> list[str]:

@@ -41,6 +41,12 @@ class FileWorkload(Workload):
 
     held: int = 0
     held_bytes: int = 0
+    remarks: str = ""
+
+    @property
+    def said(self) -> str:
+        """What it is held against where that is not float64, and what of it is not compared."""
+        return self.remarks
 
     @property
     def parameter_count(self) -> int:
@@ -83,4 +89,5 @@ def workload_of(described: Mapping[str, Any], folder: Path) -> Workload:
         refused=described["refused"],
         held=described["held"],
         held_bytes=described["held_bytes"],
+        remarks=described["said"],
     )
