@@ -17,7 +17,7 @@ from backends._arithmetic import in_words
 from backends._jax_ops import ops_of
 from backends._xla_arithmetic import products_of
 from backends._xla_profile import operators_of
-from backends.base import Effective, Operator, Request, Step
+from backends.base import ACCUMULATED, Effective, Operator, Request, Step
 from workloads.ops import Ops
 from workloads.precision import FLOAT32, Precision
 
@@ -104,8 +104,11 @@ class JaxStep(Step):
     def sync(self) -> None:
         jax.block_until_ready((self.last, self.held))
 
-    def parts(self) -> dict[str, Callable[[int], object]]:
+    def parts(self) -> Mapping[str, Callable[[int], object]] | str:
         from backends._jax_parts import JaxParts
+
+        if self.program.update is not None and self.program.update.accumulate > 1:
+            return ACCUMULATED
 
         return JaxParts(self).by_name()
 
@@ -125,6 +128,10 @@ class JaxStep(Step):
 
     def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, x in self.held.items():
+            yield name, np.asarray(x)
+
+    def frozen(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name, x in self.constants.items() if self.program.update is not None else ():
             yield name, np.asarray(x)
 
     def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:

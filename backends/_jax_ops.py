@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from itertools import accumulate
 from math import sqrt
 from typing import Any, Literal, TypeVar
@@ -30,6 +31,9 @@ class JaxOps(Ops):
     `conv_1x1` is `conv`, or `matmul`: a convolution with a kernel of one pixel as the matrix product that it is.
     `conv_layout` is `nchw`, or `nhwc`: whether the other convolutions see channels last.
     """
+
+    recomputes = False
+    """Whether `repeat` computes each block again in the backward pass."""
 
     def __init__(self, conv_1x1: str = "conv", conv_layout: str = "nchw") -> None:
         self.conv_1x1, self.conv_layout = conv_1x1, conv_layout
@@ -167,6 +171,28 @@ class JaxOps(Ops):
     @scoped
     def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
         return (jax.nn.softplus(logits) - labels * logits).mean()
+
+    def exp(self, x: Array) -> Array:
+        return jnp.exp(x)
+
+    @scoped
+    def log_softmax(self, x: Array) -> Array:
+        return jax.nn.log_softmax(x, axis=-1)
+
+    @scoped
+    def log_likelihood(self, logits: Array, labels: Array) -> Array:
+        picked = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+        return picked - jax.nn.logsumexp(logits, axis=-1)
+
+    def recomputing(self) -> JaxOps:
+        other = copy(self)
+        other.recomputes = True
+        return other
+
+    def repeat(
+        self, block: Callable[[Array, Parameters], Array], x: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        return super().repeat(jax.checkpoint(block) if self.recomputes else block, x, parameters, prefix, n)
 
     @scoped
     def int8_linear(

@@ -13,7 +13,7 @@ from backends._arithmetic import in_words
 from backends._torch_arithmetic import Products, has_kernels
 from backends._torch_int8 import EagerInt8Ops
 from backends._torch_ops import EagerTorchOps, TorchOps, to_torch
-from backends.base import Effective, Operator, Request, Step
+from backends.base import ACCUMULATED, Effective, Operator, Request, Step
 from workloads.ops import Parameters, Scoped
 from workloads.optim import SGD, AdamW, Optimizer
 from workloads.precision import FLOAT32
@@ -96,6 +96,7 @@ class TorchStep(Step):
                 self.parameters[spec.name].requires_grad_(True)
             self.trained = [self.parameters[spec.name] for spec in program.update.trained]
             self.optimizer = native_optimizer(program.update.rule, self.trained)
+            self.split = [tuple(program.update.parts_of(batch)) for batch in self.batches]
         self.tensors = self._bound()
 
     def _placed(self, name: str, array: NDArray[Any]) -> Tensor:
@@ -132,31 +133,39 @@ class TorchStep(Step):
                 self.last, self.carried = self.outputs_of(self.tensors, batch)
             return
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._forward(batch)
-        self._backward(loss)
+        losses = []
+        for part in self.split[i % len(self.split)]:
+            loss = self._forward(part)
+            self._backward(loss)
+            losses.append(loss.detach())
+        self._scale_back()
         self.optimizer.step()
-        self.last = {"loss": loss.detach()}
+        self.last = {"loss": losses[0] if len(losses) == 1 else torch.stack(losses).mean()}
 
     def _forward(self, batch: Parameters) -> Tensor:
         """Returns the loss; the buffers after it are those of the next step."""
         loss, buffers = self.loss(self.tensors, batch)
-        if buffers and not self.ops.updates_in_place:
-            self.buffers = buffers
+        # Norms of ours update what they are given; a graph returns its buffers anew.
+        if changed := {name: buffer.detach() for name, buffer in buffers.items() if buffer is not self.buffers[name]}:
+            self.buffers = self.buffers | changed
             self.tensors = self._bound()
         return loss
 
     def _backward(self, loss: Tensor) -> None:
-        """Gives each trained parameter its gradient: that of the scaled loss, scaled back."""
+        """Adds to each trained parameter's gradient what the scaled loss, or its part of a batch, has of it."""
         assert self.program.update is not None
-        scale = self.program.update.loss_scale
-        if scale == 1:
-            loss.backward()
-            return
-        (loss * scale).backward()
-        torch._foreach_div_([parameter.grad for parameter in self.trained], scale)
+        factor = self.program.update.loss_scale / self.program.update.accumulate
+        (loss if factor == 1 else loss * factor).backward()
 
-    def parts(self) -> dict[str, Callable[[int], object]]:
+    def _scale_back(self) -> None:
+        assert self.program.update is not None
+        if (scale := self.program.update.loss_scale) != 1:
+            torch._foreach_div_([parameter.grad for parameter in self.trained], scale)
+
+    def parts(self) -> Mapping[str, Callable[[int], object]] | str:
         """As in `step`; `forward` first drops the gradients of the step before. Batches come from pageable memory."""
+        if self.program.update is not None and self.program.update.accumulate > 1:
+            return ACCUMULATED
         n = len(self.on_host)
 
         def input_copy(i: int) -> None:
@@ -165,6 +174,10 @@ class TorchStep(Step):
         def forward(i: int) -> None:
             self.optimizer.zero_grad(set_to_none=True)
             self.part_loss = self._forward(self.batches[i % n])
+
+        def backward(i: int) -> None:
+            self._backward(self.part_loss)
+            self._scale_back()
 
         def waiting(part: Callable[[int], object]) -> Callable[[int], None]:
             def run(i: int) -> None:
@@ -177,7 +190,7 @@ class TorchStep(Step):
         if self.program.update is not None:
             parts |= {
                 "forward": forward,
-                "backward": lambda i: self._backward(self.part_loss),
+                "backward": backward,
                 "optimizer": lambda i: self.optimizer.step(),
             }
         return {name: waiting(part) for name, part in parts.items()}
@@ -210,6 +223,12 @@ class TorchStep(Step):
             native = self.optimizer.state[parameter]
             for moment, key in zip(rule.moments, NATIVE_MOMENTS[type(rule).__name__], strict=True):
                 yield f"{moment}.{name}", native[key].cpu().numpy()
+
+    def frozen(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        if self.program.update is not None:
+            tensors = self.parameters | self.buffers
+            for spec in self.program.constants:
+                yield spec.name, tensors[spec.name].cpu().view(torch.uint8).numpy()
 
     def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:
         tensors = self.parameters | self.buffers

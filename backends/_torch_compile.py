@@ -65,7 +65,7 @@ class CompiledStep(TorchStep):
         else:
             loss = update.loss
             self.loss = torch.compile(lambda p, batch: loss(ops, p, batch), **options)  # type: ignore[method-assign]
-            self._backward(self.loss(p, self.batches[0])[0])
+            self._backward(self.loss(p, self.split[0][0])[0])
             self.optimizer.zero_grad(set_to_none=True)
         self.sync()
         if self.graphs == 0:

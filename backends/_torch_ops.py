@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from copy import copy
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +14,21 @@ from torch import Tensor
 
 from backends._torch_experts import by_expert, by_mask, parameters_of
 from backends._torch_graph import evaluate
+from backends._torch_recompute import recomputed, recomputed_eagerly
 from workloads.graph import Graph
-from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters
+from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters, subset
+
+
+class Places(NamedTuple):
+    """Where the tokens of a step come to lie in a cache, and what they see of it."""
+
+    start: Tensor
+    rows: Tensor
+    """(B, 1): the number of each row."""
+    new: Tensor
+    """(B, T): the places of the tokens."""
+    seen: Tensor
+    """(B, 1, T, S): whether a token sees a place."""
 
 
 class TorchOps(Ops):
@@ -22,6 +36,8 @@ class TorchOps(Ops):
 
     updates_in_place: ClassVar[bool] = False
     """Whether `batch_norm` changes the running statistics that it is given, and returns them."""
+    recomputes = False
+    """Whether `repeat` computes each block again in the backward pass."""
     widens_inside = frozenset({"batch_norm", "gelu", "layer_norm", "max_pool2d", "mean", "silu", "sqrt", "tanh"})
 
     def embedding(self, table: Array, ids: Array) -> Array:
@@ -93,23 +109,24 @@ class TorchOps(Ops):
     def matmul(self, a: Array, b: Array) -> Array:
         return torch.matmul(a, b)
 
-    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
-        rows = torch.arange(cache.shape[0], device=cache.device)[:, None]
-        places = start[:, None] + torch.arange(new.shape[2], device=cache.device)
-        by_place = cache.transpose(1, 2)
-        if self.updates_in_place:
-            by_place[rows, places] = new.transpose(1, 2)
-            return cache
-        return by_place.index_put((rows, places), new.transpose(1, 2)).transpose(1, 2)
+    def cache_places(self, start: Array, new: int, capacity: int) -> Places:
+        rows, ahead, places = (torch.arange(n, device=start.device) for n in (start.shape[0], new, capacity))
+        at = start[:, None] + ahead
+        return Places(start, rows[:, None], at, (places <= at[..., None])[:, None])
 
-    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+    def cache_update(self, cache: Array, new: Array, places: Places) -> Array:
+        by_place, at = cache.transpose(1, 2), (places.rows, places.new)
+        if self.updates_in_place:
+            by_place[at] = new.transpose(1, 2)
+            return cache
+        return by_place.index_put(at, new.transpose(1, 2)).transpose(1, 2)
+
+    def cached_attention(self, query: Array, key: Array, value: Array, places: Places) -> Array:
         b, heads, t, width = query.shape
         served = heads // key.shape[1]
-        places, new = (torch.arange(n, device=query.device) for n in (key.shape[2], t))
-        seen = places <= (start[:, None] + new)[..., None]
         # The queries that share a head of the cache are its rows: no runtime needs to repeat the cache for them.
         folded = query.reshape(b, key.shape[1], served * t, width)
-        mask = seen[:, None, None].expand(b, 1, served, t, key.shape[2]).reshape(b, 1, served * t, key.shape[2])
+        mask = places.seen if t == 1 else places.seen.repeat(1, 1, served, 1)
         return F.scaled_dot_product_attention(folded, key, value, attn_mask=mask).reshape(b, heads, t, width)
 
     def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
@@ -127,6 +144,30 @@ class TorchOps(Ops):
 
     def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+    def exp(self, x: Array) -> Array:
+        return torch.exp(x)
+
+    def log_softmax(self, x: Array) -> Array:
+        return torch.log_softmax(x, -1)
+
+    def log_likelihood(self, logits: Array, labels: Array) -> Array:
+        return -F.cross_entropy(logits, labels, reduction="none")
+
+    def recomputing(self) -> TorchOps:
+        other = copy(self)
+        other.recomputes = True
+        return other
+
+    def repeat(
+        self, block: Callable[[Array, Parameters], Array], x: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        if not self.recomputes:
+            return super().repeat(block, x, parameters, prefix, n)
+        again = recomputed_eagerly if self.updates_in_place or torch.compiler.is_compiling() else recomputed
+        for i in range(n):
+            x = again(block, x, subset(parameters, f"{prefix}.{i}."))
+        return x
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(tuple(shape))
@@ -159,6 +200,14 @@ class EagerTorchOps(TorchOps):
     """The same for a step that runs eagerly, where nobody looks at the running statistics of the step before."""
 
     updates_in_place = True
+
+    def rope_turns(self, cos: Array, sin: Array) -> tuple[Tensor, Tensor]:
+        c, s = (x.unsqueeze(-3) for x in (cos, sin))
+        return torch.cat([c, c], -1), torch.cat([-s, s], -1)
+
+    def rope(self, x: Array, turns: tuple[Tensor, Tensor]) -> Array:
+        cos, sin = turns
+        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def value_and_grad(

@@ -21,6 +21,7 @@ from backends._records import (
     Setting,
 )
 from workloads.generate import GENERATE
+from workloads.tuning import TRAIN, TUNED
 from workloads.precision import DEFAULT
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ ONE_GRAPH = "the whole step is one graph"
 Options = Mapping[str, tuple[str, ...]]
 PRESETS = ("smoke", "quick", "full")
 """What `--preset` takes: how large the workloads are, and how long they are measured."""
+
+
+ACCUMULATED = "forward and backward pass take turns: of each part of the batch both, one part after the other"
+"""Why a step that accumulates gradients has no parts."""
 
 
 class Step(ABC):
@@ -94,6 +99,13 @@ class Step(ABC):
     @abstractmethod
     def effective(self) -> Effective:
         """Returns what the runtime says it does, read back from the prepared step."""
+
+    def frozen(self) -> Iterable[tuple[str, NDArray[np.generic]]]:
+        """Yields the tensors that a training step reads and must not change, as they lie on the device now.
+
+        Nothing where no step can write them: where they are inputs or constants of a graph.
+        """
+        return ()
 
     def restart(self, parameters: Mapping[str, NDArray[np.generic]]) -> None:
         """Writes the state before the first step in place, so that the next step is step 0 again.
@@ -218,7 +230,7 @@ class Adapter(ABC):
 
         The code is `phase_not_supported` or `precision_not_supported`.
         """
-        if self.phases is not None and phase not in self.phases:
+        if self.phases is not None and phase not in self.phases and not self._tunes(phase):
             reason = f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
             return "phase_not_supported", reason
         if phase == GENERATE and not self.generates:
@@ -230,6 +242,10 @@ class Adapter(ABC):
             why = self.lacks.get(precision, f"it can in: {', '.join(self.precisions)}")
             return "precision_not_supported", f"{self.name} cannot run in {precision}; {why}"
         return None
+
+    def _tunes(self, phase: str) -> bool:
+        """Returns whether the phase is one of training, which whoever trains can run."""
+        return phase in TUNED and TRAIN in (self.phases or ())
 
     def chosen_options(self, chosen: Mapping[str, str]) -> dict[str, str]:
         """Returns every option with its value: the one `chosen`, else the default.

@@ -19,6 +19,12 @@ from types import ModuleType
 
 from workloads import models
 from workloads.generate import GENERATE, generating, tokens_at
+from workloads.tuning import DISTILL, DPO, GRPO, LORA
+from workloads.tuning import TUNED as TUNED
+from workloads.tuning.distill import distill
+from workloads.tuning.lora import RANK, lora
+from workloads.tuning.options import with_options
+from workloads.tuning.policies import dpo, grpo
 from workloads.workload import Workload
 
 KINDS = ("model", "limit", "control")
@@ -74,10 +80,30 @@ def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
     return workload in ((*MODELS, *LIMITS) if named is None else named)
 
 
+_POLICIES = {DPO: dpo, GRPO: grpo}
+
+
 @cache
 def phases_of(name: str) -> tuple[str, ...]:
-    """Returns the names of the workload's programs, those of decoding and of generating last."""
-    return (*load(name, "tiny").programs, *_deep(name), *((GENERATE,) if name in DECODING else ()))
+    """Returns the names of the workload's programs, those of decoding, generating and tuning last."""
+    return (*load(name, "tiny").programs, *_deep(name), *((GENERATE,) if name in DECODING else ()), *_tuned(name))
+
+
+def _tuned(name: str) -> tuple[str, ...]:
+    """Returns the names of the workload's phases of tuning: by adapters, by preferences, and where it has a teacher."""
+    adapted = (LORA, *_POLICIES) if hasattr(CATALOG[name], "ADAPTED") else ()
+    return (*adapted, *((DISTILL,) if hasattr(CATALOG[name], "TEACHERS") else ()))
+
+
+@cache
+def trains(name: str, phase: str) -> bool:
+    """Returns whether the workload updates parameters in the phase."""
+    return at(name, "tiny", phase).programs[phase].update is not None
+
+
+def rank_of(phase: str) -> int | None:
+    """Returns the rank of a phase's adapters where nobody asks for another; None where it has none."""
+    return RANK if phase == LORA else None
 
 
 @cache
@@ -99,7 +125,13 @@ def generated_of(name: str, size: str, phase: str) -> int | None:
 
 def at(name: str, size: str, phase: str) -> Workload:
     """Returns the workload that has the phase, at the size, in every shape's default."""
-    return load(name, size, depth=depth_of(name, size, phase), generated=generated_of(name, size, phase))
+    return load(
+        name,
+        size,
+        depth=depth_of(name, size, phase),
+        generated=generated_of(name, size, phase),
+        tuned=phase if phase in TUNED else None,
+    )
 
 
 def phases() -> tuple[str, ...]:
@@ -114,12 +146,17 @@ def load(
     sequence: int | None = None,
     depth: int | None = None,
     generated: int | None = None,
+    tuned: str | None = None,
+    rank: int | None = None,
+    accumulate: int = 1,
+    checkpoint: str | None = None,
 ) -> Workload:
     """Returns the workload `name`; what is not given is the published size and its default batch.
 
     With `depth` it is the one that decodes at that many tokens, with `generated` the one that generates so many behind
-    prompts of `sequence`. Raises ValueError for an unknown name or size, a batch
-    below 1, and a sequence or a depth the model cannot take.
+    prompts of `sequence`, with `tuned` the one of that phase of training, `rank` being that of its adapters. Training
+    steps have the options `accumulate` and `checkpoint`. Raises ValueError for an unknown name or size, a batch below
+    1, and what the model cannot take.
     """
     if name not in CATALOG:
         raise ValueError(f"unknown workload {name!r}; known: {', '.join(CATALOG)}")
@@ -132,6 +169,8 @@ def load(
         ("sequence", sequence),
         ("depth", depth),
         ("generated", generated),
+        ("rank", rank),
+        ("accumulate", accumulate),
     ):
         if value is not None and value < 1:
             raise ValueError(f"{dimension} must be at least 1, got {value}")
@@ -145,9 +184,24 @@ def load(
         sequence = None
     elif sequence is None:
         sequence = model.SEQUENCES[size]
-    workload: Workload = model.build(size, batch or model.BATCHES[size], sequence)
+    workload: Workload = model.build(size, batch or model.BATCHES[size] * accumulate, sequence)
+    if tuned is not None:
+        workload = _tuned_to(workload, tuned, rank)
     if generated is None:
-        return workload
+        return with_options(workload, accumulate, checkpoint)
     assert sequence is not None
     reached = max(sequence + generated, model.SERVINGS[size].window + 1)
     return generating(workload, model.build(size, workload.batch, None, reached), sequence, generated)
+
+
+def _tuned_to(workload: Workload, phase: str, rank: int | None) -> Workload:
+    """Returns the workload of a phase of training that comes after the one of all parameters."""
+    model = CATALOG[workload.name]
+    if phase == LORA:
+        return lora(workload, model.ADAPTED, rank)
+    if phase in _POLICIES:
+        return _POLICIES[phase](workload)
+    if workload.size not in model.TEACHERS:
+        known = ", ".join(model.TEACHERS)
+        raise ValueError(f"{workload.name} {workload.size} has no teacher to be distilled from; sizes that do: {known}")
+    return distill(workload, model.build(model.TEACHERS[workload.size], workload.batch, workload.sequence))

@@ -12,7 +12,6 @@ from math import prod
 from typing import Any, Literal
 
 from workloads.graph import Graph
-
 from workloads.vocabulary import scoped
 from workloads.vocabulary.codes import ProductsOfCodes
 from workloads.vocabulary.images import ImageOps
@@ -102,13 +101,18 @@ class Ops(ImageOps, ProductsOfCodes, ABC):
         """x times its logistic function (Elfwing et al. 2017, arXiv:1702.03118)."""
         return x * (self.tanh(x * 0.5) * 0.5 + 0.5)
 
-    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
-        """`x` (B, H, T, D) with the pairs (i, i + D/2) of its last axis turned, by angles whose `cos` and `sin` are
-        given as (T, D/2) or (B, T, D/2) (Su et al. 2021, arXiv:2104.09864, in the order of the published weights).
+    def rope_turns(self, cos: Array, sin: Array) -> Any:
+        """What `rope` is told of angles, once for all layers: `cos` and `sin` are (T, D/2) or (B, T, D/2)."""
+        return [self.reshape(one, (*one.shape[:-2], 1, *one.shape[-2:])) for one in (cos, sin)]
+
+    def rope(self, x: Array, turns: Any) -> Array:
+        """`x` (B, H, T, D) with the pairs (i, i + D/2) of its last axis turned by the angles of `rope_turns`.
+
+        Su et al. 2021, arXiv:2104.09864, in the order of the published weights.
         """
-        c, s = (self.reshape(one, (*one.shape[:-2], 1, *one.shape[-2:])) for one in (cos, sin))
+        cos, sin = turns
         a, b = self.split(x, 2)
-        return self.concatenate([a * c - b * s, b * c + a * s])
+        return self.concatenate([a * cos - b * sin, b * cos + a * sin])
 
     @abstractmethod
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
@@ -176,17 +180,25 @@ class Ops(ImageOps, ProductsOfCodes, ABC):
         second = self.reshape(logits, (-1, 1))
         return self.cross_entropy(self.concatenate([second * 0.0, second]), labels)
 
-    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
-        """`cache` (B, H, S, D) in which row b has `new[b]` (H, T, D) at places `start[b]` … `start[b] + T - 1`.
+    def cache_places(self, start: Array, new: int, capacity: int) -> Any:
+        """What `cache_update` and `cached_attention` are told of the places of `new` tokens, once for all layers.
 
-        `start` (B,) are integers; what they name lies within S. As ONNX's TensorScatter. Not composed of others: a
-        binding without it and `cached_attention` decodes nothing. Raises TypeError there.
+        Those of row b are `start[b]` … `start[b] + new - 1`, integers, in caches with `capacity` places. By default
+        `start` (B,) itself; a binding that runs eagerly makes here what it would else make in each layer.
+        """
+        return start
+
+    def cache_update(self, cache: Array, new: Array, places: Any) -> Array:
+        """`cache` (B, H, S, D) in which row b has `new[b]` (H, T, D) at its `places`: `cache_places(start, T, S)`.
+
+        What they name lies within S. As ONNX's TensorScatter. Not composed of others: a binding without it and
+        `cached_attention` decodes nothing. Raises TypeError there.
         """
         raise TypeError(f"{type(self).__name__} has no cache_update: it needs one to decode with a cache")
 
-    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
+    def cached_attention(self, query: Array, key: Array, value: Array, places: Any) -> Array:
         """Attention of `query` (B, H, T, D) over caches (B, H or fewer, S, D): query t of row b sees the places 0 …
-        `start[b] + t`, and nothing of what lies beyond.
+        `start[b] + t`, and nothing of what lies beyond; `places` are `cache_places(start, T, S)`.
         """
         raise TypeError(f"{type(self).__name__} has no cached_attention: it needs one to decode with a cache")
 
@@ -209,6 +221,33 @@ class Ops(ImageOps, ProductsOfCodes, ABC):
         those of each expert are gathered, or an expert sees all and counts where it was chosen.
         """
         raise TypeError(f"{type(self).__name__} has no experts: it needs one, and route, for a mixture of experts")
+
+    def wide(self) -> Ops:
+        """The vocabulary in which a loss is computed, from what `log_softmax` and `log_likelihood` return: float32."""
+        return self
+
+    def exp(self, x: Array) -> Array:
+        """Element-wise exponential. Not composed of others. Raises TypeError in a binding without it."""
+        raise TypeError(f"{type(self).__name__} has no exp: it needs one for policy gradients and distillation")
+
+    def log_softmax(self, x: Array) -> Array:
+        """The logarithm of the softmax over the last axis. Raises TypeError in a binding without it."""
+        raise TypeError(f"{type(self).__name__} has no log_softmax: it needs one for distillation")
+
+    def log_likelihood(self, logits: Array, labels: Array) -> Array:
+        """The log-probability (N) of each of the integer `labels` (N) under `logits` (N, classes), by their softmax.
+
+        `cross_entropy` is minus its mean. Raises TypeError in a binding without it.
+        """
+        raise TypeError(f"{type(self).__name__} has no log_likelihood: it needs one for preferences and policies")
+
+    def recomputing(self) -> Ops:
+        """Returns the same vocabulary, whose `repeat` keeps what goes into each block and computes the rest again in
+        the backward pass (Chen et al. 2016, arXiv:1604.06174). Raises TypeError in a binding without it.
+        """
+        raise TypeError(
+            f"{type(self).__name__} recomputes nothing: it needs recomputing() for activation checkpointing"
+        )
 
     def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
         """The outputs by name of a user's model, for `tensors` by name; in float64 where those that float all are.

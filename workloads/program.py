@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,21 @@ class Update:
     buffers: tuple[ParameterSpec, ...] = ()
     loss_scale: float = 1.0
     """A power of two by which the loss is multiplied before it is differentiated, and its gradients divided after."""
+    accumulate: int = 1
+    """In how many parts of a batch, one after the other, the gradient is computed: the update takes their mean."""
+
+    def parts_of(self, batch: Parameters) -> Iterator[Parameters]:
+        """Yields the parts of a batch, along its first axis."""
+        if self.accumulate == 1:
+            yield batch
+            return
+        for i in range(self.accumulate):
+            yield {name: _part(x, i, self.accumulate) for name, x in batch.items()}
+
+
+def _part(x: Array, i: int, n: int) -> Array:
+    rows = x.shape[0] // n
+    return x[i * rows : (i + 1) * rows,]
 
 
 @dataclass(frozen=True)
@@ -153,38 +168,54 @@ def training(
     trained: Callable[[str], bool] | None = None,
     constants: tuple[ParameterSpec, ...] = (),
     loss_scale: float = 1.0,
+    accumulate: int = 1,
 ) -> Program:
     """Returns the program of one training step: forward, backward, the optimiser's update of what is `trained`.
 
     `trained` tells by name which of `parameters` are; all by default. The others, and `constants`, are read and never
-    changed. The state is flat, under canonical names: `parameter.<name>` and `buffer.<name>` first, then the
+    changed. The gradient is the mean of those of `accumulate` equal parts of the batch; buffers go from one to the
+    next. The state is flat, under canonical names: `parameter.<name>` and `buffer.<name>` first, then the
     optimiser's own tensors. Compared are the losses, and after the first step the whole state.
     """
     chosen = tuple(spec for spec in parameters if trained is None or trained(spec.name))
     if not chosen:
         raise ValueError(f"nothing is trained: none of {len(parameters)} parameters was chosen; choose at least one")
+    if any(spec.shape[0] % accumulate for spec in inputs):
+        raise ValueError(f"a batch of {inputs[0].shape[0]} has no {accumulate} equal parts: give a multiple of them")
     frozen = tuple(spec for spec in parameters if spec not in chosen) + constants
-    update = Update(loss, optimizer, chosen, buffers, loss_scale)
+    update = Update(loss, optimizer, chosen, buffers, loss_scale, accumulate)
 
     def tensors(constants: Parameters, state: Parameters) -> Parameters:
         return {**constants, **subset(state, "buffer.")}
 
-    def step(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> tuple[Outputs, dict[str, Array]]:
-        held = tensors(constants, state)
-
+    def differentiated(ops: Ops, held: Parameters, p: Parameters, batch: Parameters) -> Any:
         def scaled(p: Parameters) -> tuple[Array, dict[str, Array]]:
             value, after = loss(ops, {**p, **held}, batch)
             return value if loss_scale == 1 else value * loss_scale, after
 
-        (value, after), gradients = ops.value_and_grad(scaled, subset(state, "parameter."))
-        if loss_scale != 1:
-            value = value / loss_scale
-            gradients = {name: gradient / loss_scale for name, gradient in gradients.items()}
+        return ops.value_and_grad(scaled, p)
+
+    def step(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> tuple[Outputs, dict[str, Array]]:
+        held, p = tensors(constants, state), subset(state, "parameter.")
+        first, *others = update.parts_of(batch)
+        (value, after), gradients = differentiated(ops, held, p, first)
+        for part in others:
+            (more, after), added = differentiated(ops, {**held, **after}, p, part)
+            value, gradients = value + more, {name: gradients[name] + g for name, g in added.items()}
+        if (divisor := loss_scale * accumulate) != 1:
+            value = value / divisor
+            gradients = {name: gradient / divisor for name, gradient in gradients.items()}
         new = optimizer.update(ops, state, gradients) | {f"buffer.{name}": b for name, b in after.items()}
         return {"loss": value}, {name: new[name] for name in state}
 
     def outputs(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> Outputs:
-        return {"loss": loss(ops, {**subset(state, "parameter."), **tensors(constants, state)}, batch)[0]}
+        held, p = tensors(constants, state), subset(state, "parameter.")
+        first, *others = update.parts_of(batch)
+        value, after = loss(ops, {**p, **held}, first)
+        for part in others:
+            more, after = loss(ops, {**p, **held, **after}, part)
+            value = value + more
+        return {"loss": value if accumulate == 1 else value / accumulate}
 
     return Program(
         inputs,
@@ -195,7 +226,10 @@ def training(
         tuple(_training_state(chosen, buffers, optimizer)),
         update,
         outputs,
-        details={} if len(chosen) == len(parameters) else {"trained": ",".join(spec.name for spec in chosen)},
+        details={
+            **({} if len(chosen) == len(parameters) else {"trained": ",".join(spec.name for spec in chosen)}),
+            **({} if accumulate == 1 else {"accumulate": accumulate}),
+        },
     )
 
 

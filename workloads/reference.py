@@ -190,6 +190,19 @@ class NumpyOps(Ops):
     def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
         return (np.logaddexp(0, logits) - labels * logits).mean()
 
+    def exp(self, x: Array) -> Array:
+        return np.exp(x)
+
+    def log_softmax(self, x: Array) -> Array:
+        shifted = x - x.max(-1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+    def log_likelihood(self, logits: Array, labels: Array) -> Array:
+        return self.log_softmax(logits)[np.arange(len(labels)), labels]
+
+    def recomputing(self) -> Ops:
+        return self  # forward only
+
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(shape)
 

@@ -124,7 +124,7 @@ def workload_columns(workload: Workload, phase: str, precision: Precision = DEFA
     return {
         "samples_per_step": program.work.samples,
         "tokens_per_step": program.work.tokens,
-        "parameters": workload.parameter_count,
+        "parameters": sum(spec.size for spec in program.update.trained) if program.update else workload.parameter_count,
         "weights_bytes": workload.weights_bytes,
         "state_bytes": program.moments_bytes,
         "flops_per_step": counts.flops,

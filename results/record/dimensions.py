@@ -111,8 +111,9 @@ DIMENSIONS: tuple[Dimension, ...] = (
     Dimension(
         "phase",
         "text",
-        "`infer` (one inference step), `train` (one training step), `prefill` (a prompt), `decode` (a token each) or"
-        " `generate` (a prompt, and greedy tokens behind it).",
+        "`infer` (one inference step), `train` (one training step), `prefill` (a prompt), `decode` (a token each),"
+        " `generate` (a prompt, and greedy tokens behind it), or a phase of training after the first one: `lora`,"
+        " `dpo`, `grpo`, `distill`.",
         required=True,
         place=3,
         in_id=False,
@@ -223,6 +224,33 @@ DIMENSIONS: tuple[Dimension, ...] = (
         place=6,
         mark="g",
         is_work=True,
+    ),
+    Dimension(
+        "rank",
+        "integer",
+        "Rank of the adapters of `lora`; empty where there are none.",
+        place=6,
+        mark="r",
+        is_work=True,
+    ),
+    Dimension(
+        "accumulation_steps",
+        "integer",
+        "Equal parts of the batch whose gradients are added up before the optimiser's update.",
+        default=1,
+        field="accumulate",
+        place=6,
+        mark="a",
+        is_work=True,
+    ),
+    Dimension(
+        "checkpoint",
+        "text",
+        "What a training step computes again in its backward pass instead of keeping it: `blocks`; else empty.",
+        place=7,
+        may_cross=True,
+        is_setting=True,
+        is_name=True,
     ),
 )
 IN_ORDER = tuple(sorted(DIMENSIONS, key=lambda dimension: dimension.place))

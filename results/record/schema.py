@@ -167,7 +167,7 @@ COLUMNS: tuple[Column, ...] = (
     _integer("weights_bytes", "byte", "Size of parameters and buffers in float32."),
     _integer("state_bytes", "byte", "Size of the optimiser's moments in float32; training."),
     _text("not_measured", "JSON: why a measured row lacks a number, by column; `parts` stands for all of the parts."),
-    _integer("parameters", "1", "Trainable parameters of the model."),
+    _integer("parameters", "1", "Parameters that the step trains; of a step that trains none, those of the model."),
     _integer("flops_per_step", "FLOP", "Floating-point operations of one step, counted from the shapes."),
     _integer("minimum_bytes_per_step", "byte", "Least memory traffic of one step, from the shapes."),
     _measured("flops_per_s", "FLOP/s", "Floating-point operations per second with one step in flight."),

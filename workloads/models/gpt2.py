@@ -33,13 +33,24 @@ class Config:
 
 SIZES = {
     "tiny": Config(n_layer=2, n_head=2, n_embd=32, vocab_size=211, n_positions=32),
+    "tiny-3": Config(n_layer=3, n_head=2, n_embd=32, vocab_size=211, n_positions=32),
     "124m": Config(n_layer=12, n_head=12, n_embd=768, vocab_size=50257, n_positions=1024),
+    "355m": Config(n_layer=24, n_head=16, n_embd=1024, vocab_size=50257, n_positions=1024),
 }
 PUBLISHED = "124m"
-SUITES = {"core": ("infer", "train", "decode"), "llm": ("prefill", "decode")}
-BATCHES = {"tiny": 2, "124m": 2}
-SEQUENCES = {"tiny": 16, "124m": 128}
-SERVINGS = {"tiny": Serving(depth=24, window=8, capacity=32), "124m": Serving(depth=128, window=16, capacity=512)}
+TEACHERS = {"tiny": "tiny-3", "124m": "355m"}
+ADAPTED = ("attn.c_attn.weight",)
+"""Ends of the names of the weights that get adapters, as PEFT has it for this model."""
+SUITES = {
+    "core": ("infer", "train", "decode"),
+    "llm": ("prefill", "decode"),
+    "tuning": ("train", "lora", "dpo", "grpo", "distill"),
+}
+BATCHES = dict.fromkeys(SIZES, 2)
+SEQUENCES = dict.fromkeys(SIZES, 128) | dict.fromkeys(("tiny", "tiny-3"), 16)
+SERVINGS = dict.fromkeys(SIZES, Serving(depth=128, window=16, capacity=512)) | dict.fromkeys(
+    ("tiny", "tiny-3"), Serving(depth=24, window=8, capacity=32)
+)
 SHAPES = ((1, 128), (2, 128), (4, 128), (1, 512))
 """(batch, sequence) of preset `full`."""
 DEPTHS = ((1, 128), (8, 128), (1, 512), (8, 512))

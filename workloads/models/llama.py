@@ -15,7 +15,12 @@ from workloads.recipes.rope import Scaling
 from workloads.specs import ParameterSpec
 from workloads.workload import Workload
 
-SUITES = {"llm": None}
+SUITES = {
+    "llm": ("infer", "train", "prefill", "decode"),
+    "tuning": ("train", "lora", "dpo", "grpo", "distill"),
+}
+ADAPTED = ("self_attn.q_proj.weight", "self_attn.v_proj.weight")
+"""Ends of the names of the weights that get adapters, as PEFT has it for this model."""
 
 
 def llama3(factor: float) -> Scaling:
@@ -23,18 +28,22 @@ def llama3(factor: float) -> Scaling:
     return Scaling(factor, 1.0, 4.0, 8192)
 
 
-# The published configurations of SmolLM-135M, Qwen2.5-0.5B, Llama-3.2-1B and Llama-3.1-8B, at https://huggingface.co.
+# The published configurations of SmolLM-135M and 360M, Qwen2.5-0.5B, Llama-3.2-1B and Llama-3.1-8B, at https://huggingface.co.
 SIZES = {
     "tiny": Config(32, 2, 4, 2, 48, 211, 64, 10_000.0),
+    "tiny-3": Config(32, 3, 4, 2, 48, 211, 64, 10_000.0),
     "135m": Config(576, 30, 9, 3, 1536, 49_152, 2048, 10_000.0),
+    "360m": Config(960, 32, 15, 5, 2560, 49_152, 2048, 10_000.0),
     "qwen2.5-0.5b": Config(896, 24, 14, 2, 4864, 151_936, 32_768, 1e6, rms_norm_eps=1e-6, qkv_bias=True),
     "1b": Config(2048, 16, 32, 8, 8192, 128_256, 131_072, 5e5, rope_scaling=llama3(32.0)),
     "8b": Config(4096, 32, 32, 8, 14_336, 128_256, 131_072, 5e5, tie_word_embeddings=False, rope_scaling=llama3(8.0)),
 }
 PUBLISHED = "135m"
-BATCHES = dict.fromkeys(SIZES, 1) | {"tiny": 2}
-SEQUENCES = dict.fromkeys(SIZES, 128) | {"tiny": 16}
-SERVINGS = dict.fromkeys(SIZES, Serving(depth=128, window=16, capacity=512)) | {"tiny": Serving(24, 8, 32)}
+TEACHERS = {"tiny": "tiny-3", "135m": "360m"}
+_TINY = ("tiny", "tiny-3")
+BATCHES = dict.fromkeys(SIZES, 1) | dict.fromkeys(_TINY, 2)
+SEQUENCES = dict.fromkeys(SIZES, 128) | dict.fromkeys(_TINY, 16)
+SERVINGS = dict.fromkeys(SIZES, Serving(128, 16, 512)) | dict.fromkeys(_TINY, Serving(24, 8, 32))
 SHAPES = ((1, 128), (8, 128))
 DEPTHS = ((1, 128), (8, 128), (1, 512), (8, 512))
 

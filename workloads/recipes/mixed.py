@@ -83,8 +83,11 @@ class Mixed(Ops):
     def silu(self, x: Array) -> Array:
         return self._once("silu", x)
 
-    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
-        return self.low(self.ops.rope(self.full(x), self.full(cos), self.full(sin)))
+    def rope_turns(self, cos: Array, sin: Array) -> Any:
+        return self.ops.rope_turns(self.full(cos), self.full(sin))
+
+    def rope(self, x: Array, turns: Any) -> Array:
+        return self.low(self.ops.rope(self.full(x), turns))
 
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         return self._once("gelu", x, approximate)
@@ -104,11 +107,14 @@ class Mixed(Ops):
     def matmul(self, a: Array, b: Array) -> Array:
         return self.ops.matmul(a, b)
 
-    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
-        return self.ops.cache_update(cache, new, start)
+    def cache_places(self, start: Array, new: int, capacity: int) -> Any:
+        return self.ops.cache_places(start, new, capacity)
 
-    def cached_attention(self, query: Array, key: Array, value: Array, start: Array) -> Array:
-        return self.ops.cached_attention(query, key, value, start)
+    def cache_update(self, cache: Array, new: Array, places: Any) -> Array:
+        return self.ops.cache_update(cache, new, places)
+
+    def cached_attention(self, query: Array, key: Array, value: Array, places: Any) -> Array:
+        return self.ops.cached_attention(query, key, value, places)
 
     def route(self, logits: Array, k: int, is_normalized: bool) -> tuple[Array, Array]:
         weights, ids = self.ops.route(self.full(logits), k, is_normalized)
@@ -124,6 +130,26 @@ class Mixed(Ops):
 
     def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
         return self.ops.binary_cross_entropy(self.full(logits), labels)
+
+    def wide(self) -> Ops:
+        return self.ops
+
+    def exp(self, x: Array) -> Array:
+        return self._once("exp", x)
+
+    def log_softmax(self, x: Array) -> Array:
+        return self.ops.log_softmax(self.full(x))
+
+    def log_likelihood(self, logits: Array, labels: Array) -> Array:
+        return self.ops.log_likelihood(self.full(logits), labels)
+
+    def recomputing(self) -> Mixed:
+        return Mixed(self.ops.recomputing(), self.type)
+
+    def repeat(
+        self, block: Callable[[Array, Parameters], Array], x: Array, parameters: Parameters, prefix: str, n: int
+    ) -> Array:
+        return self.ops.repeat(block, x, parameters, prefix, n)
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return self.ops.reshape(x, shape)
@@ -169,6 +195,7 @@ def lowered(program: Program, precision: Precision, kept: Collection[str] = ()) 
             constants=program.constants,
             work=program.work,
             loss_scale=precision.loss_scale,
+            accumulate=update.accumulate,
         )
         return replace(again, period=program.period, details=program.details)
     if program.state:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class Proof:
         """Returns verification's columns, and the seconds of its steps. Raises `Refused` or `WrongResult`."""
         if isinstance(step, GenerateStep):
             step.force(self._ties)
+        frozen = self._frozen(step)
         observed, took_s = verify.observe(step, self.request.program, self.request.parameters)
         verify.check_effective(step.effective(), requested(self.adapter, self.request))
         if not self.expected:
@@ -89,6 +91,7 @@ class Proof:
                 "update_tolerance": update.tolerance,
             }
         must_pass(verification, columns)
+        self._must_stand_still(step, frozen, columns)
         columns |= self._tokens_agree(step, columns)
         if self.request.workload.name not in LIMITS:  # one operation rounds once, and a compiler may leave that out
             verify.check_not_finer(verification, self.request.precision)
@@ -108,8 +111,25 @@ class Proof:
         return Clock(step, i, [*took_s[1:], step_s])
 
     def elements(self, step: Step) -> Elements:
-        """Returns some elements of each tensor that a step trains: later ones must differ from them."""
-        return dict(_elements(step.state())) if self.request.program.update is not None else {}
+        """Returns what a later look is held against: some elements of each tensor that a step trains, which must have
+        moved, and a digest of each one that it must not touch.
+        """
+        if self.request.program.update is None:
+            return {}
+        return dict(_elements(step.state())) | self._frozen(step)
+
+    def _frozen(self, step: Step) -> Elements:
+        """Returns the digests of the tensors that a training step reads and must not change."""
+        if self.request.program.update is None:
+            return {}
+        return {f"constant.{name}": _digest(array) for name, array in step.frozen()}
+
+    def _must_stand_still(self, step: Step, earlier: Elements, columns: Mapping[str, Any], when: str = "") -> None:
+        """Raises `WrongResult` where a frozen tensor is another one than it was."""
+        moved = [name for name, now in self._frozen(step).items() if not np.array_equal(earlier.get(name, now), now)]
+        if moved:
+            frozen = moved[0].partition(".")[2]
+            raise WrongResult("state_differs", f"{when}{frozen} is frozen, and has changed", columns)
 
     def after(self, step: Step, earlier: Elements) -> str:
         """Holds the step against the reference once more, from its initial state; returns the row's verification.
@@ -120,6 +140,7 @@ class Proof:
         program = self.request.program
         if program.update is not None:
             self._must_have_moved(step, earlier)
+            self._must_stand_still(step, earlier, {}, "after it was timed: ")
         if program.state:
             try:
                 step.restart(self.request.parameters)
@@ -173,6 +194,10 @@ def _elements(state: Iterable[tuple[str, NDArray[Any]]]) -> Iterable[tuple[str, 
     for name, array in state:
         if name.startswith("parameter."):
             yield name, np.array(array.reshape(-1)[:LOOKED_AT])
+
+
+def _digest(array: NDArray[Any]) -> NDArray[Any]:
+    return np.frombuffer(blake2b(np.ascontiguousarray(array).data.cast("B"), digest_size=16).digest(), np.uint8)
 
 
 def must_pass(verification: verify.Verification, columns: Mapping[str, Any], when: str = "") -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.parent.plans.parse import PlanError
-from bench.service_cell import KINDS, REQUESTS, ServiceCell
+from bench.service_cell import KINDS, REQUESTS, ServiceCell, known_model
+from workloads.precision import BF16
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--service": {"metavar": "URL", "help": "also measure an OpenAI-compatible endpoint; alone, nothing else"},
@@ -28,6 +29,12 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--service-seed": {"metavar": "N", "help": "of its arrivals and prompts (default: 0)"},
     "--service-salt": {"metavar": "TEXT", "help": "what makes its prompts unlike those of before (default: the time)"},
     "--service-timeout": {"metavar": "SECONDS", "help": "of each of its requests (default: 600)"},
+    "--service-model-is": {
+        "metavar": "WORKLOAD:SIZE",
+        "help": "what it computes: its log-probabilities are held against this model",
+    },
+    "--service-weights": {"metavar": "PATH", "help": "safetensors of that model's weights, the ones that it serves"},
+    "--service-precision": {"metavar": "NAME", "help": f"what it computes in (default: {BF16.name})"},
     "--mlperf": {"action": "store_true", "default": None, "help": "keep MLPerf's least duration and queries for it"},
 }
 NAMES = tuple(name.removeprefix("--") for name in OPTIONS)
@@ -68,6 +75,8 @@ def services_of(option: Callable[[str], Any]) -> tuple[ServiceCell, ...]:
             known["timeout_s"] = float(option("--service-timeout"))
         bounds = bounds_of((option("--service-bound") or "").split(",") if option("--service-bound") else [])
         fields = fields_of(option("--service-field") or [])
+        of_model = (option(f"--service-{name}") for name in ("model-is", "weights", "precision"))
+        known["known"] = known_model(*of_model)
         shared = known | {"bounds": bounds, "fields": fields, "mlperf": bool(option("--mlperf"))}
         model = option("--service-model")
         return tuple(ServiceCell(url=url, model=model, scenario=scenario, **shared) for scenario in scenarios)
