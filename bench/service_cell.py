@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -15,10 +16,58 @@ from bench.serving.arrivals import SEARCHED, scenario_named
 from bench.serving.definitions import PER_ANSWER
 from bench.serving.early_stopping import MINIMUM
 from bench.serving.wire.endpoint import PATHS, Endpoint
+from workloads.catalog import DECODING, load
+from workloads.generate import PREFILL
+from workloads.precision import BF16, PRECISIONS
+from workloads.weights import files
 
 ALWAYS_SENT: Mapping[str, object] = {"stream_options.include_usage": True}
 REQUESTS = 64
 KINDS = tuple(PATHS)
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What a service is said to compute: a workload at a size, with weights of a file, in a precision."""
+
+    workload: str
+    size: str
+    weights: str
+    weights_sha256: str
+    precision: str
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids it has."""
+        (vocabulary,) = {spec.high for spec in load(self.workload, self.size).programs[PREFILL].inputs}
+        assert vocabulary is not None
+        return vocabulary
+
+    def columns(self) -> dict[str, Any]:
+        """Returns what a row says of it."""
+        named = {"model_is": f"{self.workload}:{self.size}", "precision": self.precision}
+        return named | {"weights_sha256": self.weights_sha256}
+
+
+def known_model(name: str | None, weights: str | None, precision: str | None) -> KnownModel | None:
+    """Returns the model that is meant by `WORKLOAD:SIZE`, checked against its weights; None where none was named.
+
+    Raises ValueError.
+    """
+    if name is None and weights is None and precision is None:
+        return None
+    if name is None or weights is None:
+        raise ValueError("what a service computes is known by its weights and by what model they are of: give both")
+    workload, _, size = name.partition(":")
+    if workload not in DECODING:
+        raise ValueError(f"no language model {workload!r}; expected WORKLOAD:SIZE, one of: {', '.join(DECODING)}")
+    spoken = {one.name for one in PRECISIONS.values() if not one.is_quantized}
+    precision = BF16.name if precision is None else precision
+    if precision not in spoken:
+        raise ValueError(f"no definition of a service in {precision!r}; known: {', '.join(sorted(spoken))}")
+    found = load(workload, size or None)
+    checked = files.check(Path(weights).expanduser(), found)
+    return KnownModel(workload, found.size, checked.path, checked.sha256, precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +94,8 @@ class ServiceCell:
     """Optional fields of a request, dropped where the server refuses them by name."""
     mlperf: bool = False
     """Whether MLPerf's least duration and number of queries are kept."""
+    known: KnownModel | None = None
+    """What its log-probabilities are held against."""
 
     def __post_init__(self) -> None:
         self.endpoint()
@@ -74,6 +125,11 @@ class ServiceCell:
         )
 
     @property
+    def is_chat(self) -> bool:
+        """Whether it takes words, and no token ids."""
+        return self.kind == "chat"
+
+    @property
     def id(self) -> str:
         """What its test is called."""
         return f"openai_http-{urlsplit(self.url).netloc}-{self.model}-{self.scenario}"
@@ -89,6 +145,7 @@ class ServiceCell:
             "output_tokens_asked": self.output_tokens,
             "seed": self.seed,
             "bounds": json.dumps(dict(self.bounds), sort_keys=True) if self.bounds else None,
+            **({} if self.known is None else self.known.columns()),
         }
 
     def job(self) -> dict[str, Any]:
@@ -98,4 +155,6 @@ class ServiceCell:
     @classmethod
     def from_job(cls, job: Mapping[str, Any]) -> Self:
         """Returns what `job` wrote."""
-        return cls(**{one.name: job[one.name] for one in fields(cls)})
+        known = job.get("known")
+        given = {one.name: job[one.name] for one in fields(cls) if one.name != "known"}
+        return cls(**given, known=None if known is None else KnownModel(**known))

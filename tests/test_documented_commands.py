@@ -42,6 +42,7 @@ ELSEWHERE = {
     "import": "reads files of other tools, which tests/test_import.py writes",
     "theirs.csv": "reads what was imported from them",
     "service": "asks a server, which tests/test_service_command.py has",
+    "--service-weights": "reads a model's weights, which tests/test_verified_services.py writes",
 }
 """Words of commands that are parsed and not run here, and why."""
 

@@ -264,7 +264,8 @@ def test_failures_by_class_are_those_of_the_client():
     ("given", "said"),
     [
         ({"verification": "passed"}, "verification is 'passed'; expected 'none: a service'"),
-        ({"status": "wrong"}, "unknown status 'wrong'"),
+        ({"verification": "wrong"}, "these do not go together"),
+        ({"status": "disturbed"}, "unknown status 'disturbed'"),
         ({"n_failed": 3}, "of 3 requests 3 failed; expected a whole answer"),
         ({"status": "unavailable"}, "reason is missing"),
         ({"status": "unavailable", "reason": "x"}, "only an answered service has numbers"),

@@ -16,11 +16,12 @@ from typing import Any
 
 from backends._probes import versions
 from bench.parent.plans.services import bounds_of, fields_of
-from bench.service_cell import KINDS, REQUESTS, ServiceCell
+from bench.service_cell import KINDS, REQUESTS, ServiceCell, known_model
 from bench.serving.definitions import DEFINITIONS, PER_ANSWER
 from bench.serving.service.measure import VERIFICATION, measure
 from bench.serving.streamed import ERRORS
 from results.record.services.csvfile import write_services
+from workloads.precision import BF16
 
 SHOWN = ("ttft_s", "tpot_s", "itl_s", "icl_s", "e2e_s", "ttft_from_due_s", "lag_s")
 RATES = ("requests_per_s", "goodput_requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "tokens_per_chunk")
@@ -65,6 +66,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         default=[],
         help="sent along, dropped where the server refuses it",
     )
+    made.add_argument("--model-is", metavar="WORKLOAD:SIZE", help="what it computes, to be held against it")
+    made.add_argument("--weights", metavar="PATH", help="safetensors of that model's weights, the ones that it serves")
+    made.add_argument("--precision", metavar="NAME", help=f"what it computes in (default: {BF16.name})")
     for form in ("csv", "json"):
         made.add_argument(f"--{form}", metavar="FILE", type=Path, help=f"also write all numbers as {form.upper()}")
     return made
@@ -111,6 +115,7 @@ def cell_of(given: argparse.Namespace) -> ServiceCell:
         bounds=bounds_of(given.bound),
         fields=fields_of(given.field),
         mlperf=given.mlperf,
+        known=known_model(given.model_is, given.weights, given.precision),
     )
 
 
@@ -147,7 +152,9 @@ def in_words(record: Mapping[str, Any], cell: ServiceCell) -> str:
         )
         if record.get(name)
     ]
-    lines.append(f"verification {VERIFICATION}: what it computes is not proven, and stands beside no verified number.")
+    said = record["verification"]
+    proven = ": what it computes is not proven, and stands beside no verified number." if said == VERIFICATION else ""
+    lines.append(f"verification {said}{proven}")
     return "\n".join(lines)
 
 

@@ -67,3 +67,7 @@ class StreamedAnswer(Answer):
     """The generated ids; None where the server does not give them for all of the output."""
     text: str = ""
     """The generated text: reasoning and calls of tools included, in the order in which it came."""
+    told: tuple[object, ...] = ()
+    """Its log-probabilities as they came, chunk by chunk; only of a request outside a run."""
+    prompt_ids: tuple[int, ...] | None = None
+    """The prompt as the server read it, where it says so."""

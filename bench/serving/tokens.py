@@ -31,6 +31,10 @@ class Piece:
     usage: int | None = None
     prompt_tokens: int | None = None
     finish_reason: str = ""
+    told: object = None
+    """The log-probabilities as they came."""
+    prompt_ids: tuple[int, ...] | None = None
+    """The prompt as the server read it, where it says so."""
 
     @property
     def has_output(self) -> bool:
@@ -56,7 +60,7 @@ def piece_of(at_s: float, data: Mapping[str, object]) -> Piece:
         completion_tokens, prompt_tokens = _int(usage.get("completion_tokens")), _int(usage.get("prompt_tokens"))
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
-        return Piece(at_s, usage=completion_tokens, prompt_tokens=prompt_tokens)
+        return Piece(at_s, usage=completion_tokens, prompt_tokens=prompt_tokens, prompt_ids=_prompt_ids(data))
     delta = choice.get("delta")
     texts = [choice.get("text")] if not isinstance(delta, dict) else [delta.get(name) for name in TEXTS]
     ids = choice.get("token_ids")
@@ -70,6 +74,8 @@ def piece_of(at_s: float, data: Mapping[str, object]) -> Piece:
         completion_tokens,
         prompt_tokens,
         str(choice.get("finish_reason") or ""),
+        choice.get("logprobs"),
+        _prompt_ids(data) or _prompt_ids(choice),
     )
 
 
@@ -155,6 +161,12 @@ def _entries(logprobs: object) -> int | None:
         return None
     entries = logprobs.get("content") if "content" in logprobs else logprobs.get("tokens")
     return len(entries) if isinstance(entries, list) else None
+
+
+def _prompt_ids(held: Mapping[str, object]) -> tuple[int, ...] | None:
+    """Returns the prompt that vLLM tells where `return_token_ids` is asked for: of a chat beside the choices."""
+    ids = held.get("prompt_token_ids")
+    return tuple(ids) if isinstance(ids, list) and all(isinstance(one, int) for one in ids) else None
 
 
 def _int(value: object) -> int | None:

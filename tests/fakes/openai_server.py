@@ -11,11 +11,20 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from threading import Thread
 from time import perf_counter
 from types import TracebackType
+
+
+@dataclass(frozen=True)
+class Said:
+    """A token that a model generated, its log-probability, and those of the likeliest ones by id."""
+
+    token_id: int
+    logprob: float
+    top: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Script:
     wrong_usage: int = 0
     """Added to every usage."""
     tells: Sequence[str] = ()
-    """token_ids, logprobs: what each chunk tells of its tokens."""
+    """token_ids, logprobs, names (of tokens by their ids), prompt_ids: what each chunk tells."""
     finish_reason: str = "length"
     has_done: bool = True
     has_role: bool = False
@@ -65,6 +74,8 @@ class Script:
     """What every chunk holds in place of its words."""
     gate: int = 0
     """Nothing is answered before so many requests are under way."""
+    model: Callable[[Sequence[int], int], Sequence[Said]] | None = None
+    """What generates: from the prompt's token ids and how many tokens are asked for; None: words without a meaning."""
 
 
 @dataclass
@@ -239,7 +250,13 @@ def encoded(script: Script, request: Request) -> Iterator[tuple[float, bytes]]:
 def events_of(script: Script, request: Request) -> Iterator[tuple[float, dict[str, object] | str]]:
     """Yields the events with the delay before each; `[DONE]` is a text."""
     is_chat = "messages" in request.body
-    for place, (delay_s, event) in enumerate(answer_events(script, is_chat)):
+    said: Sequence[Said] = ()
+    if script.model is not None:
+        prompt = request.body.get("prompt", [1, 2, 3])
+        assert isinstance(prompt, list), "the model of this server reads token ids; a chat is one it always reads so"
+        said = script.model(prompt, int(str(request.body["max_tokens"])))
+        script = replace(script, tokens=len(said))
+    for place, (delay_s, event) in enumerate(answer_events(script, is_chat, said)):
         if script.mode == "error_event" and place == script.at_event:
             yield 0.0, {"error": {"message": script.message, "type": "internal_error"}}
             break
@@ -248,7 +265,9 @@ def events_of(script: Script, request: Request) -> Iterator[tuple[float, dict[st
         yield 0.0, "[DONE]"
 
 
-def answer_events(script: Script, is_chat: bool) -> Iterator[tuple[float, dict[str, object]]]:
+def answer_events(
+    script: Script, is_chat: bool, said: Sequence[Said] = ()
+) -> Iterator[tuple[float, dict[str, object]]]:
     """Yields the events of an answer."""
     if script.has_role:
         yield 0.0, {"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}], "usage": None}
@@ -258,7 +277,7 @@ def answer_events(script: Script, is_chat: bool) -> Iterator[tuple[float, dict[s
         ids = [*range(first, min(first + script.per_event, script.tokens))]
         is_last = place == len(firsts) - 1
         reason = script.finish_reason if is_last and not script.has_empty_last and script.mode != "no_finish" else None
-        event = chunk(script, ids, is_chat, reason, ids[-1] + 1, is_last and not script.has_empty_last)
+        event = chunk(script, ids, is_chat, reason, ids[-1] + 1, is_last and not script.has_empty_last, said)
         for _ in range(1 + (script.repeated == place)):
             yield delays[min(place, len(delays) - 1)], event
     if script.has_empty_last and script.mode != "no_finish":
@@ -268,19 +287,49 @@ def answer_events(script: Script, is_chat: bool) -> Iterator[tuple[float, dict[s
 
 
 def chunk(
-    script: Script, ids: list[int], is_chat: bool, reason: str | None, so_far: int, is_last: bool
+    script: Script,
+    ids: list[int],
+    is_chat: bool,
+    reason: str | None,
+    so_far: int,
+    is_last: bool,
+    said: Sequence[Said] = (),
 ) -> dict[str, object]:
     """Returns one event with these tokens."""
     text = (script.text if ids else "") or "".join([f" w{one}" for one in ids])
     choice: dict[str, object] = {"index": 0, "finish_reason": reason}
     choice |= {"delta": {"content": text}} if is_chat else {"text": text}
     if "token_ids" in script.tells:
-        choice["token_ids"] = ids
+        choice["token_ids"] = [said[one].token_id for one in ids] if said else ids
+    if "prompt_ids" in script.tells:
+        choice["prompt_token_ids"] = [1, 2, 3]
     if "logprobs" in script.tells:
-        entries = [{"token": f" w{one}", "logprob": -1.0} for one in ids]
-        choice["logprobs"] = {"content": entries} if is_chat else {"tokens": [one["token"] for one in entries]}
+        choice["logprobs"] = logprobs(
+            script, [said[one] for one in ids] if said else [Said(i, -1.0, {}) for i in ids], is_chat
+        )
     told = script.usage == "each" or (script.usage == "choices" and is_last)
     return {"id": "x", "choices": [choice], "usage": usage(script, so_far) if told else None}
+
+
+def logprobs(script: Script, said: Sequence[Said], is_chat: bool) -> dict[str, object]:
+    """Returns the log-probabilities of tokens, in the form of completions or of chat."""
+
+    def name(token_id: int) -> str:
+        return f"token_id:{token_id}" if "names" in script.tells else f" w{token_id}"
+
+    if is_chat:
+        tops = [[{"token": name(one), "logprob": value} for one, value in told.top.items()] for told in said]
+        return {
+            "content": [
+                {"token": name(told.token_id), "logprob": told.logprob, "top_logprobs": top}
+                for told, top in zip(said, tops, strict=True)
+            ]
+        }
+    return {
+        "tokens": [name(told.token_id) for told in said],
+        "token_logprobs": [told.logprob for told in said],
+        "top_logprobs": [{name(one): value for one, value in told.top.items()} for told in said],
+    }
 
 
 def usage(script: Script, tokens: int) -> dict[str, int]:

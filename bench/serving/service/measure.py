@@ -19,6 +19,7 @@ from bench.serving.rate_search import HighestRate, Plan, highest_rate
 from bench.serving.service.batched import Batched, Numbered
 from bench.serving.streamed import ERRORS, StreamedAnswer
 from bench.serving.text_prompts import fitted
+from bench.serving.verified.verify import verified
 from bench.serving.wire.endpoint import Prompt
 
 VERIFICATION = "none: a service"
@@ -39,7 +40,9 @@ def measure(cell: ServiceCell) -> dict[str, Any]:
     started_utc = strftime("%Y-%m-%dT%H:%M:%S+00:00", gmtime())
     known = cell.columns() | {"started_utc": started_utc, "verification": VERIFICATION}
     try:
-        return known | _measured(cell)
+        if cell.known is None:
+            return known | _measured(cell)
+        return known | verified(cell, cell.known, lambda: _measured(cell))
     except OSError as error:
         return known | _without("unavailable", error)
     except LateClient as error:

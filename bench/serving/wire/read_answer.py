@@ -63,6 +63,8 @@ async def read_answer(
         notes=tuple(sorted({*known.notes, *count.notes, *notes})),
         token_ids=tuple(one for some in ids for one in some) if count.counted_by == "token_ids" else None,
         text=hidden("".join([piece.text for piece in stream.pieces])),
+        told=tuple(p.told for p in stream.pieces if p.told is not None) if known.number < 0 else (),
+        prompt_ids=next((piece.prompt_ids for piece in stream.pieces if piece.prompt_ids is not None), None),
         error=error,
         detail=_short(hidden(detail)),
         end_s=response.pieces[-1][0] if "unclean_end" in notes else response.end_s,

@@ -10,7 +10,11 @@ from results.record.schema import Column
 SERVICE_FORMAT = 1
 """Raised when the meaning of a column changes."""
 VERIFICATION = "none: a service"
-"""What stands in every such row."""
+"""What stands in a row of a service that was held against nothing."""
+VERIFIED = "logprobs: "
+"""How it begins where its log-probabilities are those of the reference; what follows says how near they are."""
+WRONG = "wrong"
+"""What stands where they are another model's, which is a status, too."""
 BACKEND = "openai_http"
 LATENCIES = (
     "ttft_s",
@@ -73,7 +77,15 @@ COLUMNS: tuple[Column, ...] = (
     _integer("output_tokens_asked", "Tokens that each answer was asked to have."),
     _integer("seed", "Of arrivals and prompts."),
     _text("bounds", "JSON: the largest value of each latency with which an answer is a good one."),
-    _text("verification", "`none: a service`."),
+    _text("verification", "`none: a service`; `logprobs: …` where its outputs are the reference's; `wrong`."),
+    _text("model_is", "What it is said to compute, WORKLOAD:SIZE of ours; empty where nobody said."),
+    _text("weights_sha256", "Of the weights that it is said to have."),
+    _text("precision", "The precision that it is said to compute in: what tolerances are made of."),
+    _integer("logprobs_compared", "Log-probabilities that were held against the reference."),
+    Column("logprobs_rms", "number", "1", "By how much they are off, in root mean square; natural logarithms."),
+    Column("logprobs_allowed", "number", "1", "By how much they may be: 8 times what noise makes of them."),
+    _integer("tokens_compared", "Generated tokens that were held against the reference."),
+    _integer("tokens_equal", "Those of them that the reference has for the likeliest, too; others are ties."),
     _text("status", "What came of it: one of `STATUSES`."),
     _text("reason", "In words, why there is no number."),
     _text("failures", "Failed requests by class: `refused_429:3 timeout:1`."),
@@ -115,6 +127,7 @@ STATUSES = {
     "ok": "answered",
     "unavailable": "nobody listens there, or its name or certificate is none",
     "unsupported": "the server cannot be asked such a thing",
+    "wrong": "what it computes is not the model that it was said to serve",
     "refused": "cannot be believed: our own client sent late",
     "broken": "it answers, and no request whole",
     "error": "a mistake in our client",

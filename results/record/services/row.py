@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from results.record.row import Row, checked
-from results.record.services.columns import BACKEND, COLUMN, KEY, MEASURED, SERVICE_FORMAT, STATUSES, VERIFICATION
+from results.record.services.columns import (
+    BACKEND,
+    COLUMN,
+    KEY,
+    MEASURED,
+    SERVICE_FORMAT,
+    STATUSES,
+    VERIFICATION,
+    VERIFIED,
+    WRONG,
+)
+from results.record.text import one_line
 
 
 def make_service_row(**values: object) -> Row:
@@ -16,12 +27,12 @@ def make_service_row(**values: object) -> Row:
     """
     if unknown := [name for name in values if name not in COLUMN]:
         raise TypeError(f"unknown columns {unknown}; a row of a service has: {', '.join(COLUMN)}")
-    if (said := values.pop("verification", None)) not in (None, VERIFICATION):
-        raise ValueError(f"verification is {said!r}; expected {VERIFICATION!r}: nothing is proven of it")
+    said = values.pop("verification", None)
     always = {"service_format": SERVICE_FORMAT, "backend": BACKEND}
     given = always | {name: value for name, value in values.items() if value is not None}
     row = {name: checked(column, given.get(name)) for name, column in COLUMN.items()}
-    row["verification"] = VERIFICATION
+    row["verification"] = VERIFICATION if said is None else one_line(str(said))
+    _check_verification(row)
     _check_together(row)
     return row
 
@@ -34,6 +45,22 @@ def key_of(row: Mapping[str, object]) -> tuple[object, ...]:
 def not_run_service(planned: Mapping[str, object], reason: str) -> Row:
     """Returns the row of a service that was planned and not measured."""
     return make_service_row(**planned, status="not_run", reason=reason)
+
+
+def _check_verification(row: Row) -> None:
+    """Refuses what is said to be proven and is not: of another status, or without what it was held against."""
+    said, status = str(row["verification"]), row["status"]
+    if said == VERIFICATION:
+        if status == WRONG:
+            raise ValueError(f"status is {WRONG!r} and verification is {said!r}; expected {WRONG!r}")
+        return
+    if said != WRONG and not said.startswith(VERIFIED):
+        raise ValueError(f"verification is {said!r}; expected {VERIFICATION!r}, {VERIFIED + '…'!r} or {WRONG!r}")
+    if (said == WRONG) != (status == WRONG) or status not in ("ok", WRONG):
+        raise ValueError(f"verification is {said!r} and status is {status!r}; these do not go together")
+    needed = ("model_is", "weights_sha256", "precision", "logprobs_compared", "logprobs_rms", "logprobs_allowed")
+    if missing := [name for name in needed if row[name] is None]:
+        raise ValueError(f"verification is {said!r} and {', '.join(missing)} missing; say what it was held against")
 
 
 def _check_together(row: Row) -> None:

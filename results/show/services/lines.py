@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from results.record.row import Row
+from results.record.services.columns import VERIFICATION
 
 TIMES = ("ttft_s_p50", "ttft_s_p99", "tpot_s_p50", "e2e_s_p50", "e2e_s_p99")
 RATES = ("output_tokens_per_s", "requests_per_s")
@@ -24,10 +25,15 @@ def service_lines(rows: Iterable[Row]) -> list[dict[str, str]]:
             **{name: f"{row[name]:.4g}" if isinstance(row[name], float) else "" for name in RATES},
             "requests": f"{_or(row['n_requests'], '')}",
             "failed": str(row["failures"] or row["n_failed"] or ""),
-            "remarks": "; ".join(str(row[name]) for name in ("reason", "early_stopping", "notes") if row[name]),
+            "remarks": "; ".join(str(row[name]) for name in _remarked(row) if row[name]),
         }
         for row in rows
     ]
+
+
+def _remarked(row: Row) -> tuple[str, ...]:
+    verification = () if row["verification"] == VERIFICATION or row["status"] != "ok" else ("verification",)
+    return ("reason", *verification, "early_stopping", "notes")
 
 
 def _or(value: object, otherwise: str) -> str:

@@ -12,6 +12,10 @@ from results.show.layout import Cell, side_by_side, wrapped
 from results.tables.services.compare import Compared, beside_decoding
 
 TITLE = f"Services, verification {VERIFICATION}. What they compute is not proven; they are in no ratio with the above."
+VERIFIED_TITLE = (
+    "Services. Of those that say so below, log-probabilities are those of our reference; what others compute is not "
+    "proven. They are in no ratio with the above."
+)
 TIMES = {
     "TTFT p50 ms": "ttft_s_p50",
     "p99 ms": "ttft_s_p99",
@@ -43,7 +47,8 @@ def services_text(rows: Sequence[Row], width: int) -> str:
     }
     shown = {title: cells for title, cells in columns.items() if any(cell.number for cell in cells)}
     table = side_by_side(("model", "scenario", "tokens", "by"), left, shown, width)
-    return "\n\n".join(block for block in (wrapped([TITLE], width), table, _remarks(rows, width)) if block)
+    title = TITLE if all(row["verification"] == VERIFICATION for row in rows) else VERIFIED_TITLE
+    return "\n\n".join(block for block in (wrapped([title], width), table, _remarks(rows, width)) if block)
 
 
 def compared_text(found: Sequence[Compared], width: int) -> str:
@@ -108,6 +113,8 @@ def _remarks(rows: Sequence[Row], width: int) -> str:
         name = f"{row['model']} at {row['service']}, {row['scenario']}"
         if row["status"] != "ok":
             lines.append(f"{name}: {row['status']} ({STATUSES[str(row['status'])]}): {row['reason']}")
+        if row["verification"] != VERIFICATION and row["status"] == "ok":
+            lines.append(f"{name}: is {row['model_is']}: verification {row['verification']}")
         for words, column in (
             ("failed", "failures"),
             ("early stopping", "early_stopping"),

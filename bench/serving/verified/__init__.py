@@ -1,0 +1,1 @@
+"""A service whose weights are known, held against the reference by the log-probabilities that it tells."""
