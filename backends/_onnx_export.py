@@ -23,7 +23,7 @@ from backends._decompositions import decomposition_table
 from backends._graphs import carries_a_cache, graph_file
 from backends._torch_experts import in_static_shapes, parameters_of
 from backends._torch_module import CPU, StatelessModule, placed
-from backends._torch_ops import TorchOps, to_torch
+from backends._torch_ops import Places, TorchOps, to_torch
 from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.count import output_names
 from workloads.generate import Generating
@@ -75,15 +75,21 @@ class ExportOps(TorchOps):
 class InPlaceOps(ExportOps):
     """The vocabulary for runtimes that write a cache where it lies."""
 
-    def cache_update(self, cache: Array, new: Array, start: Array) -> Array:
+    def cache_update(self, cache: Array, new: Array, places: Places) -> Array:
         return torch.onnx.ops.symbolic(
             "TensorScatter",
-            (cache, new, start),
+            (cache, new, places.start),
             {"axis": 2, "mode": "linear"},
             dtype=cache.dtype,
             shape=cache.shape,
             version=OPSET_IN_PLACE,
         )
+
+    def cached_attention(self, query: Array, key: Array, value: Array, places: Places) -> Array:
+        # ONNX Runtime's Attention (1.32) wants a row of the mask for each query, of which there are so many more.
+        served = query.shape[1] // key.shape[1]
+        seen = places.seen.expand(-1, -1, served, -1) if query.shape[2] == 1 else places.seen
+        return super().cached_attention(query, key, value, places._replace(seen=seen))
 
 
 def make(setting: Setting, folder: Path, inputs: Mapping[str, Path], in_place: bool = False) -> dict[str, Any]:

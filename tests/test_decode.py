@@ -120,8 +120,9 @@ class Decoding(PlantedAdapter):
 
 class StaleEntriesAreSeen(Decoding):
     class Ops(EagerTorchOps):
-        def cached_attention(self, query, key, value, start):
-            return super().cached_attention(query, key, value, torch.full_like(start, 23))
+        def cached_attention(self, query, key, value, places):
+            seen = self.cache_places(torch.full_like(places.start, 23), 1, key.shape[2])
+            return super().cached_attention(query, key, value, seen)
 
 
 class PositionOffByOne(Decoding):
@@ -133,20 +134,20 @@ class PositionOffByOne(Decoding):
 
 class CacheOfTheWrongSequence(Decoding):
     class Ops(EagerTorchOps):
-        def cache_update(self, cache, new, start):
-            return super().cache_update(cache, new.roll(1, 0), start)
+        def cache_update(self, cache, new, places):
+            return super().cache_update(cache, new.roll(1, 0), places)
 
 
 class CacheIsNotWritten(Decoding):
     class Ops(EagerTorchOps):
-        def cache_update(self, cache, new, start):
+        def cache_update(self, cache, new, places):
             return cache
 
 
 class OwnTokenIsNotSeen(Decoding):
     class Ops(EagerTorchOps):
-        def cached_attention(self, query, key, value, start):
-            return super().cached_attention(query, key, value, start - 1)
+        def cached_attention(self, query, key, value, places):
+            return super().cached_attention(query, key, value, self.cache_places(places.start - 1, 1, key.shape[2]))
 
 
 class RopeOfNeighbours(Decoding):
@@ -155,8 +156,8 @@ class RopeOfNeighbours(Decoding):
     workloads = ("llama", "moe")
 
     class Ops(EagerTorchOps):
-        def rope(self, x, cos, sin):
-            c, s = (one.reshape(*one.shape[:-2], 1, *one.shape[-2:]) for one in (cos, sin))
+        def rope(self, x, turns):
+            c, (_, s) = turns[0].chunk(2, -1)[0], turns[1].chunk(2, -1)
             a, b = x[..., ::2], x[..., 1::2]
             return torch.stack([a * c - b * s, b * c + a * s], -1).flatten(-2)
 
@@ -167,11 +168,11 @@ class HeadsInTheWrongOrder(Decoding):
     workloads = ("llama", "moe")
 
     class Ops(EagerTorchOps):
-        def cached_attention(self, query, key, value, start):
+        def cached_attention(self, query, key, value, places):
             b, heads, t, width = query.shape
             n = key.shape[1]
             turned = query.reshape(b, heads // n, n, t, width).transpose(1, 2).reshape(query.shape)
-            y = super().cached_attention(turned, key, value, start)
+            y = super().cached_attention(turned, key, value, places)
             return y.reshape(b, n, heads // n, t, width).transpose(1, 2).reshape(query.shape)
 
 

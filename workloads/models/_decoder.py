@@ -168,7 +168,8 @@ class Decoder:
         def step(ops: Ops, p: Parameters, state: Parameters, batch: Parameters) -> tuple[Outputs, dict[str, Array]]:
             start, held = batch["start"], dict(state)
             positions = ops.reshape(start, (-1, 1))
-            attends = [_attend_in(ops, held, i, start) for i in range(self.n_layer)]
+            places = ops.cache_places(start, 1, serving.capacity)
+            attends = [_attend_in(ops, held, i, places) for i in range(self.n_layer)]
             return {"logits": self._last(ops, p, batch["input_ids"], positions, attends)}, held
 
         return Program(
@@ -190,12 +191,12 @@ class Decoder:
         )
 
 
-def _attend_in(ops: Ops, held: dict[str, Array], i: int, start: Array) -> Attend:
+def _attend_in(ops: Ops, held: dict[str, Array], i: int, places: Any) -> Attend:
     """Returns the attention of block `i` against its cache in `held`, where the new keys and values come to lie."""
 
     def attend(q: Array, k: Array, v: Array) -> Array:
         for part, new in (("k", k), ("v", v)):
-            held[f"cache.{part}.{i}"] = ops.cache_update(held[f"cache.{part}.{i}"], new, start)
-        return ops.cached_attention(q, held[f"cache.k.{i}"], held[f"cache.v.{i}"], start)
+            held[f"cache.{part}.{i}"] = ops.cache_update(held[f"cache.{part}.{i}"], new, places)
+        return ops.cached_attention(q, held[f"cache.k.{i}"], held[f"cache.v.{i}"], places)
 
     return attend
