@@ -1,0 +1,56 @@
+"""A user's own model in this process: its folder made, and a step of it held against the reference."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import backends
+from backends.base import Adapter, Request
+from bench.artifacts import artifacts_for
+from bench.child.checks.proof import Proof
+from bench.child.expected import load_expected
+from bench.child.own.module import make
+from tests.fakes.steps import allowed_in, make_in, request_in
+from workloads.own.folder import load
+from workloads.workload import Workload
+
+
+def own(reference: str, folder: Path, batch: int | None = None, inputs: Path | None = None) -> Workload:
+    """Returns the workload of what a factory gives, made as its child makes it."""
+    folder.mkdir()
+    asked = {"name": reference.partition(":")[2], "reference": reference, "batch": batch}
+    make(asked | {"inputs": None if inputs is None else str(inputs)}, folder)
+    return load(str(folder))
+
+
+@cache
+def loaded_once(adapter: str) -> set[str]:
+    """Returns whether the adapter was loaded here: torch sets its threads but once in a process."""
+    return set()
+
+
+def loaded(adapter: Adapter, request: Request) -> None:
+    """Loads the adapter, the first time."""
+    if not (seen := loaded_once(adapter.name)):
+        adapter.load(request)
+        seen.add(adapter.name)
+
+
+def proven(adapter: str | Adapter, workload: Workload, phase: str, folder: Path) -> dict[str, Any]:
+    """Returns the columns of the verification of a step, whose artifacts are made in `folder`; raises as it does."""
+    chosen = backends.load_adapter(f"backends.{adapter}") if isinstance(adapter, str) else adapter
+    folder.mkdir(exist_ok=True)
+    made = make_in(folder, workload, phase, artifacts_for(chosen, program=workload.programs[phase]))
+    request = request_in(made, chosen, workload, phase)
+    loaded(chosen, request)
+    step = chosen.prepare(request)
+    step.compile()
+    proof = Proof(chosen, request, load_expected(made["expected"]), allowed_in(made))
+    columns, _ = proof.before(step)
+    elements = proof.elements(step)
+    step.step(0)
+    step.sync()
+    assert proof.after(step, elements) in ("passed", "before only")
+    return columns

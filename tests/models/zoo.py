@@ -1,0 +1,124 @@
+"""What modules of users' own are like: buffers, tied and frozen weights, masks, nested outputs, integers."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import samestep
+
+
+class Counted(nn.Module):
+    """Moving averages and counters, written in forward in both ways."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("average", torch.zeros(6))
+        self.register_buffer("scale", torch.full((6,), 1.5))
+
+    def forward(self, x):
+        y = self.layer(x) * self.scale
+        if self.training:
+            self.steps += 1
+            self.average = 0.9 * self.average + 0.1 * y.detach().mean(0)
+        return y - self.average
+
+
+def counted(batch=8):
+    return samestep.Model(Counted(), (torch.randn(batch, 6),), torch.randn(batch, 6), F.mse_loss)
+
+
+class Tied(nn.Module):
+    """A language model whose embedding is its head, with a mask of the user's, a frozen part, and several outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(50, 16)
+        self.positions = nn.Embedding(12, 16).requires_grad_(False)
+        self.block = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(16, 50, bias=False)
+        self.head.weight = self.table.weight
+        self.unused = nn.Linear(3, 3)
+
+    def forward(self, input_ids, attention_mask):
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        x = self.table(input_ids) + self.positions(places)
+        x = self.block(x, src_key_padding_mask=~attention_mask)
+        return {"logits": self.head(x), "hidden": (x, x.mean(1)), "name": "tied"}
+
+
+def tied(batch=4):
+    ids = torch.randint(0, 50, (batch, 10))
+    mask = torch.arange(10) < torch.randint(5, 11, (batch, 1))
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    module = Tied()
+    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-3)
+    return samestep.Model(module, inputs, {"labels": ids.roll(-1, 1)}, by_token, optimizer)
+
+
+def by_token(output, labels):
+    return F.cross_entropy(output["logits"].flatten(0, 1), labels.flatten())
+
+
+@dataclass
+class Out:
+    mean: torch.Tensor
+    loss: torch.Tensor
+
+
+class Own(nn.Module):
+    """Returns a dataclass, and is its own loss; computes in float32 by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 7)
+        self.constant = torch.linspace(0.5, 1.5, 7)
+
+    def forward(self, x, y):
+        z = torch.tanh(self.layer(x)).to(torch.float32) * self.constant
+        return Out(z.mean(1), ((z.sum(1) - y) ** 2).mean())
+
+
+def own(batch=6):
+    return samestep.Model(Own(), (torch.randn(batch, 5), torch.randn(batch)))
+
+
+class Pixels(nn.Module):
+    """A U-Net of two levels: transposed convolution, group norm, max pool, a skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.up = nn.ConvTranspose2d(8, 8, 2, stride=2)
+        self.last = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x):
+        x = F.silu(self.norm(self.first(x)))
+        y = F.relu(self.second(F.max_pool2d(x, 2)))
+        return self.last(torch.cat([x, self.up(y)], 1))
+
+
+def pixels(batch=2):
+    return samestep.Model(Pixels(), (torch.randn(batch, 3, 8, 8),), torch.randint(0, 2, (batch, 8, 8)), F.cross_entropy)
+
+
+def recurrent(batch=3):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(4, 6, batch_first=True)
+            self.head = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(self.rnn(x)[0][:, -1])
+
+    return samestep.Model(Last(), (torch.randn(batch, 5, 4),), torch.randint(0, 2, (batch,)), F.cross_entropy)
+
+
+def no_loss(batch=2):
+    return samestep.Model(nn.Linear(4, 4), (torch.randn(batch, 4),))
