@@ -44,7 +44,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path):
     path = small.saved(small.mlp(), tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FileRefused, match="is cut off: .* bytes that do not parse; copy it again"):
+    with pytest.raises(FileRefused, match=r"is cut off: .* bytes that do not parse; copy it again"):
         load(path)
 
 
@@ -139,9 +139,17 @@ def test_where_the_first_alone_is_open_it_is_the_batch():
     ("shapes", "batch", "says"),
     [
         ({}, None, 'open dimensions in x float32 [1, 3, h, w]; state float32 [2, 1, h]: say --model-shapes "x=1,3,N,N'),
-        ({"x": (1, 4, 8, 9)}, None, "--model-shapes gives x the shape [1, 4, 8, 9]; the file has x float32 [N, 3, h, w]"),
+        (
+            {"x": (1, 4, 8, 9)},
+            None,
+            "--model-shapes gives x the shape [1, 4, 8, 9]; the file has x float32 [N, 3, h, w]",
+        ),
         ({"x": (1, 3, 8)}, None, "--model-shapes gives x the shape [1, 3, 8]"),
-        ({"x": (1, 3, 8, 9), "state": (2, 1, 7)}, None, "gives the dimension h of state float32 [2, N, h] as 7 and as 8"),
+        (
+            {"x": (1, 3, 8, 9), "state": (2, 1, 7)},
+            None,
+            "gives the dimension h of state float32 [2, N, h] as 7 and as 8",
+        ),
         ({"z": (1,)}, None, "--model-shapes names 'z'; its inputs: x float32"),
         ({"x": (1, 3, 8, 9)}, 4, "--batch 4: no input of the file takes it"),
     ],
