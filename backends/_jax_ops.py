@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from backends._jax_codes import codes_of, float8, fp8_codes_of, patches, sums_of
 from backends._jax_experts import experts
+from workloads.graph import Graph
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters, subset
 from workloads.specs import IGNORED_LABEL
 
@@ -248,6 +249,11 @@ class JaxOps(Ops):
 
     def sqrt(self, x: Array) -> Array:
         return jnp.sqrt(x)
+
+    def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
+        from backends._jax_graph import evaluate
+
+        return evaluate(graph, tensors)
 
     def cast(self, x: Array, dtype: str) -> Array:
         return x.astype(dtype)
