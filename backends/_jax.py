@@ -158,7 +158,8 @@ class JaxStep(Step):
 
     def effective(self) -> Effective:
         leaves = jax.tree.leaves((self.constants, self.held, self.last))
-        dtypes = {str(x.dtype) for x in leaves}
+        # What counts or chooses in a user's own model has no precision.
+        dtypes = {str(x.dtype) for x in leaves} - {"int32", "bool"}
         precision = self.request.precision
         kinds = {device_kind(device) for x in leaves for device in x.devices()}
         # None on the CPU (0.10.2); the peak of this process on accelerators.

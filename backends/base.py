@@ -21,8 +21,8 @@ from backends._records import (
     Setting,
 )
 from workloads.generate import GENERATE
-from workloads.tuning import TRAIN, TUNED
 from workloads.precision import DEFAULT
+from workloads.tuning import TRAIN, TUNED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,6 +259,13 @@ class Adapter(ABC):
             if value not in self.options[name]:
                 raise ValueError(f"{self.name}: {name} is {value!r}; expected one of: {', '.join(self.options[name])}")
         return {name: chosen.get(name, values[0]) for name, values in self.options.items()}
+
+    def missing_operators(self, setting: Setting) -> Sequence[str]:
+        """Returns PyTorch's names of the operators of a user's own model that the runtime lacks: none by default.
+
+        Asked in a child of its own, before anything is loaded or prepared, by `samestep check-model`.
+        """
+        return ()
 
     @abstractmethod
     def load(self, setting: Setting) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from backends._memory import MEMORY, set_memory
@@ -30,6 +30,11 @@ class JaxCpu(Adapter):
 
     def probe(self) -> Probe:
         return probe_cpu("jax", self.distributions, "jax")
+
+    def missing_operators(self, setting: Setting) -> Sequence[str]:
+        from backends._graph_lacks import in_jax
+
+        return in_jax(setting)
 
     def load(self, setting: Setting) -> None:
         # XLA sizes its pool by the process's affinity, which the parent has set (jax issue 1539).

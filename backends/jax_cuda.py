@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -41,6 +42,11 @@ class JaxCuda(Adapter):
             return Probe("absent", gpu.device, reason=reason, reason_code="not_installed")
         installed = versions(self.distributions)
         return Probe("usable", gpu.device, " ".join(f"{name} {v}" for name, v in installed.items()))
+
+    def missing_operators(self, setting: Setting) -> Sequence[str]:
+        from backends._graph_lacks import in_jax
+
+        return in_jax(setting)
 
     def load(self, setting: Setting) -> None:
         # Else XLA takes three quarters of the device's memory at once, and the peak that it reports says nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -62,6 +62,11 @@ class JaxTpu(Adapter):
                 return Probe("absent", device, reason=reason, reason_code="not_installed")
         installed = versions(self.distributions)
         return Probe("usable", device, " ".join(f"{name} {v}" for name, v in installed.items()))
+
+    def missing_operators(self, setting: Setting) -> Sequence[str]:
+        from backends._graph_lacks import in_jax
+
+        return in_jax(setting)
 
     def load(self, setting: Setting) -> None:
         import jax

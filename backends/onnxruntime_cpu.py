@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from backends._graphs import ONNX, ONNX_IN_PLACE, carries_a_cache
@@ -43,6 +43,11 @@ class OnnxRuntimeCpu(Adapter):
 
     def artifacts_of(self, program: Program) -> tuple[Artifact, ...]:
         return (ONNX_IN_PLACE,) if carries_a_cache(program) else (ONNX,)
+
+    def missing_operators(self, setting: Setting) -> Sequence[str]:
+        from backends._graph_lacks import in_onnx
+
+        return in_onnx(setting)
 
     def load(self, setting: Setting) -> None:
         import onnxruntime

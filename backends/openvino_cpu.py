@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from backends._arithmetic import cpu_has
@@ -43,6 +43,11 @@ class OpenVinoCpu(Adapter):
 
     def probe(self) -> Probe:
         return probe_cpu("openvino", self.distributions, "openvino")
+
+    def missing_operators(self, setting: Setting) -> Sequence[str]:
+        from backends._graph_lacks import in_onnx
+
+        return in_onnx(setting)
 
     def load(self, setting: Setting) -> None:
         import openvino  # noqa: F401 - imported here so that its time counts as import

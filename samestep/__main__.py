@@ -16,6 +16,8 @@ from samestep._rooms import ROOT, import_ours, put_ours_first
 if TYPE_CHECKING:
     import pytest
 
+MAINS = {"service": "bench.serving.command", "check-model": "bench.check_model"}
+"""Commands with a file of their own that reads their words."""
 CUT_SHORT = 141
 """128 + SIGPIPE, as of any tool whose reader left. pytest's own command ends with 1 then."""
 
@@ -40,9 +42,9 @@ def _command(words: Sequence[str]) -> int:
         return run(words[1:])
     if command == "backends":
         return list_backends(words[1:], "samestep backends")
-    if command == "service":
-        service: int = import_ours("bench.serving.command").main(words[1:], "samestep service")
-        return service
+    if command in MAINS:
+        done: int = import_ours(MAINS[command]).main(words[1:], f"samestep {command}")
+        return done
     results = import_ours("results.__main__")
     parser, commands = _parser(results)
     if command in ("-h", "--help", "--version"):
@@ -67,6 +69,7 @@ def _parser(results: ModuleType) -> tuple[argparse.ArgumentParser, list[str]]:
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.add_parser("run", help="verify and time cells: `pytest bench/`, with its options and pytest's own")
     commands.add_parser("backends", help="which backends exist, which can run here, and why not the others")
+    commands.add_parser("check-model", help="on which backends a model of yours will run, and why not on others")
     commands.add_parser("service", help="time to first token and per token of an OpenAI-compatible endpoint")
     results.add_commands(commands)
     return parser, [*commands.choices]

@@ -95,6 +95,7 @@ def answer_to(question: str, adapter: Adapter | None, error: BaseException) -> b
 
 def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Makes one cache entry and ends."""
+    from workloads.graph import UnsupportedOperator
     from workloads.tolerance import MissingTolerance
 
     report.enter("artifacts")
@@ -109,6 +110,8 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
         made = make(setting_of(Cell(**job["cell"])), Path(job["folder"]), inputs)
     except MissingTolerance as missing:
         report.end("error", "no_tolerance", str(missing))
+    except UnsupportedOperator as lacking:
+        report.end("unsupported", "operator_not_supported", str(lacking))
     except Exception as error:  # noqa: BLE001 - whatever it is, the cells that need it say so
         traceback.print_exc()
         report.end("error", "artifact_failed", f"making the {job['name']} failed: {one_line(error)}")
@@ -134,6 +137,24 @@ def make_model(job: dict[str, Any], report: Reporter) -> NoReturn:
     report.end("ok")
 
 
+def check_model(job: dict[str, Any], report: Reporter) -> NoReturn:
+    """Reports which operators of a user's own model a runtime lacks, by phase, and ends."""
+    import backends
+    from bench.cell import Cell
+    from bench.child.settings import setting_of
+
+    report.enter("import")
+    try:
+        adapter = backends.load_adapter(job["adapter"])
+        cells = [Cell(**cell) for cell in job["cells"]]
+        missing = {cell.phase: [*adapter.missing_operators(setting_of(cell))] for cell in cells}
+    except Exception as error:  # noqa: BLE001 - native runtimes raise whatever they like; the line says it
+        traceback.print_exc()
+        report.end("broken", "import_failed", one_line(error))
+    report.send(event="result", result=missing)
+    report.end("ok")
+
+
 def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Prepares and verifies one cell, then does what the parent says line by line, reports, and ends."""
     import backends
@@ -142,6 +163,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     from bench.child.checks.verify import Refused
     from bench.child.trial import Trial
     from bench.effort import Effort
+    from workloads.graph import UnsupportedOperator
     from workloads.tolerance import MissingTolerance
 
     adapter: Adapter | None = None
@@ -163,6 +185,8 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
         os._exit(0)  # the parent has gone
     except MissingTolerance as missing:
         report.end("error", "no_tolerance", str(missing))
+    except UnsupportedOperator as lacking:
+        report.end("unsupported", "operator_not_supported", str(lacking))
     except Refused as refusal:
         report.end("refused", refusal.code, str(refusal))
     except WrongResult as wrong:
@@ -205,6 +229,8 @@ def main() -> NoReturn:
         make_artifact(job, report)
     if job["job"] == "model":
         make_model(job, report)
+    if job["job"] == "check":
+        check_model(job, report)
     if job["job"] == "control":
         run_control(job, report)
     run_cell(job, report)

@@ -96,7 +96,7 @@ class Suite:
         if cell.overrides.python is not None:  # whose versions its child alone can tell
             columns |= {"library_versions": None, "python_version": None}
         device = (adapter.device_kind, cell.device_index)
-        if refusal := self._why_not(adapter, probe, cell):
+        if refusal := why_not(adapter, probe, cell):
             return Launch(columns | refusal)
         if device in self._lost:
             reason = f"its device was lost in an earlier cell: {self._lost[device]}"
@@ -144,31 +144,7 @@ class Suite:
     def can_start(self, cell: Cell) -> bool:
         """Returns whether a child of the cell may be started at all."""
         adapter = self.find_adapter(cell.backend)
-        return self._why_not(adapter, probed(adapter), cell) is None
-
-    def _why_not(self, adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
-        """Returns the columns of a cell that need not be started, or None."""
-        try:
-            unsupported = adapter.why_unsupported(cell.phase, cell.precision)
-            faults = unsupported_faults(unsupported)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - code of strangers raises whatever it likes
-            unsupported, faults = None, [f"why_unsupported(): {in_one_line(error)}"]
-        if faults:
-            return _not_started("broken", "start_failed", faults[0])
-        program = cell.load_workload().programs[cell.phase]
-        unsupported = why_no_file(adapter, program, cell.precision) or unsupported
-        undefined = why_undefined(program, PRECISIONS.get(cell.precision, DEFAULT))
-        if unsupported:
-            status, (code, reason) = "unsupported", unsupported
-        elif undefined:
-            status, code, reason = "unsupported", "precision_not_supported", undefined
-        elif probe.status == "absent":
-            status, code, reason = "unavailable", probe.reason_code, probe.reason
-        elif probe.status == "broken":
-            status, code, reason = "broken", probe.reason_code, probe.reason
-        else:
-            return None
-        return _not_started(status, code, reason)
+        return why_not(adapter, probed(adapter), cell) is None
 
     def _known_failure(self, adapter: Adapter, cell: Cell) -> str | None:
         for failure in adapter.known_failures:
@@ -254,6 +230,31 @@ class Suite:
         except OSError as error:
             reason = f"the cache {self.cache.root} cannot be used: {error}"
             raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
+
+
+def why_not(adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
+    """Returns the columns of a cell that need not be started, or None."""
+    try:
+        unsupported = adapter.why_unsupported(cell.phase, cell.precision)
+        faults = unsupported_faults(unsupported)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - code of strangers raises whatever it likes
+        unsupported, faults = None, [f"why_unsupported(): {in_one_line(error)}"]
+    if faults:
+        return _not_started("broken", "start_failed", faults[0])
+    program = cell.load_workload().programs[cell.phase]
+    unsupported = why_no_file(adapter, program, cell.precision) or unsupported
+    undefined = why_undefined(program, PRECISIONS.get(cell.precision, DEFAULT))
+    if unsupported:
+        status, (code, reason) = "unsupported", unsupported
+    elif undefined:
+        status, code, reason = "unsupported", "precision_not_supported", undefined
+    elif probe.status == "absent":
+        status, code, reason = "unavailable", probe.reason_code, probe.reason
+    elif probe.status == "broken":
+        status, code, reason = "broken", probe.reason_code, probe.reason
+    else:
+        return None
+    return _not_started(status, code, reason)
 
 
 def non_defaults(record: Cell | Effort) -> dict[str, Any]:

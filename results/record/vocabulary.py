@@ -43,6 +43,7 @@ REASON_CODES = (
     "wrong_platform",
     "phase_not_supported",
     "precision_not_supported",
+    "operator_not_supported",
     "declared",
     "output_differs",
     "loss_differs",

@@ -122,3 +122,29 @@ def recurrent(batch=3):
 
 def no_loss(batch=2):
     return samestep.Model(nn.Linear(4, 4), (torch.randn(batch, 4),))
+
+
+def spectrum(batch=2):
+    class Spectrum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.fft.rfft(self.layer(x)).abs()
+
+    return samestep.Model(Spectrum(), (torch.randn(batch, 8),), torch.randn(batch, 5), F.mse_loss)
+
+
+def inverse(batch=2):
+    class Inverse(nn.Module):
+        """An operator that no table but torch's has."""
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return torch.linalg.pinv(self.layer(x).reshape(-1, 2, 2))
+
+    return samestep.Model(Inverse(), (torch.randn(batch, 4),), torch.randn(batch, 2, 2), F.mse_loss)

@@ -47,6 +47,12 @@ def graph_file(folder: Path, phase: str) -> Path:
     return folder / f"{phase}.graph.json"
 
 
+def graph_of(workload: Workload, phase: str) -> Graph:
+    """Returns the graph that the program `phase` of a user's module evaluates."""
+    assert workload.given is not None
+    return _graph(Path(workload.given.folder), phase)
+
+
 def _graph(folder: Path, phase: str) -> Graph:
     return from_json(graph_file(folder, phase).read_text())
 

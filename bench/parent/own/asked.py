@@ -12,7 +12,7 @@ from bench.parent.own import files
 from bench.parent.plans.parse import PlanError
 from workloads.catalog import CATALOG
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "--model": {
         "metavar": "LIST",
         "help": "models of yours: package.module:factory, path/to/file.onnx; NAME=… for another name",

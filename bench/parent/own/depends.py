@@ -10,6 +10,8 @@ from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[3]
+OURS = tuple(ROOT / room for room in ("samestep", "workloads", "backends", "bench", "host", "results"))
 MOST_FILES = 5_000
 """A package with more files than this is looked at by names and sizes of its sources alone."""
 
@@ -36,7 +38,7 @@ def digest_of_module(module: str, paths: Sequence[str]) -> str:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"no module {module!r} here; looked in: {', '.join(paths[-4:])}", name=module)
     running = hashlib.sha256()
-    for path in sorted(_files(module, spec.origin, paths)):
+    for path in sorted(_files(module, spec.origin, tuple(paths))):
         if path.suffix == ".py":
             running.update(str(path).encode() + b"\0" + path.read_bytes())
         else:
@@ -50,7 +52,7 @@ def libraries_of(module: str, paths: Sequence[str]) -> tuple[str, ...]:
     spec = spec_of(module, paths)
     if spec is None or spec.origin is None:
         return ()
-    sources = [path for path in _files(module, spec.origin, paths) if path.suffix == ".py"]
+    sources = [path for path in _files(module, spec.origin, tuple(paths)) if path.suffix == ".py"]
     return tuple(sorted({name.partition(".")[0] for path in sources for name, _ in _imported(path)}))
 
 
@@ -59,11 +61,12 @@ def _found(module: str, paths: tuple[str, ...]) -> ModuleSpec | None:
     return spec_of(module, paths)
 
 
-def _files(module: str, origin: str, paths: Sequence[str]) -> set[Path]:
+@cache
+def _files(module: str, origin: str, paths: tuple[str, ...]) -> set[Path]:
     """Returns the files that count: those of the package and, of what is imported, what is not installed."""
     top = module.partition(".")[0]
     files = {Path(origin)}
-    package = _found(top, tuple(paths))
+    package = _found(top, paths)
     if package is not None and package.submodule_search_locations:
         files |= set(_of_package(Path(next(iter(package.submodule_search_locations)))))
     left = [path for path in files if path.suffix == ".py"]
@@ -73,7 +76,7 @@ def _files(module: str, origin: str, paths: Sequence[str]) -> set[Path]:
         for name, level in _imported(path):
             if level or name.partition(".")[0] in (top, *sys.stdlib_module_names, *sys.builtin_module_names):
                 continue
-            beside = _found(name.partition(".")[0], tuple(paths))
+            beside = _found(name.partition(".")[0], paths)
             if beside is None or beside.origin is None or _is_installed(Path(beside.origin)):
                 continue
             others = [Path(beside.origin)]
@@ -86,13 +89,8 @@ def _files(module: str, origin: str, paths: Sequence[str]) -> set[Path]:
 
 
 def _is_installed(path: Path) -> bool:
-    """Returns whether a file is of an installed package, or of our own checkout, which have keys of their own."""
-    ours = Path(__file__).resolve().parents[3]
-    return (
-        "site-packages" in path.parts
-        or "dist-packages" in path.parts
-        or path.resolve().is_relative_to(ours / "samestep")
-    )
+    """Returns whether a file is of an installed package, or of a room of ours: those have keys of their own."""
+    return bool({"site-packages", "dist-packages"} & {*path.parts}) or any(path.is_relative_to(room) for room in OURS)
 
 
 def _of_package(folder: Path) -> Iterator[Path]:

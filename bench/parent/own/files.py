@@ -6,10 +6,11 @@ import hashlib
 import mmap
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.parent.plans.parse import PlanError
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "--model-shapes": {"metavar": "SHAPES", "help": 'shapes of open inputs of an ONNX file: "x=1,3,48,192 y=1,128"'},
     "--unverified": {
         "action": "store_true",
