@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends._decompositions import decomposition_table
 from backends._graphs import carries_a_cache, graph_file
+from backends._onnx_lacks import named_as_ours
 from backends._torch_experts import in_static_shapes, parameters_of
 from backends._torch_module import CPU, StatelessModule, placed
 from backends._torch_ops import Places, TorchOps, to_torch
@@ -58,6 +60,10 @@ class ExportOps(TorchOps):
 
     def silu(self, x: Array) -> Array:
         return x * torch.sigmoid(x)  # the derivative of torch's own has no translation to ONNX (2.13)
+
+    def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        # The derivative of torch's own makes tensors that have no translation to ONNX (2.13).
+        return (F.softplus(logits) - labels * logits).mean()
 
     def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
         if x.dtype == torch.float32:
@@ -102,7 +108,8 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path], in_place: b
             example = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in part.programs[name].inputs}
             _make(setting.of_part(name), folder, inputs, example, in_place)
     else:
-        _make(setting, folder, inputs, load_batches(inputs["batches"] / BATCHES_FILE)[0], in_place)
+        with named_as_ours():
+            _make(setting, folder, inputs, load_batches(inputs["batches"] / BATCHES_FILE)[0], in_place)
     return {}
 
 

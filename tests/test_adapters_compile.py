@@ -15,8 +15,8 @@ import torch
 import backends
 from backends._torch_compile import CompiledCudaStep, CompiledStep
 from tests.fakes.hardware import Prepared, fake_cuda, fake_gpu_files, kept_switches
+from tests.fakes.models import MECHANISMS
 from tests.fakes.steps import with_threads
-from workloads.catalog import MODELS
 from workloads.precision import precision_of
 
 # torch says so on every compilation without caches, which is what we ask for (2.13).
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWa
 CPU, CUDA = backends.get("torch_compile_cpu"), backends.get("torch_compile_cuda")
 
 
-@pytest.fixture(scope="module", params=[(w, p) for w in MODELS for p in ("infer", "train")], ids="-".join)
+@pytest.fixture(scope="module", params=[(w, p) for w in MECHANISMS for p in ("infer", "train")], ids="-".join)
 def prepared(request, tmp_path_factory):
     return Prepared(*request.param, tmp_path_factory.mktemp("prepared"))
 

@@ -11,9 +11,10 @@ from backends.base import Request
 from bench.child.checks import verify
 from bench.child.checks.proof import WrongResult, verify_step
 from bench.child.expected import load_expected
+from tests.fakes.models import MECHANISMS
 from tests.fakes.steps import allowed_in, make_in, with_threads
 from workloads import data
-from workloads.catalog import MODELS, load
+from workloads.catalog import load
 from workloads.precision import FP32
 
 ADAPTER = inferentia.Inferentia()
@@ -145,7 +146,7 @@ def verified(made, name="mlp"):
     return request, step, columns
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MECHANISMS)
 def test_what_it_runs_is_verified(neuronx, made, name):
     assert verified(made, name)[2]["verification"] == "passed"
 

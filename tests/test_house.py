@@ -268,11 +268,14 @@ def test_the_vocabulary_grows_by_defaults_alone():
 
 
 def test_no_file_holds_more_than_one_idea():
-    """Files stay under about 300 lines, folders under about 15 files: `backends/` is the registry."""
+    """Files stay under about 300 lines, folders under about 15 files, but for registries: a file is an entry there."""
     long = {str(path.relative_to(ROOT)): n for path in FILES if (n := len(path.read_text().splitlines())) > 300}
     assert long == {}
     folders = Counter(path.parent.relative_to(ROOT) for path in FILES if path.name != "__init__.py")
-    assert {str(folder): n for folder, n in folders.items() if n > 16 and str(folder) != "backends"} == {}
+    assert {str(folder): n for folder, n in folders.items() if n > 16 and str(folder) not in REGISTRIES} == {}
+
+
+REGISTRIES = ("backends", "workloads/models")
 
 
 def at_once(path):

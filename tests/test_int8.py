@@ -18,10 +18,11 @@ from bench.cell import PLAIN
 from bench.child.checks import verify
 from bench.child.expected import load_expected
 from bench.child.settings import request_of
+from tests.fakes.models import MECHANISMS
 from tests.fakes.steps import allowed_in, make, make_in, setting, verdict
 from tests.planted_int8 import IN_8_BITS, _In8Bits
 from workloads import data
-from workloads.catalog import MODELS, load
+from workloads.catalog import load
 from workloads.precision import FP32, INT8, W8
 from workloads.recipes.agreement import AGREEMENT, agreement
 from workloads.recipes.int8 import Calibrating, codes_of, products_of, quantized, step_of, why_undefined
@@ -37,7 +38,7 @@ def tensors_of(workload):
     return {name: np.array(a) for name, a in data.make_parameters(workload).items()}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MECHANISMS)
 def test_every_product_with_a_weight_is_found_and_nothing_else(name):
     workload = load(name, "tiny")
     products, _ = products_of(workload.programs["infer"])
@@ -141,7 +142,7 @@ LEAST_DB = {"moe": 8}
 """Codes turn choices of experts where two are nearly as likely: that makes another model of some tokens."""
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MECHANISMS)
 def test_the_quantised_model_is_near_the_one_of_float32(name):
     """Over the NumPy reference: the other implementation of the definition."""
     workload = load(name, "tiny")
@@ -212,13 +213,13 @@ def prepared(folders):
 
 
 @pytest.mark.parametrize("precision", [INT8, W8], ids=["int8", "w8"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MECHANISMS)
 def test_what_has_no_bug_passes(name, precision, prepared):
     assert verdict(_In8Bits(), prepared(name, precision)) is None
 
 
 @pytest.mark.parametrize("bug", IN_8_BITS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MECHANISMS)
 def test_what_is_sold_as_8_bits_and_is_not_is_refused(name, bug, prepared):
     planted = IN_8_BITS[bug]
     if planted.workloads is not None and name not in planted.workloads:

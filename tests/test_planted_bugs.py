@@ -9,11 +9,12 @@ from backends.base import Request
 from bench.child.checks import verify, waits
 from bench.child.checks.proof import WrongResult, verify_step
 from bench.child.expected import load_expected
-from tests import planted_models  # noqa: F401 - it registers its bugs
+from tests import planted_families, planted_models  # noqa: F401 - they register their bugs
+from tests.fakes.models import MECHANISMS
 from tests.fakes.steps import allowed_in, make_in
 from tests.planted import BUGS, PlantedAdapter
 from workloads import data, deviation
-from workloads.catalog import MODELS, load
+from workloads.catalog import load
 from workloads.models import mlp
 from workloads.precision import FP32
 
@@ -84,7 +85,7 @@ def test_every_planted_bug_is_refused(bug, prepared):
     assert verified(bug, prepared) is not None
 
 
-@pytest.mark.parametrize("workload", MODELS)
+@pytest.mark.parametrize("workload", MECHANISMS)
 @pytest.mark.parametrize("phase", ["infer", "train"])
 def test_what_has_no_bug_passes(workload, phase, prepared):
     correct = type("Correct", (PlantedAdapter,), {"workload": workload, "phase": phase})

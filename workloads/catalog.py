@@ -4,9 +4,9 @@ A file has `SIZES` (by name, `tiny` among them), `PUBLISHED` (the size that is m
 size; None where samples are no sequences), and `build(size, batch, sequence)`. It may have `KIND` (`model` unless it
 says `limit` or `control`), `SHAPES` (of preset `full`) and `SUITES`: those that it is in, each with the phases that it
 has there (None: all). Where it says nothing a model is in `core` with all, and a limit in every suite: what bounds the
-chip bounds it in all of them, and a share of a peak is of the same peak. Where it decodes it has `SERVINGS` (by size),
-and `DEPTHS`, (batch, depth) of preset `full`: then `build` takes a `depth`, and returns the workload that decodes at
-it.
+chip bounds it in all of them, and a share of a peak is of the same peak. All are in `all`. Where it decodes it has
+`SERVINGS` (by size), and `DEPTHS`, (batch, depth) of preset `full`: then `build` takes a `depth`, and returns the
+workload that decodes at it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workloads.tuning.policies import dpo, grpo
 from workloads.workload import Workload
 
 KINDS = ("model", "limit", "control")
-FIRST_SUITE = "core"
+FIRST_SUITE, EVERY = "core", "all"
 
 
 def _kind(model: ModuleType) -> str:
@@ -70,9 +70,9 @@ _NAMED = tuple(dict.fromkeys((FIRST_SUITE, *(suite for model in CATALOG.values()
 SUITES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     suite: {name: _suites(model, _NAMED)[suite] for name, model in CATALOG.items() if suite in _suites(model, _NAMED)}
     for suite in _NAMED
-}
+} | {EVERY: dict.fromkeys(name for name in CATALOG if name not in CONTROLS)}
 """The workloads by suite, each with the phases that it has there; None: all. A run takes the first where none is asked
-for."""
+for. The last has all but the controls."""
 
 
 def is_run_by(workload: str, named: tuple[str, ...] | None) -> bool:
