@@ -45,7 +45,12 @@ def convolutional(opset=9):
         helper.make_node("GlobalAveragePool", ["r"], ["g"]),
         helper.make_node("Softmax", ["g"], ["p"], axis=1),
     ]
-    held = {"w": draw(5, 3, 3, 3) / 3, "scale": 1 + draw(5, seed=1) / 4, "bias": draw(5, seed=2), "mean": draw(5, seed=3)}
+    held = {
+        "w": draw(5, 3, 3, 3) / 3,
+        "scale": 1 + draw(5, seed=1) / 4,
+        "bias": draw(5, seed=2),
+        "mean": draw(5, seed=3),
+    }
     held["var"] = np.abs(draw(5, seed=4)) + 0.5
     shape = ["N", 3, "height", "width"]
     return model(nodes, [("image", 1, shape)], [("p", 1, ["N", 5, 1, 1])], held, opset)
@@ -70,7 +75,9 @@ def branching():
 
     nodes = [
         helper.make_node("Equal", ["rate", "sixteen"], ["is_sixteen"]),
-        helper.make_node("If", ["is_sixteen"], ["y"], then_branch=branch("a", "Mul", "two"), else_branch=branch("b", "Add", "w")),
+        helper.make_node(
+            "If", ["is_sixteen"], ["y"], then_branch=branch("a", "Mul", "two"), else_branch=branch("b", "Add", "w")
+        ),
     ]
     held = {"sixteen": np.array(16, np.int64), "two": np.array(2, np.float32), "w": draw(2, 3, seed=5)}
     inputs = [("x", 1, [2, 3]), ("rate", TensorProto.INT64, [])]

@@ -24,6 +24,20 @@ def save(model: ModelProto, path: Path) -> None:
     onnx.save(model, str(path), save_as_external_data=is_large, location=f"{path.name}.data")
 
 
+def why_not_opened(model: ModelProto) -> str:
+    """Returns what ONNX Runtime says where it cannot open the model as users do, optimised; empty where it can."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    with TemporaryDirectory(prefix="samestep-plain-") as folder:
+        path = Path(folder) / "model.onnx"
+        save(model, path)
+        try:
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's own kinds, which have no common one
+            return " ".join(str(error).split())
+    return ""
+
+
 def run(model: ModelProto, batches: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
     """Returns the outputs of each batch by name, every operator run by itself on the CPU."""
     options = ort.SessionOptions()

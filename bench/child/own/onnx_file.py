@@ -37,13 +37,13 @@ SMALL = 1e-3
 """That error is relative to at least this: what comes out of sigmoids errs by the roundoff of a half."""
 SILENT = 1e-5
 """An output that is nowhere larger verifies nothing: no input excites it."""
-FLOAT64, RUNTIME = "float64", "onnxruntime fp32, unoptimised"
+FLOAT64, RUNTIME, NOTHING = "float64", "onnxruntime fp32, unoptimised", "nothing"
 Outputs = list[dict[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the file computes, by `kind`: the float64 evaluator, or ONNX Runtime where `why_not` keeps that from it."""
+    """What the file computes, by `kind`: what the float64 evaluator says, or ONNX Runtime for the reason `why_not`."""
 
     kind: str
     outputs: Outputs
@@ -74,9 +74,9 @@ def _made(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     batches = values.make_batches(model, inputs, given)
     no_oracle = interface.without_oracle(model)
     ran = _run(path.name, interface.with_shapes(model, inputs), batches)
-    fixed = interface.with_shapes(model, inputs, _shapes(ran))
-    reference = _reference(fixed, batches, ran) if not no_oracle else Reference(RUNTIME, ran, why_not=no_oracle)
-    compared, said = _compared(reference)
+    fixed, stays_open = _fixed(model, inputs, ran)
+    reference = _reference(fixed, batches, ran) if not no_oracle else Reference(NOTHING, ran, why_not=no_oracle)
+    compared, said = _compared(reference, stays_open)
     described = {
         "kind": "onnx_file",
         "name": asked["name"],
@@ -119,6 +119,20 @@ def _run(name: str, model: ModelProto, batches: Sequence[Mapping[str, NDArray[An
     return ran
 
 
+def _fixed(model: ModelProto, inputs: tuple[interface.Value, ...], ran: Outputs) -> tuple[ModelProto, str]:
+    """Returns the model with its shapes written into it, and what is to be said of that.
+
+    A branch that is never taken may contradict the shapes of the other: then inputs stay as open as they are.
+    """
+    fixed = interface.with_shapes(model, inputs, _shapes(ran))
+    if not (why := plain.why_not_opened(fixed)):
+        return fixed, ""
+    still_open = interface.with_shapes(model, (), _shapes(ran))
+    if plain.why_not_opened(still_open):
+        raise FileRefused(f"ONNX Runtime cannot open it as users do, optimised: {why[:300]}")
+    return still_open, "its inputs stay open: with the shapes that they have ONNX Runtime cannot open it"
+
+
 def _shapes(ran: Outputs) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in ran[0].items()}
 
@@ -145,14 +159,18 @@ def _error(observed: NDArray[Any], expected: NDArray[Any]) -> float:
     return error if np.isfinite(error) else float("inf")
 
 
-def _compared(reference: Reference) -> tuple[list[str], str]:
+def _compared(reference: Reference, stays_open: str) -> tuple[list[str], str]:
     """Returns the outputs that are compared, and what is to be said of the others and of the reference."""
     first, second = reference.outputs
     silent = [
         name for name in first if max(np.abs(one[name].astype(np.float64)).max() for one in (first, second)) < SILENT
     ]
     same = [name for name in first if name not in silent and np.array_equal(first[name], second[name])]
-    said = [f"verified against {reference.kind}: {reference.why_not}"] if reference.why_not else []
+    said = [stays_open] if stays_open else []
+    if reference.kind == RUNTIME:
+        said.append(f"verified against {reference.kind}: {reference.why_not}")
+    elif reference.kind == NOTHING:
+        said.append(reference.why_not)
     said += [f"nothing excites its output {name}: it is not compared" for name in silent]
     said += [f"its output {name} is the same for both batches" for name in same]
     return [name for name in first if name not in silent], "; ".join(said)
