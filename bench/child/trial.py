@@ -18,7 +18,7 @@ from bench.child.beside.energy import energy_columns
 from bench.child.beside.generation import Times, generation_columns, take_times
 from bench.child.beside.operators import operator_columns
 from bench.child.beside.parts import measure_parts, not_measured
-from bench.child.checks.proof import Elements, proof_of, requested
+from bench.child.checks.proof import UNVERIFIED, Elements, proof_of, requested
 from bench.child.checks.verify import Refused
 from bench.child.conditions import Watch, read
 from bench.child.measure import MAX_SAMPLES, Clock, Samples, Throughput, loop_overhead_s
@@ -124,7 +124,8 @@ class Trial:
         self._generations: dict[int, Times] = {}
         self._compiled = self.step.compilations()
         self._stages.pause()
-        return {"step_s": self._step_s, "is_serial": self._load.mode == "serial"}
+        is_proven = self.columns["verification"] != UNVERIFIED
+        return {"step_s": self._step_s, "is_serial": self._load.mode == "serial", "is_proven": is_proven}
 
     def slice(self, number: int, seconds: float, with_throughput: bool = True, beside: int = 0) -> dict[str, Any]:
         """Times steps for `seconds`, at least one, and the same with the device kept full; returns the medians.

@@ -150,7 +150,8 @@ class Group:
             if member.is_alive and (answer := self._ask(member, {"do": "settle"})) is not None:
                 member.step_s, member.is_serial = answer["step_s"], answer["is_serial"]
                 grown = max(grown, (held_bytes(member.child.pid, "now") or 0) - before)
-                self.say(f"    {member.ready.cell.title}: verified, about {time_in_words(member.step_s)} per step")
+                said = "verified" if answer.get("is_proven", True) else "not verified"  # older checkouts leave it out
+                self.say(f"    {member.ready.cell.title}: {said}, about {time_in_words(member.step_s)} per step")
         return []
 
     def _say_apart(self, waiting: Sequence[Ready]) -> None:
