@@ -7,6 +7,7 @@ them against torch's own derivatives.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -14,69 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 
+from backends._convolution_backward import convolution_backward
+from backends._lookup_backward import (
+    embedding_bag,
+    embedding_bag_backward,
+    embedding_bag_dense_backward,
+    upsample_linear_backward,
+)
+
 aten = torch.ops.aten
 
 
-def columns(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], n_out: int) -> Tensor:
-    """Returns what each output position of a convolution sees of `x` (N, C, H, W), as (N, C·kernel², `n_out`)."""
-    (rows, cols), (down, right), (top, left) = kernel, stride, padding
-    padded = F.pad(x, (left, left, top, top)) if top or left else x
-    high = (padded.shape[2] - rows) // down + 1
-    wide = (padded.shape[3] - cols) // right + 1
-    seen = [
-        padded[:, :, i : i + down * (high - 1) + 1 : down, j : j + right * (wide - 1) + 1 : right]
-        for i in range(rows)
-        for j in range(cols)
-    ]
-    stacked = seen[0] if len(seen) == 1 else torch.stack(seen, dim=2)
-    return stacked.reshape(x.shape[0], x.shape[1] * rows * cols, n_out)
-
-
-def convolution_backward(
-    gradient: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias_sizes: Sequence[int] | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    groups: int,
-    mask: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Returns the gradients of a 2-D convolution for input, weight and bias, each where `mask` asks for it.
-
-    The weight's gradient is a matrix product over output positions: as a convolution with a kernel as large as the
-    image it would run at the speed of a matrix-vector product. The input's is a convolution with the mirrored
-    kernel at stride 1, else a transposed one. Raises ValueError for dilated, grouped or transposed convolutions.
-    """
-    if transposed or groups != 1 or any(d != 1 for d in dilation):
-        raise ValueError(f"no decomposition for transposed={transposed}, groups={groups}, dilation={list(dilation)}")
-    n, n_out = gradient.shape[:2]
-    kernel = weight.shape[2:]
-    for_input = for_weight = for_bias = None
-    if mask[0] and all(s == 1 for s in stride):
-        mirrored = weight.transpose(0, 1) if tuple(kernel) == (1, 1) else weight.transpose(0, 1).flip(2, 3)
-        sides = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
-        for_input = aten.convolution.default(gradient, mirrored, None, [1, 1], sides, [1, 1], False, [0, 0], 1)
-    elif mask[0]:
-        # What the last windows of a strided convolution leave over at the far edges.
-        left_over = [
-            x.shape[2 + i] - ((gradient.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + kernel[i]) for i in range(2)
-        ]
-        for_input = aten.convolution.default(gradient, weight, None, stride, padding, [1, 1], True, left_over, 1)
-    if mask[1]:
-        positions = gradient.shape[2] * gradient.shape[3]
-        seen = columns(x, kernel, stride, padding, positions)
-        by_sample = torch.matmul(gradient.reshape(n, n_out, positions), seen.transpose(1, 2))
-        for_weight = by_sample.sum(0).reshape(weight.shape)
-    if mask[2]:
-        for_bias = gradient.sum((0, 2, 3))
-    return for_input, for_weight, for_bias
-
-
-def max_pool2d_backward(
+def max_pool_backward(
     gradient: Tensor,
     x: Tensor,
     kernel: Sequence[int],
@@ -87,9 +37,67 @@ def max_pool2d_backward(
     indices: Tensor,
 ) -> Tensor:
     """Returns the gradient of a maximum pooling for its input: each output's goes to where its maximum was."""
-    n, c, high, wide = x.shape
-    flat = torch.zeros([n, c, high * wide], dtype=gradient.dtype, device=gradient.device)
-    return flat.scatter_add(2, indices.reshape(n, c, -1), gradient.reshape(n, c, -1)).reshape(n, c, high, wide)
+    lead = x.shape[: x.dim() - len(kernel)]
+    flat = torch.zeros([*lead, prod(x.shape[len(lead) :])], dtype=gradient.dtype, device=gradient.device)
+    return flat.scatter_add(-1, indices.reshape(*lead, -1), gradient.reshape(*lead, -1)).reshape(x.shape)
+
+
+def avg_pool_backward(
+    gradient: Tensor,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    """Returns the gradient of a mean pooling for its input: each output's share goes to all of its window."""
+    n = len(kernel)
+    stride = list(stride) or list(kernel)
+    lead, sizes, places = x.shape[:-n], x.shape[-n:], gradient.shape[-n:]
+    gradient = gradient / (divisor_override or _counts(gradient, sizes, kernel, stride, padding, count_include_pad))
+    # In one channel: a kernel of ones is the same for all.
+    of_one = gradient.reshape(prod(lead), 1, *places)
+    ones = torch.ones([1, 1, *kernel], dtype=gradient.dtype, device=gradient.device)
+    none = [0] * n
+    spread = aten.convolution.default(of_one, ones, None, stride, none, [1] * n, True, none, 1)
+    for axis, (size, p) in enumerate(zip(sizes, padding, strict=True), 2):
+        short = max(p + size - spread.shape[axis], 0)
+        spread = F.pad(spread, [0, 0] * (n + 1 - axis) + [0, short]) if short else spread
+        spread = spread.narrow(axis, p, size)
+    return spread.reshape(x.shape)
+
+
+def _counts(
+    like: Tensor,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    count_include_pad: bool,
+) -> Tensor:
+    """Returns how many elements each window has."""
+    counts = torch.ones([1] * len(sizes), dtype=like.dtype, device=like.device)
+    for axis, (size, k, s, p) in enumerate(zip(sizes, kernel, stride, padding, strict=True)):
+        starts = torch.arange(like.shape[axis - len(sizes)], dtype=like.dtype, device=like.device) * s - p
+        first, last = (-p, size + p) if count_include_pad else (0, size)
+        of_axis = (starts + k).clamp(max=last) - starts.clamp(min=first)
+        counts = counts * of_axis.reshape([-1 if i == axis else 1 for i in range(len(sizes))])
+    return counts
+
+
+def full(size: Sequence[int], value: float, *, dtype: torch.dtype | None = None, **more: Any) -> Any:
+    """Returns a scalar where there is no axis: OpenVINO (2026.4) reads an empty shape as one axis."""
+    if size:
+        return NotImplemented
+    of_kind = {bool: torch.bool, int: torch.int64}.get(type(value), torch.float32)
+    return torch.scalar_tensor(value, dtype=dtype or of_kind, **more)
+
+
+def empty_permuted(size: Sequence[int], layout: Sequence[int], **more: Any) -> Tensor:
+    """Returns zeros: what nobody has written may be anything."""
+    return torch.zeros(size, **more)
 
 
 def decomposition_table() -> dict[Any, Any]:
@@ -104,5 +112,17 @@ def decomposition_table() -> dict[Any, Any]:
         **core_aten_decompositions(),
         **get_decompositions(left_out),
         aten.convolution_backward.default: convolution_backward,
-        aten.max_pool2d_with_indices_backward.default: max_pool2d_backward,
+        aten.max_pool2d_with_indices_backward.default: max_pool_backward,
+        aten.max_pool3d_with_indices_backward.default: max_pool_backward,
+        aten.avg_pool2d_backward.default: avg_pool_backward,
+        aten.avg_pool3d_backward.default: avg_pool_backward,
+        aten._embedding_bag.default: embedding_bag,
+        aten._embedding_bag_forward_only.default: embedding_bag,
+        aten._embedding_bag_backward.default: embedding_bag_backward,
+        aten._embedding_bag_dense_backward.default: embedding_bag_dense_backward,
+        aten.upsample_linear1d_backward.default: upsample_linear_backward,
+        aten.upsample_bilinear2d_backward.default: upsample_linear_backward,
+        aten.upsample_trilinear3d_backward.default: upsample_linear_backward,
+        aten.full.default: full,
+        aten.empty_permuted.default: empty_permuted,
     }

@@ -51,13 +51,13 @@ _NAMES = {
     "softmax.int", "softplus.default", "sort.default", "sort.stable", "split.Tensor", "split_with_sizes.default",
     "sqrt.default", "square.default", "squeeze.default", "squeeze.dim", "squeeze.dims", "stack.default",
     "std.correction", "sub.Scalar", "sub.Tensor", "sum.default", "sum.dim_IntList", "t.default", "tan.default",
-    "tanh.default", "threshold.default", "topk.default", "transpose.int", "tril.default", "triu.default",
-    "trunc.default", "unbind.int", "unfold.default", "unsqueeze.default", "upsample_bicubic2d.default",
-    "upsample_bicubic2d.vec", "upsample_bilinear2d.default", "upsample_bilinear2d.vec", "upsample_linear1d.default",
-    "upsample_linear1d.vec", "upsample_nearest1d.default", "upsample_nearest1d.vec", "upsample_nearest2d.default",
-    "upsample_nearest2d.vec", "upsample_nearest3d.default", "upsample_nearest3d.vec", "upsample_trilinear3d.default",
-    "upsample_trilinear3d.vec", "var.correction", "var_mean.correction", "view.default", "where.self", "zeros.default",
-    "zeros_like.default",
+    "tanh.default", "threshold.default", "topk.default", "transpose.int", "tril.default", "tril_indices.default",
+    "triu.default", "triu_indices.default", "trunc.default", "unbind.int", "unfold.default", "unsqueeze.default",
+    "upsample_bicubic2d.default", "upsample_bicubic2d.vec", "upsample_bilinear2d.default", "upsample_bilinear2d.vec",
+    "upsample_linear1d.default", "upsample_linear1d.vec", "upsample_nearest1d.default", "upsample_nearest1d.vec",
+    "upsample_nearest2d.default", "upsample_nearest2d.vec", "upsample_nearest3d.default", "upsample_nearest3d.vec",
+    "upsample_trilinear3d.default", "upsample_trilinear3d.vec", "var.correction", "var_mean.correction",
+    "view.default", "where.self", "zeros.default", "zeros_like.default",
 }
 # fmt: on
 OPERATORS = frozenset(f"aten.{name}" for name in _NAMES)

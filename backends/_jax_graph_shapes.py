@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -107,6 +107,11 @@ def linspace(start: float, end: float, steps: int, *, dtype: Any = None) -> Arra
     return jnp.linspace(start, end, steps, dtype=dtype)
 
 
+def triangle(of: Callable[..., Any]) -> Function:
+    """Returns the places of one half of a matrix, as NumPy's `of` finds them: two rows."""
+    return lambda rows, columns, offset=0, *, dtype=None: jnp.asarray(np.stack(of(rows, offset, columns)), dtype)
+
+
 def to_copy(x: Array, *, dtype: Any = None, non_blocking: bool = False) -> Array:
     """Returns `x` in another type."""
     return x if dtype is None else x.astype(dtype)
@@ -177,7 +182,9 @@ SHAPES: Mapping[str, Function] = {
     "t.default": lambda x: x.T,
     "transpose.int": lambda x, a, b: jnp.swapaxes(x, a, b) if x.ndim else x,
     "tril.default": jnp.tril,
+    "tril_indices.default": triangle(np.tril_indices),
     "triu.default": jnp.triu,
+    "triu_indices.default": triangle(np.triu_indices),
     "unbind.int": unbind,
     "unfold.default": unfold,
     "unsqueeze.default": jnp.expand_dims,

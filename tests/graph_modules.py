@@ -21,7 +21,7 @@ class Loss(nn.Module):
 
 
 def square(output, *inputs):
-    return (output * output).mean() + (output * torch.linspace(-1, 1, output.shape[-1])).sum()
+    return (output * output).mean() + (output * torch.linspace(-1, 2, output.shape[-1])).sum()
 
 
 def images(channels=3, side=12):

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from backends._decompositions import convolution_backward, max_pool2d_backward
+from backends._convolution_backward import convolution_backward
+from backends._decompositions import avg_pool_backward, max_pool_backward
+from backends._lookup_backward import embedding_bag, embedding_bag_backward, upsample_linear_backward
 
 torch.manual_seed(0)
 
@@ -34,12 +36,112 @@ def test_what_is_not_asked_for_is_not_computed():
     assert [part is None for part in found] == [True, False, True]
 
 
-@pytest.mark.parametrize("wrong", [{"groups": 2}, {"dilation": [2, 2]}, {"transposed": True}])
-def test_convolutions_without_a_decomposition_are_refused(wrong):
-    given = {"dilation": [1, 1], "transposed": False, "output_padding": [0, 0], "groups": 1} | wrong
-    x, weight, gradient = torch.randn(1, 2, 4, 4), torch.randn(2, 2, 1, 1), torch.randn(1, 2, 4, 4)
-    with pytest.raises(ValueError, match="no decomposition for transposed="):
-        convolution_backward(gradient, x, weight, None, [1, 1], [0, 0], mask=[True] * 3, **given)
+CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def held(function, tensors, ours):
+    """Holds `ours(gradient)` against torch's own derivatives of `function` for `tensors`, in float64."""
+    given = [x.requires_grad_() for x in tensors]
+    y = function(*given)
+    gradient = torch.randn_like(y)
+    expected = torch.autograd.grad(y, given, gradient)
+    for found, theirs in zip(ours(gradient), expected, strict=True):
+        torch.testing.assert_close(found, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("padding", [0, 1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_every_convolution(dims, is_transposed, groups, stride, padding, dilation):
+    n_out = 8
+    shape = (4, n_out // groups) if is_transposed else (n_out, 4 // groups)
+    x = torch.randn(2, 4, *[7, 8, 9][:dims], dtype=torch.float64)
+    weight = torch.randn(*shape, *[3, 2, 3][:dims], dtype=torch.float64)
+    bias = torch.randn(n_out, dtype=torch.float64)
+    beyond = [1 if is_transposed and stride > 1 else 0] * dims
+    more = {"output_padding": beyond} if is_transposed else {}
+    of = (TRANSPOSED if is_transposed else CONVOLUTIONS)[dims]
+    each = [[one] * dims for one in (stride, padding, dilation)]
+
+    def function(x, weight, bias):
+        return of(x, weight, bias, *each[:2], dilation=dilation, groups=groups, **more)
+
+    def ours(gradient):
+        return convolution_backward(
+            gradient, x, weight, [n_out], *each, is_transposed, beyond, groups, [True, True, True]
+        )
+
+    held(function, (x, weight, bias), ours)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0), (3, 3, 1)])
+@pytest.mark.parametrize(("counted", "divisor"), [(True, None), (False, None), (True, 5)])
+def test_mean_pooling(dims, kernel, stride, padding, ceil, counted, divisor):
+    x = torch.randn(2, 3, *[9, 8, 7][:dims], dtype=torch.float64)
+    of = {2: F.avg_pool2d, 3: F.avg_pool3d}[dims]
+    pooled = [[one] * dims for one in (kernel, stride, padding)]
+    held(
+        lambda x: of(x, kernel, stride, padding, ceil, counted, divisor),
+        (x,),
+        lambda gradient: [avg_pool_backward(gradient, x, *pooled, ceil, counted, divisor)],
+    )
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("align", [False, True])
+@pytest.mark.parametrize("size", [4, 9, 13])
+def test_interpolation(dims, align, size):
+    x = torch.randn(2, 3, *[5, 6, 7][:dims], dtype=torch.float64)
+    mode = ["linear", "bilinear", "trilinear"][dims - 1]
+    held(
+        lambda x: F.interpolate(x, size=[size] * dims, mode=mode, align_corners=align),
+        (x,),
+        lambda gradient: [upsample_linear_backward(gradient, [size] * dims, x.shape, align)],
+    )
+
+
+def test_interpolation_by_a_scale_that_the_size_does_not_tell():
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    held(
+        lambda x: F.interpolate(x, scale_factor=1.7, mode="bilinear"),
+        (x,),
+        lambda gradient: [upsample_linear_backward(gradient, gradient.shape[2:], x.shape, False, 1.7, 1.7)],
+    )
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("padding_idx", [None, 3])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_bags_of_embeddings(mode, padding_idx, is_weighted):
+    if is_weighted and mode == "mean":
+        pytest.skip("torch has weights for sums alone")
+    table = torch.randn(10, 4, dtype=torch.float64)
+    ids, offsets = torch.randint(0, 10, (12,)), torch.tensor([0, 3, 3, 8])
+    weights = torch.rand(12, dtype=torch.float64) if is_weighted else None
+    number, padding = {"sum": 0, "mean": 1}[mode], -1 if padding_idx is None else padding_idx
+    y, bag, sizes, _ = embedding_bag(table, ids, offsets, False, number, False, weights, False, padding)
+
+    def function(table):
+        return F.embedding_bag(ids, table, offsets, mode=mode, per_sample_weights=weights, padding_idx=padding_idx)
+
+    torch.testing.assert_close(y, function(table))
+    more = (bag, sizes, sizes, 10, False, number)
+    held(
+        function,
+        (table,),
+        lambda gradient: [embedding_bag_backward(gradient, ids, offsets, *more, False, weights, padding)],
+    )
+
+
+def test_maxima_of_bags_are_refused():
+    with pytest.raises(ValueError, match="mode=2"):
+        embedding_bag(torch.randn(4, 2), torch.tensor([0, 1]), torch.tensor([0]), mode=2)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
@@ -49,4 +151,13 @@ def test_maximum_pooling_with_overlapping_windows(kernel, stride, padding):
     gradient = torch.randn_like(y)
     (expected,) = torch.autograd.grad(y, x, gradient)
     pairs = [[kernel] * 2, [stride] * 2, [padding] * 2, [1, 1]]
-    torch.testing.assert_close(max_pool2d_backward(gradient, x, *pairs, False, indices), expected)
+    torch.testing.assert_close(max_pool_backward(gradient, x, *pairs, False, indices), expected)
+
+
+def test_maximum_pooling_of_volumes():
+    x = torch.randn(2, 3, 6, 7, 8, dtype=torch.float64)
+    _, indices = F.max_pool3d(x, 2, 2, return_indices=True)
+    pairs = [[2] * 3, [2] * 3, [0] * 3, [1] * 3]
+    held(
+        lambda x: F.max_pool3d(x, 2, 2), (x,), lambda gradient: [max_pool_backward(gradient, x, *pairs, False, indices)]
+    )
