@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backends._arithmetic import SHORT, in_words
 from backends._graphs import graph_of, with_optimizer, zeros
+from backends._openvino_constants import separate_squares
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.count import output_names
 from workloads.precision import FLOAT32, Precision
@@ -36,6 +37,8 @@ class OpenVinoStep(Step):
         self.hint = {"PERFORMANCE_HINT": request.options.get("hint", "latency").upper()}
         self.count = 0
         self.model = self.core.read_model(str(graph_of(request)))
+        if request.program.update is not None:
+            separate_squares(self.model)
         initial = request.program.initial_state(request.parameters, zeros)
         self.buffers = [{name: np.array(a) for name, a in initial.items()} for _ in range(2)]
         self.batches = [{s.name: np.array(b[s.name]) for s in request.program.inputs} for b in request.batches]

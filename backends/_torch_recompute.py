@@ -27,7 +27,7 @@ def recomputed(block: Block, x: Tensor, p: Parameters) -> Tensor:
     return result
 
 
-class _Again(torch.autograd.Function):
+class _Again(torch.autograd.Function):  # type: ignore[misc]  # untyped in torch
     """A block that saves what it is given, and runs anew to be differentiated."""
 
     @staticmethod

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.record.dimensions import DIMENSIONS, IN_ORDER, label_of, more_in_words, name_parts
-from workloads.catalog import TUNED, load
+from workloads.catalog import load
 from workloads.own import folder as own
 from workloads.precision import DEFAULT
 from workloads.specs import Weights
+from workloads.tuning import TUNED
 from workloads.workload import Workload
 
 PLAIN = "expected_fp32"

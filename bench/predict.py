@@ -26,6 +26,7 @@ from workloads.generate import Generating
 from workloads.precision import PRECISIONS, Precision, precision_of
 from workloads.recipes.int8 import why_undefined
 from workloads.tolerance import Predicted
+from workloads.tuning import TUNED
 from workloads.workload import Workload
 
 INFERENCE_ALONE = ("fp16",)
@@ -39,6 +40,8 @@ def wanted(names: Sequence[str], precisions: Sequence[Precision]) -> Iterator[tu
             if names and name not in names and f"{name}-{size}" not in names:
                 continue
             for phase in phases_of(name):
+                if phase in TUNED and size != "tiny":
+                    continue  # a model beside another: sampled where it runs
                 workload = at(name, size, phase)
                 for precision in precisions:
                     if why_undefined(workload.programs[phase], precision):

@@ -19,8 +19,7 @@ from types import ModuleType
 
 from workloads import models
 from workloads.generate import GENERATE, generating, tokens_at
-from workloads.tuning import DISTILL, DPO, GRPO, LORA
-from workloads.tuning import TUNED as TUNED
+from workloads.tuning import DISTILL, DPO, GRPO, LORA, TUNED
 from workloads.tuning.distill import distill
 from workloads.tuning.lora import RANK, lora
 from workloads.tuning.options import with_options

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workloads.ops import Array, Ops, Parameters, subset
+from workloads.precision import FLOAT32
 from workloads.program import training
 from workloads.tuning import DISTILL, TRAIN
-from workloads.tuning.policies import frozen_specs
+from workloads.tuning.policies import frozen_specs, logits_of
 from workloads.workload import Workload
 
 TEACHER = "teacher."
@@ -21,7 +22,7 @@ TEMPERATURE, SHARE = 2.0, 0.5
 
 def distill(student: Workload, teacher: Workload) -> Workload:
     """Returns the workload that trains `student` on what `teacher`, a model of the same vocabulary, says."""
-    program, infer = student.programs[TRAIN], {"student": student.programs["infer"], "teacher": teacher.programs["infer"]}
+    program = student.programs[TRAIN]
     update = program.update
     assert update is not None
     tables = {f"{TEACHER}{spec.name}": spec.name for spec in teacher.buffers}
@@ -29,14 +30,12 @@ def distill(student: Workload, teacher: Workload) -> Workload:
 
     def loss(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
         taught = {**{name: p[name] for name in tables.values()}, **subset(p, TEACHER)}
-        ids = {"input_ids": batch["input_ids"]}
-        said, wanted = (
-            infer[of].outputs_of(ops, tensors, {}, ids)["logits"] for of, tensors in (("student", p), ("teacher", taught))
-        )
+        said, wanted = logits_of(student, ops, p, batch), logits_of(teacher, ops, taught, batch)
         flat = ops.reshape(said, (-1, said.shape[-1]))
         of_labels = ops.cross_entropy(flat, ops.reshape(batch["labels"], (-1,)))
         wide = ops.wide()
-        log_student, log_teacher = (ops.log_softmax(wide.cast(x, "float32") * (1 / TEMPERATURE)) for x in (said, wanted))
+        cooled = (wide.cast(x, FLOAT32) * (1 / TEMPERATURE) for x in (said, wanted))
+        log_student, log_teacher = (wide.log_softmax(x) for x in cooled)
         # Of each position the sum over the vocabulary, and the mean over positions.
         terms = wide.exp(log_teacher) * (log_teacher - log_student)
         divergence = wide.mean(wide.mean(terms, (2,)) * said.shape[-1], (0, 1))
@@ -50,7 +49,7 @@ def distill(student: Workload, teacher: Workload) -> Workload:
         constants=student.buffers + frozen,
         work=program.work,
     )
-    more = {"teacher": teacher.size, "temperature": TEMPERATURE, "share_of_teacher": SHARE}
+    more: dict[str, str | float] = {"teacher": teacher.size, "temperature": TEMPERATURE, "share_of_teacher": SHARE}
     return replace(
         student,
         parameters=student.parameters + frozen,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workloads.ops import Array, Ops, Parameters, subset
+from workloads.precision import FLOAT32
 from workloads.program import Loss, Program, training
 from workloads.specs import InputSpec, ParameterSpec
 from workloads.tuning import DPO, GRPO, TRAIN
@@ -53,11 +54,9 @@ def grpo(whole: Workload) -> Workload:
     def loss(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
         shape = batch[ids.name].shape
         wide = ops.wide()
-        policy, frozen = (
-            wide.reshape(log_likelihood(whole, ops, of, batch), shape) for of in (p, _frozen(whole, p))
-        )
+        policy, frozen = (wide.reshape(log_likelihood(whole, ops, of, batch), shape) for of in (p, _frozen(whole, p)))
         # Floating inputs come rounded to the type of activations, and losses are computed in float32.
-        advantage, moved = (wide.cast(batch[name], "float32") for name in (advantages.name, before.name))
+        advantage, moved = (wide.cast(batch[name], FLOAT32) for name in (advantages.name, before.name))
         ratio = wide.exp(policy - frozen - moved * OLD)
         clipped = wide.relu(ratio - (1 - CLIP)) - wide.relu(ratio - (1 + CLIP)) + (1 - CLIP)
         gain, bounded = ratio * advantage, clipped * advantage
@@ -71,9 +70,14 @@ def grpo(whole: Workload) -> Workload:
     )
 
 
+def logits_of(whole: Workload, ops: Ops, p: Parameters, batch: Parameters) -> Array:
+    """Returns the logits (B, T, vocabulary) of the model with the tensors `p`."""
+    return whole.programs["infer"].outputs_of(ops, p, {}, {"input_ids": batch["input_ids"]})["logits"]
+
+
 def log_likelihood(whole: Workload, ops: Ops, p: Parameters, batch: Parameters) -> Array:
     """Returns the log-probability (B T) of each label under the model with the tensors `p`, in float32."""
-    logits = whole.programs["infer"].outputs_of(ops, p, {}, {"input_ids": batch["input_ids"]})["logits"]
+    logits = logits_of(whole, ops, p, batch)
     return ops.log_likelihood(ops.reshape(logits, (-1, logits.shape[-1])), ops.reshape(batch["labels"], (-1,)))
 
 

@@ -19,6 +19,7 @@ from workloads.catalog import DECODING
 from workloads.generate import GENERATE
 from workloads.precision import Precision
 from workloads.tolerance import Predicted, Tolerance
+from workloads.tuning import TUNED
 from workloads.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,6 +54,11 @@ OF_DECODING = (
 """The same of what decodes."""
 OF_GENERATING = ("bench/child/checks/greedy.py", "workloads/generate.py")
 """The same of what generates, beside that."""
+OF_TUNING = ("workloads/tuning/distill.py", "workloads/tuning/lora.py", "workloads/tuning/policies.py")
+"""The same of what is tuned."""
+SHAPE = {"depth": "d", "generated_tokens": "g", "lora_rank": "r"}
+OPTIONS = {"accumulate": "a", "checkpoint": ""}
+"""What names an entry beside its batch, of the workload and of its program, and what stands before it."""
 DIGITS = 3
 
 
@@ -64,9 +70,8 @@ def path_of(workload: Workload) -> Path:
 def entry_of(workload: Workload, phase: str, precision: Precision) -> str:
     """Returns the name of an entry in its file: phase, shape, precision."""
     shape = f"b{workload.batch}" if workload.sequence is None else f"b{workload.batch}-s{workload.sequence}"
-    for name, mark in (("depth", "d"), ("generated_tokens", "g")):
-        if name in workload.hyperparameters:
-            shape += f"-{mark}{workload.hyperparameters[name]}"
+    for names, of in ((SHAPE, workload.hyperparameters), (OPTIONS, workload.programs[phase].details)):
+        shape += "".join(f"-{mark}{of[name]}" for name, mark in names.items() if name in of)
     return f"{phase}-{shape}-{precision.name}"
 
 
@@ -74,7 +79,9 @@ def key_of(workload: Workload, precision: Precision) -> str:
     """Returns the digest of all that a prediction is made from."""
     running = hashlib.sha256(f"{workload.canonical()} {precision}".encode())
     decoding = OF_DECODING if workload.name in DECODING else ()
-    for name in (*MADE_BY, *decoding, *(OF_GENERATING if GENERATE in workload.programs else ())):
+    generating = OF_GENERATING if GENERATE in workload.programs else ()
+    tuning = OF_TUNING if any(phase in workload.programs for phase in TUNED) else ()
+    for name in (*MADE_BY, *decoding, *generating, *tuning):
         running.update(code_of(ROOT / name.format(name=workload.name)).encode())
     return running.hexdigest()[:16]
 

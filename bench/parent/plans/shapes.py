@@ -7,8 +7,9 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from bench.parent.plans.presets import PRESETS
-from workloads.catalog import CATALOG, CONTROLS, LIMITS, SUITES, TUNED, depth_of, generated_of, load, phases_of
+from workloads.catalog import CATALOG, CONTROLS, FIRST_SUITE, LIMITS, SUITES, depth_of, generated_of, load, phases_of
 from workloads.generate import GENERATE
+from workloads.tuning import TUNED
 
 if TYPE_CHECKING:
     from bench.parent.plans.plan import Selection
@@ -20,7 +21,7 @@ Shape = tuple[int, int | None, int | None, int | None]
 def workloads_of(selection: Selection) -> tuple[str, ...]:
     """Returns the workloads that were named, else those of its suites; beside models of the user's the limits."""
     if selection.models and not selection.suites:
-        return selection.workloads or LIMITS
+        return selection.workloads or tuple(name for name in LIMITS if name in SUITES[FIRST_SUITE])
     return selection.workloads or tuple(dict.fromkeys(name for suite in selection.suites for name in SUITES[suite]))
 
 

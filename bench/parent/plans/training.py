@@ -8,7 +8,8 @@ from itertools import product
 from typing import Any
 
 from bench.parent.plans.parse import PlanError, numbers, words
-from workloads.catalog import CONTROLS, TUNED, phases_of, rank_of, trains
+from workloads.catalog import CONTROLS, phases_of, rank_of, trains
+from workloads.tuning import TUNED
 from workloads.tuning.options import CHECKPOINTS
 
 NAMES = ("rank", "accumulate", "checkpoint")
