@@ -1,5 +1,6 @@
 """The search for the highest rate on a virtual clock; `python -m tests.qa serving` asks how well it is calibrated."""
 
+from dataclasses import replace
 from math import exp, inf
 from statistics import median
 
@@ -8,7 +9,7 @@ import pytest
 from bench.serving.answer import Answer
 from bench.serving.arrivals import Server
 from bench.serving.driver import LateClient, drive
-from bench.serving.over_bound_fit import Trial, crossing, crossing_with_interval
+from bench.serving.over_bound_fit import Trial, crossing, crossing_with_interval, held_up_to
 from bench.serving.rate_search import Plan, highest_rate, latencies_s, throughput, trial_of
 from bench.serving.virtual import QueueTarget, VirtualClock
 from tests.qa import serving
@@ -100,3 +101,66 @@ def test_a_late_client_ends_the_search():
 
     with pytest.raises(LateClient, match=r"at 12\.5 requests per second our client sent late"):
         highest_rate(run, 0.1)
+
+
+def with_one_late(at, n_late, late_s=0.08):
+    """Returns what drives trials, with one request sent late in each of `n_late` from the trial `at` on."""
+    places, tries = [], []
+
+    def run(scenario, queries):
+        clock = VirtualClock()
+        answers = drive(QueueTarget(clock, lambda number: 0.02), scenario, clock, queries)
+        if isinstance(scenario, Server):
+            tries.append(scenario)
+            if len(tries) > at and len(places) < n_late:
+                places.append(len(tries))
+                answers[50] = replace(answers[50], sent_s=answers[50].due_s + late_s)
+        return answers
+
+    return run, tries
+
+
+def test_a_trial_in_which_the_client_stood_still_is_driven_again_with_other_arrivals():
+    run, tries = with_one_late(at=4, n_late=1)
+    found = highest_rate(run, 0.1, Plan())
+    assert found.again == 1
+    assert tries[4].rate_per_s == tries[5].rate_per_s
+    assert tries[4].seed != tries[5].seed
+    assert found.queries - Plan().queries == Plan().around_queries
+
+
+def test_a_client_that_stands_still_each_time_is_taken_after_some_tries():
+    """A late request of hundreds is not late by the rule of all searches: it may be the machine's way."""
+    run, tries = with_one_late(at=0, n_late=1000)
+    found = highest_rate(run, 0.1, Plan(near_trials=0))
+    assert found.again == 2 * 8
+    assert len({one.seed for one in tries}) == len(tries) == 3 * 8
+
+
+def test_lateness_below_a_half_of_the_bound_is_no_halt():
+    run, _ = with_one_late(at=0, n_late=1000, late_s=0.04)
+    assert highest_rate(run, 0.1, Plan(near_trials=0)).again == 0
+
+
+def test_one_bad_trial_moves_the_rate_little():
+    """The target stands still for a second: 12 deviations more are over the bound than elsewhere."""
+    rates = (18, 20, 22, 24, 26, 27, 28, 30)
+    good = [on_a_few(rate) for rate in rates]
+    bad = [replace(one, over=one.over + 30) if one.rate_per_s == 24 else one for one in good]
+    without, with_it = crossing_with_interval(good), crossing_with_interval(bad)
+    assert with_it.rate_per_s == pytest.approx(without.rate_per_s, rel=0.04)
+    assert with_it.low_per_s > 0.7 * without.rate_per_s
+
+
+def on_a_few(rate):
+    return Trial(rate, 400, round(400 * 0.01 * exp(0.3 * (rate - 26))), 0.1)
+
+
+def test_an_interval_ends_where_all_slower_trials_surely_hold_the_bound():
+    flat = [Trial(rate, 300, 4, 0.1) for rate in (9.0, 10.0, 11.0)]
+    slow = [Trial(4.0, 1000, 0, 0.05), Trial(20.0, 1000, 0, 0.05)]
+    assert crossing_with_interval(flat).low_per_s == 0
+    found = crossing_with_interval(flat, below=slow)
+    assert found.low_per_s == 4
+    assert held_up_to(slow, 0.01, 1.0) == 20
+    assert held_up_to([Trial(5.0, 1000, 6, 0.05)], 0.01, 4.0) == 0

@@ -188,10 +188,14 @@ def latency_s(answer: Answer) -> float:
     return answer.end_s - answer.due_s - (answer.connect_s or 0.0)
 
 
+def lags_s(answers: Sequence[Answer]) -> list[float]:
+    """Returns how late our client sent each, in seconds; timeouts without a sending are left out."""
+    return [a.sent_s - a.due_s - (a.connect_s or 0.0) for a in answers if a.error != "timeout"]
+
+
 def lag_s(answers: Sequence[Answer]) -> float:
-    """Returns the 99th percentile of how late our client sent, in seconds; timeouts without a sending are left out."""
-    lags = [a.sent_s - a.due_s - (a.connect_s or 0.0) for a in answers if a.error != "timeout"]
-    return percentile(lags or [0.0], 0.99)
+    """Returns the 99th percentile of how late our client sent, in seconds."""
+    return percentile(lags_s(answers) or [0.0], 0.99)
 
 
 def why_late(answers: Sequence[Answer], bound_s: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from bench.serving.answer import Answer
 from bench.serving.arrivals import Offline, Scenario, Server
 from bench.serving.definitions import percentile
-from bench.serving.driver import LateClient, latency_s, why_late
+from bench.serving.driver import LateClient, lags_s, latency_s, why_late
 from bench.serving.early_stopping import Verdict, judge
 from bench.serving.over_bound_fit import Trial, crossing, crossing_with_interval
 
@@ -28,6 +28,9 @@ SHARE = 0.01
 """Of requests may be over the bound: the bound is on the 99th percentile."""
 SLOWEST, FASTEST = 0.04, 0.95
 """Of the offline throughput: no trial has a rate outside."""
+HALTED, AGAIN = 0.5, 2
+"""A trial in which our client sent any request later than this share of the bound is driven again, with other arrivals,
+so often at most: it stood still, and so may what it measures have. The rule looks at no latency, and moves none."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class HighestRate:
     confirmed_at_per_s: float | None = None
     reason: str = ""
     """In words, why there is no rate."""
+    again: int = 0
+    """How many trials were driven again, because our client stood still."""
 
 
 def throughput(answers: Sequence[Answer]) -> float:
@@ -131,16 +136,20 @@ def highest_rate(
 
     `run` drives the target; each trial draws its arrivals from `seed` and its own number. With `confirms_at_low_end`
     the confirming trial has the rate of the interval's low end, where it passes more often. `latency` is what is bound,
-    by default the time from due to end. Raises LateClient where the client itself was late in a trial (from `run`,
-    where it gives its bound to the driver).
+    by default the time from due to end. A trial in which the client itself was late or stood still is driven again.
+    Raises LateClient where it was late each time.
     """
-    plan = plan or Plan()
+    plan, again = plan or Plan(), list[int]()
     offline_per_s = throughput(run(Offline(), plan.offline_queries))
     trials: list[Trial] = []
 
     def measure(rate_per_s: float, queries: int) -> None:
-        answers = _served(run, rate_per_s, queries, seed, len(trials), bound_s)
-        trials.append(trial_of(answers, bound_s, plan.settling, latency))
+        trials.append(trial_of(served(rate_per_s, queries), bound_s, plan.settling, latency))
+
+    def served(rate_per_s: float, queries: int) -> Sequence[Answer]:
+        answers, more = _served(run, rate_per_s, queries, seed, len(trials), bound_s)
+        again.extend([queries] * more)
+        return answers
 
     for share in plan.coarse_rates:
         measure(share * offline_per_s, plan.coarse_queries)
@@ -151,30 +160,39 @@ def highest_rate(
         aside = 1 + plan.apart * (1 if number % 2 else -1)
         measure(_held(crossing(trials, SHARE) * aside, offline_per_s), plan.near_queries)
 
-    found = crossing_with_interval(trials[len(plan.coarse_rates) :], SHARE)
-    queries = plan.queries - plan.confirming_queries
+    coarse, near = trials[: len(plan.coarse_rates)], trials[len(plan.coarse_rates) :]
+    found = crossing_with_interval(near, SHARE, below=coarse)
+    queries = plan.queries - plan.confirming_queries + sum(again)
     if reason := _why_none(found.rate_per_s, offline_per_s, bound_s):
-        return HighestRate(None, None, None, offline_per_s, tuple(trials), queries, reason=reason)
+        return HighestRate(None, None, None, offline_per_s, tuple(trials), queries, reason=reason, again=len(again))
     at_per_s = _held(found.low_per_s, offline_per_s) if confirms_at_low_end else found.rate_per_s
-    last = _served(run, at_per_s, plan.confirming_queries, seed, len(trials), bound_s)
+    last = served(at_per_s, plan.confirming_queries)
     return HighestRate(
         found.rate_per_s,
         found.low_per_s,
         min(found.high_per_s, offline_per_s),
         offline_per_s,
         tuple(trials),
-        queries + len(last),
+        plan.queries + sum(again),
         judge(latencies_s(last, latency), bound_s),
         at_per_s,
+        again=len(again),
     )
 
 
-def _served(run: Run, rate_per_s: float, queries: int, seed: int, number: int, bound_s: float) -> Sequence[Answer]:
-    """Returns a trial's answers. Raises LateClient, if the client was late."""
-    answers = run(Server(rate_per_s, seed=1000 * seed + number), queries)
-    if reason := why_late(answers, bound_s):
-        raise LateClient(f"at {rate_per_s:.4g} requests per second {reason}")
-    return answers
+def _served(
+    run: Run, rate_per_s: float, queries: int, seed: int, number: int, bound_s: float
+) -> tuple[Sequence[Answer], int]:
+    """Returns a trial's answers, and how often it was driven again. Raises LateClient where all were late."""
+    for attempt in range(1 + AGAIN):
+        try:
+            answers = run(Server(rate_per_s, seed=1000 * seed + 100 * attempt + number), queries)
+            reason = why_late(answers, bound_s)
+        except LateClient as late:
+            reason = str(late)
+        if not reason and (attempt == AGAIN or max(lags_s(answers), default=0.0) <= HALTED * bound_s):
+            return answers, attempt
+    raise LateClient(f"at {rate_per_s:.4g} requests per second {reason}")
 
 
 def _held(rate_per_s: float, offline_per_s: float) -> float:

@@ -153,7 +153,8 @@ def _searched(target: OpenAITarget, cell: ServiceCell) -> tuple[HighestRate, Seq
 
 
 def _of_search(found: HighestRate) -> dict[str, Any]:
-    notes = {"notes": found.reason} if found.reason else {}
+    again = f"trials driven again, for our client stood still: {found.again}" if found.again else ""
+    notes = {"notes": "; ".join(filter(None, (found.reason, again)))} if found.reason or again else {}
     verdict = found.confirmed
     return notes | {
         "rate_per_s": found.confirmed_at_per_s,
