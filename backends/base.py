@@ -20,7 +20,9 @@ from backends._records import (
     Request,
     Setting,
 )
+from backends._transfers import why_no_transfer
 from workloads.generate import GENERATE
+from workloads.models._transfer import TRANSFER
 from workloads.precision import DEFAULT
 from workloads.tuning import TRAIN, TUNED
 
@@ -57,8 +59,6 @@ ONE_GRAPH = "the whole step is one graph"
 Options = Mapping[str, tuple[str, ...]]
 PRESETS = ("smoke", "quick", "full")
 """What `--preset` takes: how large the workloads are, and how long they are measured."""
-
-
 ACCUMULATED = "forward and backward pass take turns: of each part of the batch both, one part after the other"
 """Why a step that accumulates gradients has no parts."""
 
@@ -172,6 +172,8 @@ class Adapter(ABC):
     precisions: ClassVar[tuple[str, ...]] = (DEFAULT.name,)
     generates: ClassVar[bool] = False
     """Whether it has a driver for prefill and decode, one after the other, as a generation."""
+    transfers: ClassVar[bool] = False
+    """Whether it has a step that copies between host and device, and does nothing else."""
     lacks: ClassVar[Mapping[str, str]] = {}
     """Why it cannot run in a precision, by its name, where there is more to say than that."""
     emulates: ClassVar[Mapping[str, str]] = {}
@@ -231,13 +233,12 @@ class Adapter(ABC):
         The code is `phase_not_supported` or `precision_not_supported`.
         """
         if self.phases is not None and phase not in self.phases and not self._tunes(phase):
-            reason = f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
-            return "phase_not_supported", reason
+            return "phase_not_supported", f"{self.name} has no {phase} phase; it has: {', '.join(self.phases)}"
         if phase == GENERATE and not self.generates:
-            return (
-                "phase_not_supported",
-                f"{self.name} has no driver that generates: its adapter has one for steps only",
-            )
+            why = f"{self.name} has no driver that generates: its adapter has one for steps only"
+            return "phase_not_supported", why
+        if phase == TRANSFER:
+            return why_no_transfer(self, precision)
         if precision not in self.precisions:
             why = self.lacks.get(precision, f"it can in: {', '.join(self.precisions)}")
             return "precision_not_supported", f"{self.name} cannot run in {precision}; {why}"

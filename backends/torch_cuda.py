@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from backends._nvidia import energy_counter, is_lost, is_out_of_memory, probe_torch_cuda, read_device, why_too_old
 from backends.base import Adapter, DeviceReading, EnergyCounter, Options, Probe, Request, Setting, Step
+from workloads.models._transfer import Transfer
 from workloads.precision import BF16, FP8, FP16, FP32, INT8, TF32, W8
 
 
@@ -19,6 +20,7 @@ class TorchCuda(Adapter):
         INT8.name: "on CUDA torch's product of int8 takes sizes that are multiples of 8 alone, which models have not"
     }
     phases = None
+    transfers = True
     extra = "cuda"
     cpu_torch = False
     distributions: ClassVar[tuple[str, ...]] = ("torch", "nvidia-ml-py")
@@ -41,6 +43,10 @@ class TorchCuda(Adapter):
     def prepare(self, request: Request) -> Step:
         from backends._torch_cuda import TorchCudaStep, cuda_device
 
+        if isinstance(request.program, Transfer):
+            from backends._torch_transfer import TransferStep
+
+            return TransferStep(request, cuda_device(request.device_index))
         return TorchCudaStep(request, cuda_device(request.device_index))
 
     def device_reading(self, index: int) -> DeviceReading | None:

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import backends
-from backends import _jax, _torch, torch_cuda
+from backends import _jax, _torch, _torch_transfer, torch_cuda
+from bench.child.checks.proof import WrongResult
 from bench.child.checks.verify import Refused
 from tests.fakes.hardware import FakeEvent, Prepared, fake_cuda, kept_switches
 from tests.fakes.steps import with_threads
+from workloads.models._transfer import TRANSFER
 from workloads.precision import precision_of
 
 TORCH, JAX = backends.get("torch_cuda"), backends.get("jax_cuda")
@@ -213,3 +215,56 @@ def test_the_peak_that_the_device_reports_is_in_the_row(jax_step):
 
 def test_the_declaration_is_of_one_gpu():
     assert (torch_cuda.TorchCuda.device_kind, TORCH.overlap, JAX.overlap) == ("cuda", "all", "all")
+
+
+@pytest.fixture(params=["host_to_device", "device_to_host"])
+def transferred(request, monkeypatch, tmp_path):
+    """Returns what was made for a copy, and the step on a fake device, whose host has no page-locked memory."""
+    prepared = Prepared(request.param, TRANSFER, tmp_path)
+    fake_cuda(monkeypatch)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(torch, "empty_like", lambda like, pin_memory: torch.zeros(like.shape, dtype=like.dtype))
+    monkeypatch.setattr(_torch_transfer, "device_types", lambda tensors: "cuda")
+    TORCH.load(with_threads(torch.get_num_threads()))
+    return prepared, TORCH.prepare(prepared.request)
+
+
+def test_a_copy_on_a_fake_device_passes(transferred):
+    prepared, step = transferred
+    assert prepared.verify(TORCH, step)["verification"] == "passed"
+    assert step.effective().told()["host_memory"] == "page-locked"
+
+
+def test_a_copy_is_of_the_one_batch_after_the_other_and_ends_where_it_should(transferred):
+    prepared, step = transferred
+    step.step(0)
+    step.step(1)
+    (y,) = step.outputs().values()
+    assert (y == prepared.request.batches[1]["x"]).all()
+    is_to_device = prepared.request.workload.name == "host_to_device"
+    assert (step.of_device is step.arrived) == is_to_device
+
+
+def test_a_copy_that_is_left_out_is_refused(transferred):
+    prepared, step = transferred
+    first = step.sources[0]
+    step.sources = [first, first]
+    with pytest.raises(WrongResult):
+        prepared.verify(TORCH, step)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "why"),
+    [
+        ("torch_cpu", "fp32", "torch_cpu copies nothing between host and device: its device is the host"),
+        (
+            "jax_cuda",
+            "fp32",
+            "jax_cuda copies nothing between host and device: its adapter has no step that only copies",
+        ),
+        ("torch_cuda", "fp8", "bytes are copied, whatever they stand for: in fp32 alone"),
+    ],
+)
+def test_what_copies_nothing_says_why(monkeypatch, name, precision, why):
+    monkeypatch.setattr(torch_cuda, "why_too_old", lambda name, precision: None)
+    assert backends.get(name).why_unsupported(TRANSFER, precision)[1].endswith(why)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from workloads.generate import DECODE, PREFILL, Generating
 from workloads.graph import Graph
 from workloads.graph_count import elements_read, flops
+from workloads.models._transfer import Transfer
 from workloads.ops import Array, Expert, Ops, Parameters, subset
 from workloads.own.onnx_file import FileProgram
 from workloads.program import Program
@@ -277,6 +278,7 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
     up), the state is read and written once (of a cache what the step's queries see is read, and what is new written),
     inputs are read, outputs written. Scalars fit a register; activations and
     gradients count as cached. A generation is its prefill and its decode steps, the first token being the prefill's.
+    Of a transfer count the bytes that cross the link.
     """
     if isinstance(program, FileProgram):
         return Counts(program.flops, program.minimum_bytes)
@@ -284,6 +286,8 @@ def count(program: Program, constant_bytes: int = 4) -> Counts:
         first, each = (count(program.parts[name].programs[name], constant_bytes) for name in (PREFILL, DECODE))
         n = program.tokens - 1
         return Counts(first.flops + n * each.flops, first.minimum_bytes + n * each.minimum_bytes)
+    if isinstance(program, Transfer):
+        return Counts(0, sum(prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in program.inputs))
     tally, outputs = on_shapes(program)
     constants = sum(tally.elements_read.values())
     elements = round(tally.cache_elements) or 2 * sum(spec.size for spec in program.state if spec.shape)

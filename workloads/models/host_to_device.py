@@ -1,0 +1,17 @@
+"""One copy from the host's memory to the device's: what bounds how fast batches come in, in byte/s."""
+
+from __future__ import annotations
+
+from workloads.models import _transfer
+from workloads.workload import Workload
+
+SIZES, BATCHES = _transfer.SIZES, _transfer.BATCHES
+PUBLISHED = "64mib"
+SEQUENCES = None
+KIND = "limit"
+SUITES = {"micro": None}
+
+
+def build(size: str, batch: int, sequence: int | None = None) -> Workload:
+    """Returns the workload at `size` with `batch` samples."""
+    return _transfer.transfer("host_to_device", size, batch, to_device=True)
