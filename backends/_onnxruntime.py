@@ -270,7 +270,11 @@ def effective_of(session: Any, arithmetic: str = "") -> Effective:
     placed: Counter[str] = Counter()
     for group in session.get_provider_graph_assignment_info():
         placed[group.ep_name] += len(group.get_nodes())
-    floats = {o.type for o in (*session.get_inputs(), *session.get_outputs()) if "int" not in o.type}
+    floats = {
+        o.type
+        for o in (*session.get_inputs(), *session.get_outputs())
+        if not any(kind in o.type for kind in ("int", "bool"))
+    }
     options = session.get_session_options()
     provider = session.get_providers()[0]
     return Effective(

@@ -10,6 +10,7 @@ from typing import TypeVar
 from backends._graphs import ONNX
 from backends.base import Adapter, Artifact
 from workloads.generate import Generating
+from workloads.own.module import GRAPH
 from workloads.own.onnx_file import REASON, FileProgram
 from workloads.precision import DEFAULT, Precision
 from workloads.program import Program
@@ -27,6 +28,8 @@ GREEDY = Artifact(
 EXPECTED = Artifact("expected", "bench.child.expected:make", libraries=("torch",))
 NOISE = Artifact("noise", "bench.child.noise:make", needs=("parameters", "batches", "expected"), libraries=("torch",))
 
+NOISE_OF_GRAPH = replace(NOISE, maker="bench.child.own.conditioned:make")
+"""The same of a user's module, which nobody has looked at: it may be ill-conditioned."""
 OF_FILE = (
     Artifact("expected", "bench.child.own.file_reference:make", libraries=("onnx", "onnxruntime")),
     Artifact(
@@ -56,7 +59,8 @@ def artifacts_for(
     if isinstance(program, FileProgram):
         return _artifacts_of_file(adapter, program)
     of_adapter = adapter.artifacts if program is None else adapter.artifacts_of(program)
-    made = ((EXPECTED, NOISE) if adapter.verifiable else ()) + of_adapter
+    of_step = NOISE_OF_GRAPH if program is not None and GRAPH in program.details else NOISE
+    made = ((EXPECTED, of_step) if adapter.verifiable else ()) + of_adapter
     if precision.is_quantized:
         made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
     if program is not None and program.prompt is not None:
@@ -65,7 +69,9 @@ def artifacts_for(
 
 
 def why_no_file(adapter: Adapter, program: Program, precision: str) -> tuple[str, str] | None:
-    """Returns (reason code, reason) where `program` is a user's ONNX file and the adapter cannot run it, else None."""
+    """Returns (reason code, reason) where `program` is of a user's model and the adapter cannot run it, else None."""
+    if GRAPH in program.details and adapter.verifiable and precision != DEFAULT.name:
+        return "precision_not_supported", f"a user's module runs in {DEFAULT.name}, not in {precision}"
     if not isinstance(program, FileProgram) or not adapter.verifiable:
         return None
     if not takes_files(adapter):

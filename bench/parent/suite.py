@@ -87,8 +87,8 @@ class Suite:
     def ready(self, cell: Cell) -> Launch | Ready:
         """Returns what starts `cell`, its artifacts made; a launch that says why where it cannot be started."""
         workload = cell.load_workload()
-        if cell.phase in workload.refused:
-            return Launch(cell.columns() | _not_started("error", "model_refused", workload.refused[cell.phase]))
+        if refusal := _refused(cell):
+            return Launch(cell.columns() | refusal)
         columns = cell.columns() | workload_columns(workload, cell.phase, PRECISIONS.get(cell.precision, DEFAULT))
         adapter = self.find_adapter(cell.backend)
         probe = probed(adapter)
@@ -232,8 +232,16 @@ class Suite:
             raise ArtifactError(Outcome("error", "artifacts", "artifact_failed", reason)) from error
 
 
+def _refused(cell: Cell) -> dict[str, Any] | None:
+    """Returns the columns of a cell whose model, a user's own, is refused in its phase, or None."""
+    why = cell.load_workload().refused.get(cell.phase)
+    return None if why is None else _not_started("error", "model_refused", why)
+
+
 def why_not(adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
     """Returns the columns of a cell that need not be started, or None."""
+    if refused := _refused(cell):
+        return refused
     try:
         unsupported = adapter.why_unsupported(cell.phase, cell.precision)
         faults = unsupported_faults(unsupported)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from workloads.specs import Given, InputSpec, ParameterSpec
 from workloads.workload import Workload
 
 INFER, TRAIN = PHASES
+GRAPH = "graph_operators"
+"""The detail of a program that evaluates a graph: a digest of its operators."""
 LOSS = "loss"
 """What the graph of a training step calls the scalar that is differentiated."""
 
@@ -25,7 +28,9 @@ def workload_of(described: Mapping[str, Any], folder: Path) -> Workload:
     refused = {**described["refused"], **described["lacks"]}
     makers = {INFER: _inference, TRAIN: _training}
     programs = {
-        phase: nothing(described["batch"]) if phase in refused else makers[phase](described, _graph(folder, phase))
+        phase: nothing(described["batch"])
+        if phase in refused
+        else _marked(makers[phase](described, _graph(folder, phase)), described["operators"][phase])
         for phase in PHASES
     }
     return Workload(
@@ -34,7 +39,7 @@ def workload_of(described: Mapping[str, Any], folder: Path) -> Workload:
         batch=described["batch"],
         sequence=None,
         parameters=_specs(described["parameters"]),
-        hyperparameters=described["operators"],
+        hyperparameters={},
         programs=programs,
         buffers=_specs(described["buffers"]),
         given=Given(str(folder), described["sha256"]),
@@ -45,6 +50,10 @@ def workload_of(described: Mapping[str, Any], folder: Path) -> Workload:
 def graph_file(folder: Path, phase: str) -> Path:
     """Returns where the graph of a phase lies."""
     return folder / f"{phase}.graph.json"
+
+
+def _marked(program: Program, operators: str) -> Program:
+    return replace(program, details={**program.details, GRAPH: operators})
 
 
 def graph_of(workload: Workload, phase: str) -> Graph:

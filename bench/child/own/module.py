@@ -56,7 +56,7 @@ def make(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "refused": parts.refused,
         "inputs": {name: [list(x.shape), _type(x)] for name, x in pair[0].items()},
         "outputs": list(parts.graphs[INFER].outputs) if INFER in parts.graphs else [],
-        "operators": {f"{phase}_operators": _digest(graph) for phase, graph in parts.graphs.items()},
+        "operators": {phase: _digest(graph) for phase, graph in parts.graphs.items()},
     }
     _write(folder, described, parts, pair)
     return {"torch": torch.__version__}
@@ -78,7 +78,7 @@ class Parts:
         except Refusal as refusal:
             self.refused[phase] = str(refusal)
             return
-        own = {name: f"{phase}.{name}" for name in tensors if name not in self.parameters | self.buffers}
+        own = {name: f"of_{phase}.{name}" for name in tensors if name not in self.parameters | self.buffers}
         self.buffers |= {known: tensors[name] for name, known in own.items()}
         self.graphs[phase] = export.named(graph, lambda name: own.get(name, name))
 
