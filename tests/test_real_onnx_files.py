@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bench.child.checks.proof import UNVERIFIED
+from bench.child.checks.proof import UNVERIFIED, WrongResult
 from bench.child.own import onnx_file
 from tests.test_onnx_own import stepped
 from workloads.own.folder import load
@@ -27,7 +27,8 @@ ORT, OPENVINO = "onnxruntime_cpu", "openvino_cpu"
 class Case:
     """A file in a package, with the shapes and values that it needs, and what comes of it.
 
-    `refused` is what is said of it by itself, `broken` of runtimes, by their name, `said` of how it is verified.
+    `refused` is what is said of it by itself, `broken` of runtimes, by their name, `said` of how it is verified. Those
+    in `wrong` compute something else.
     """
 
     package: str
@@ -37,6 +38,7 @@ class Case:
     refused: str = ""
     broken: dict[str, str] = field(default_factory=dict)
     said: str = ""
+    wrong: frozenset[str] = frozenset()
 
 
 def strokes():
@@ -63,7 +65,12 @@ CASES = {
     "vad_half": Case("silero_vad", "silero_vad_half.onnx", "input=1,576 state=2,1,128"),
     "vad_static": Case("silero_vad", "silero_vad_openvino_16k.onnx"),
     "ocr_direction": Case("rapidocr_onnxruntime", "ch_ppocr_mobile_v2.0_cls_infer.onnx", "x=1,3,48,192"),
-    "ocr_recognition": Case("rapidocr_onnxruntime", "ch_PP-OCRv4_rec_infer.onnx", "x=1,3,48,64"),
+    "ocr_recognition": Case("rapidocr_onnxruntime", "ch_PP-OCRv4_rec_infer.onnx", "x=1,3,48,80"),
+    # OpenVINO (2026.4) is a quarter off at this one static width; at 48, 72, 80, 96 and 160, and at 64 where the width
+    # stays open, it is at most 4e-6 from ONNX Runtime.
+    "ocr_recognition_at_64": Case(
+        "rapidocr_onnxruntime", "ch_PP-OCRv4_rec_infer.onnx", "x=1,3,48,64", wrong=frozenset({OPENVINO})
+    ),
     "ocr_detection": Case("rapidocr_onnxruntime", "ch_PP-OCRv4_det_infer.onnx", "x=1,3,96,96", {"x": strokes()}),
     "ocr_detection_of_nothing": Case(
         "rapidocr_onnxruntime",
@@ -122,6 +129,11 @@ def test_a_file_in_the_wild_is_proven_or_refused_for_its_true_reason(name, tmp_p
             assert case.broken[backend] in str(broken.value)
             continue
         proof, step = stepped(backend, workload, tmp_path)
+        if backend in case.wrong:
+            with pytest.raises(WrongResult, match=r"of output .* is 0\.\d+, tolerance .* \(and \d more\)") as wrong:
+                proof.before(step)
+            print(f"{name} {backend}: wrong: {wrong.value}")
+            continue
         columns, _ = proof.before(step)
         assert (columns["verification"], proof.after(step, {})) == ("passed", "passed")
         print(
