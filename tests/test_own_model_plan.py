@@ -13,7 +13,7 @@ from bench.parent.own.made import Made
 from bench.parent.plans import plan
 from bench.parent.plans.parse import PlanError
 from bench.parent.suite import Suite
-from workloads.catalog import CONTROLS, LIMITS
+from workloads.catalog import CONTROLS, LIMITS, SUITES
 from workloads.tolerance import MissingTolerance, Tolerance
 
 
@@ -107,13 +107,14 @@ def select(monkeypatch, made, **options):
     return plan.select(names.get, backends.names(), 2)
 
 
+MICRO = {name for name in LIMITS if name not in SUITES["core"]}
 FAILED = Made("f", 4, failure="a:f raised ValueError: no")
 
 
 def test_a_model_alone_runs_beside_limits_and_the_control_and_nothing_else(monkeypatch):
     selection = select(monkeypatch, (FAILED,))
     cells = plan.planned(selection, backends.names())
-    assert {cell.workload for cell in cells} == {"f", *LIMITS, *CONTROLS}
+    assert {cell.workload for cell in cells} == {"f", *LIMITS, *CONTROLS} - MICRO
     mine = [cell for cell in cells if cell.workload == "f"]
     assert {cell.phase for cell in mine} == {"infer"}  # one row says it
     assert {"torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu"} <= {cell.backend for cell in mine}

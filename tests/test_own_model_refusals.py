@@ -50,6 +50,7 @@ def test_a_module_that_is_not_there_is_named(name, tmp_path):
             {"infer", "train"},
             r"torch.export refuses it: .* at `if x.sum\(\) > 0:` \(line \d+ of faulty.py\)",
         ),
+        ("remembering", {"infer"}, r"it changes calls in inference, so that no two steps are alike"),
         ("vector_loss", {"train"}, r"the loss is \(4, 6\); expected a scalar: take its mean"),
         ("frozen", {"train"}, r"the loss has no gradient"),
         ("nesterov", {"train"}, r"the SGD has nesterov=True, .* give nesterov=False"),

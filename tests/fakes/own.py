@@ -41,6 +41,7 @@ def loaded(adapter: Adapter, request: Request) -> None:
 def proven(adapter: str | Adapter, workload: Workload, phase: str, folder: Path) -> dict[str, Any]:
     """Returns the columns of the verification of a step, whose artifacts are made in `folder`; raises as it does."""
     chosen = backends.load_adapter(f"backends.{adapter}") if isinstance(adapter, str) else adapter
+    assert phase not in workload.refused, workload.refused[phase]
     folder.mkdir(exist_ok=True)
     made = make_in(folder, workload, phase, artifacts_for(chosen, program=workload.programs[phase]))
     request = request_in(made, chosen, workload, phase)

@@ -111,3 +111,19 @@ def one_number(batch=1):
             return self.weight * n
 
     return samestep.Model(Scale(), (torch.tensor(3),))
+
+
+class Remembering(nn.Linear):
+    """Counts its calls in inference too."""
+
+    def __init__(self):
+        super().__init__(6, 6)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * self.calls
+
+
+def remembering(batch=4):
+    return model(Remembering())

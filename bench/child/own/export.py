@@ -30,7 +30,13 @@ class WithLoss(nn.Module):
         self.module, self.loss = module, loss
 
     def forward(self, inputs: Any, targets: Any) -> Tensor:
+        before = [(one._buffers, name, held) for one in self.module.modules() for name, held in one._buffers.items()]
         output = self.module(*inputs[0], **inputs[1])
+        for buffers, name, held in before:
+            if (new := buffers[name]) is not held and held is not None:
+                # torch.export (2.13) sees what is written into a buffer, and not that another took its place.
+                held.copy_(new.detach())
+                buffers[name] = held
         return loss_in(output) if self.loss is None else self.loss(output, *targets[0], **targets[1])
 
 
@@ -128,6 +134,14 @@ def inference(module: nn.Module, example: Example) -> tuple[Graph, dict[str, Ten
     """Returns the graph of the module in inference, and its tensors by name."""
     args, kwargs = example.inputs
     names = list(example.names[: example.n_inputs])
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    with torch.no_grad(), unchanged(module):
+        module.eval()(*args, **kwargs)
+        changed = [name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name])]
+    if changed:
+        raise Refusal(
+            f"it changes {', '.join(changed)} in inference, so that no two steps are alike; do so in training"
+        )
     return _exported(module.eval(), args, kwargs, names, "")
 
 
