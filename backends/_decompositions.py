@@ -95,7 +95,7 @@ def full(size: Sequence[int], value: float, *, dtype: torch.dtype | None = None,
     return torch.scalar_tensor(value, dtype=dtype or of_kind, **more)
 
 
-def empty_permuted(size: Sequence[int], layout: Sequence[int], **more: Any) -> Tensor:
+def empty_permuted(size: Sequence[int], physical_layout: Sequence[int], **more: Any) -> Tensor:
     """Returns zeros: what nobody has written may be anything."""
     return torch.zeros(size, **more)
 
