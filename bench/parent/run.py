@@ -106,8 +106,9 @@ class OpenRun:
                 planned = [self.services.planned(service) for service in asked]
                 self.journal.plan([common | cell.columns() for cell in cells], planned)
             past = () if settings.past is None else settings.past.services
-            measured = {key_of(row) for row in past if row["status"] != "not_run"}
-            self.services_left = [one for one in asked if key_of(self.services.planned(one)) not in measured]
+            known = {key_of(row): row for row in past if row["status"] != "not_run"}
+            self.services_left = [one for one in asked if key_of(self.services.planned(one)) not in known]
+            self._services_known = known
             self.control = Control(usable_cpus()[: selection.threads], self.journal.logs / "control.log")
             self.session = BenchSession(
                 journal=self.journal,
@@ -155,7 +156,9 @@ class OpenRun:
         return self.session.run(cell)
 
     def run_service(self, service: ServiceCell) -> Row:
-        """Measures a service, and returns its row, which is on disk."""
+        """Measures a service, and returns its row, which is on disk; that of the interrupted run where it has one."""
+        if service not in self.services_left:
+            return self._services_known[key_of(self.services.planned(service))]
         row = self.services.measure(service)
         self.services_left.remove(service)
         return row

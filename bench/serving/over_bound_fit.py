@@ -20,7 +20,7 @@ RIDGE = 0.3
 """How strongly the slope, per standard deviation of the rates, is drawn to 1: it decides only where counts do not."""
 FLATTEST = 0.05
 """The least slope, so that the line crosses the wanted share: the share over a bound rises with the rate."""
-OUTLYING = 4.0
+OUTLYING = 6.0
 """A trial whose count lies more of the usual deviations off the line counts less, the more the farther (Huber 1964): a
 second in which the machine stood still is no property of the target. What is usual is told by the median trial."""
 MEDIAN_SQUARE = 0.455
