@@ -187,6 +187,13 @@ def test_values_are_taken_from_a_file_and_the_second_batch_is_made_of_the_first(
     assert np.array_equal(values.make_batches(made, interface.inputs_of(made), given | {"1.x": x + 1})[1]["x"], x + 1)
 
 
+def test_the_second_batch_differs_where_the_first_axis_makes_no_difference():
+    image = np.repeat(small.draw(1, 1, 4, 5), 3, axis=1)
+    made = small.model([helper.make_node("Tanh", ["x"], ["y"])], [("x", 1, [1, 3, 4, 5])], [("y", 1, [1, 3, 4, 5])])
+    first, second = values.make_batches(made, interface.inputs_of(made), {"x": image})
+    assert np.array_equal(second["x"], first["x"][:, :, ::-1])
+
+
 def test_files_of_values_that_do_not_fit_are_refused(tmp_path):
     made = small.mlp(batch=2)
     inputs = interface.inputs_of(made)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import backends
-from backends._onnx_file import oracle
+from backends._onnx_file import oracle, plain
 from bench.artifacts import artifacts_for, takes_files, why_no_file
 from bench.child.checks.proof import UNVERIFIED, WrongResult, proof_of
 from bench.child.own import onnx_file
@@ -23,6 +24,7 @@ from tests.fakes.steps import make_in, request_in
 from workloads.count import count, output_names
 from workloads.own.folder import load
 from workloads.precision import DEFAULT
+from workloads.tolerance import MissingTolerance
 
 RUNTIMES = ("onnxruntime_cpu", "openvino_cpu")
 
@@ -118,6 +120,16 @@ def test_a_branch_that_a_given_scalar_chooses_is_proven(tmp_path):
     assert np.array_equal(step.outputs()["y"], 2 * small.draw(2, 3)[::-1])
 
 
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_a_large_file_has_its_tensors_beside_it_and_is_proven(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(plain, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(onnx, "save", partial(onnx.save, size_threshold=0))
+    workload, _ = made(small.mlp(), tmp_path, batch=3)
+    assert (workload.said, (tmp_path / "own" / "model.onnx.data").exists()) == ("", True)
+    proof, step = stepped(backend, workload, tmp_path)
+    assert proof.before(step)[0]["verification"] == "passed"
+
+
 def another_weight(model, factor):
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
@@ -194,6 +206,19 @@ def test_outputs_that_nothing_excites_are_not_compared_and_alone_verify_nothing(
     (tmp_path / "one").mkdir()
     alone, _ = made(small.model(nodes[:1], [("x", 1, [2, 3])], outputs[:1], held), tmp_path / "one")
     assert "nothing to verify; give --model-inputs" in alone.refused["infer"]
+
+
+def test_where_roundoff_alone_decides_nothing_is_proven(tmp_path):
+    """A softmax of logits in the millions, all but equal: which of them is the largest is a matter of the last bit."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("Add", ["z", "far"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["y"], axis=-1),
+    ]
+    held = {"w": np.repeat(small.draw(16, 1), 8, axis=1), "far": np.array(1e8, np.float32)}
+    workload, _ = made(small.model(nodes, [("x", 1, [2, 16])], [("y", 1, [2, 8])], held), tmp_path)
+    with pytest.raises(MissingTolerance, match="ill-conditioned: roundoff alone may make all outputs"):
+        stepped("onnxruntime_cpu", workload, tmp_path)
 
 
 def test_an_output_that_stays_the_same_is_said(tmp_path):

@@ -16,13 +16,22 @@ if TYPE_CHECKING:
 
 
 def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Puts the file into `folder`, its tensors beside it where they lie there: links, where that can be."""
+    """Puts the file into `folder`, its tensors beside it where they lie there.
+
+    The file is a link where that can be. Its tensors are a copy: `onnx` (1.23.2) reads none that have two names.
+    """
     program = setting.program
     assert isinstance(program, FileProgram)
     for path in Path(program.folder).glob(f"{ONNX_MODEL}*"):
-        target = graph_file(folder, setting) if path.name == ONNX_MODEL else folder / path.name
-        try:
-            os.link(path, target)
-        except OSError:
-            shutil.copyfile(path, target)
+        if path.name == ONNX_MODEL:
+            _linked(path, graph_file(folder, setting))
+        else:
+            shutil.copyfile(path, folder / path.name)
     return {}
+
+
+def _linked(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)

@@ -20,8 +20,12 @@ LARGE_BYTES = 1 << 30
 
 def save(model: ModelProto, path: Path) -> None:
     """Writes the model to `path`, its tensors beside it where they are large."""
-    is_large = sum(map(bytes_of, tensors(model))) > LARGE_BYTES
-    onnx.save(model, str(path), save_as_external_data=is_large, location=f"{path.name}.data")
+    if sum(map(bytes_of, tensors(model))) <= LARGE_BYTES:
+        onnx.save(model, str(path))
+        return
+    emptied = ModelProto()  # saving takes the tensors out
+    emptied.CopyFrom(model)
+    onnx.save(emptied, str(path), save_as_external_data=True, location=f"{path.name}.data")
 
 
 def why_not_opened(model: ModelProto) -> str:

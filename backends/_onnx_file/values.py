@@ -86,6 +86,6 @@ def _fitting(one: Value, array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _another(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Returns the same values in another order along the first axis that has several: every range is kept."""
-    axis = next((axis for axis, n in enumerate(array.shape) if n > 1), None)
-    return array if axis is None else np.flip(array, axis).copy()
+    """Returns the same values in another order, along the first axis where that makes a difference: ranges are kept."""
+    flipped = (np.flip(array, axis) for axis in range(array.ndim))
+    return next((other.copy() for other in flipped if not np.array_equal(other, array)), array)

@@ -67,7 +67,7 @@ def _own_cost(label: str, rows: pd.DataFrame) -> str:
 
 def _references(rows: pd.DataFrame) -> list[str]:
     """Returns what is to be known of how numbers were verified, where that is not as all are."""
-    numbers = rows[(rows["status"] == "ok") & rows["reference"].notna()]
+    numbers = rows[(rows["status"] == "ok") & rows["reference"].notna() & ~rows["label"].isin(idle_labels(rows))]
     lines = [
         f"{workload}: {said}."
         for workload, said in dict(zip(numbers["workload"], numbers["reference"], strict=True)).items()

@@ -24,12 +24,14 @@ from workloads.own.folder import MODEL_FILE
 from workloads.own.onnx_file import ONNX_MODEL, FileProgram
 from workloads.precision import ROUNDOFF
 from workloads.summary import summarize
-from workloads.tolerance import Tolerance
+from workloads.tolerance import FACTOR, MissingTolerance, Tolerance
 
 if TYPE_CHECKING:
     from backends.base import Setting
 
 Outputs = Sequence[Mapping[str, NDArray[Any]]]
+WORTHLESS = 0.1
+"""An output that may be so far off is not held against anything, whatever its tolerance says."""
 LONGEST_S = 60.0
 """So long kinks are looked for beyond the samples that are drawn always: the evaluator is slow."""
 
@@ -42,7 +44,10 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str
 
 
 def make_noise(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Writes what is predicted for each output that is compared, to `noise.json`: root mean squares over samples."""
+    """Writes what is predicted for each output that is compared, to `noise.json`: root mean squares over samples.
+
+    Raises MissingTolerance where correct code may be so far off in all of them that nothing would be proven.
+    """
     program = _program(setting)
     expected = load_expected(inputs["expected"])
     batches = load_batches(Path(program.folder) / BATCHES_FILE)
@@ -62,7 +67,19 @@ def make_noise(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> di
         for key in expected
     }
     (folder / FILE).write_text(json.dumps(predicted.to_json(found)))
-    return {"samples": n}
+    return {"samples": n, "said": _proving_nothing(found)}
+
+
+def _proving_nothing(found: Mapping[str, Tolerance]) -> str:
+    """Returns which outputs prove nothing, since correct code may be anything there. Raises MissingTolerance."""
+    far = {key: FACTOR * one.error for key, one in found.items() if FACTOR * one.error > WORTHLESS}
+    said = ", ".join(f"{key} {off:.2g}" for key, off in far.items())
+    if len(far) == len(found):
+        raise MissingTolerance(
+            f"ill-conditioned: roundoff alone may make all outputs {said} off, so that nothing would be proven; "
+            "give other values by --model-inputs FILE.npz"
+        )
+    return f"roundoff alone may make {said} off, which proves nothing" if far else ""
 
 
 def _samples(folder: Path, batches: Outputs) -> Iterator[tuple[Outputs, float]]:
