@@ -76,11 +76,11 @@ class OpenVinoStep(Step):
         request = self.compiled.create_infer_request()
         values = batch | source
         for port in self.compiled.inputs:
-            name = _one(port.get_names(), values)
+            name = one_name(port.get_names(), values)
             request.set_tensor(port, ov.Tensor(values[name], shared_memory=True))
         written = self.results | {f"next.{name}": array for name, array in target.items()}
         for port in self.compiled.outputs:
-            name = _one(port.get_names(), written)
+            name = one_name(port.get_names(), written)
             request.set_tensor(port, ov.Tensor(written[name], shared_memory=True))
         return request
 
@@ -154,7 +154,7 @@ class OpenVinoFlow(Flow):
             batch = number % len(batches)
             request = self.queue[number]
             for port in self.compiled.inputs:
-                array = batches[batch][_one(port.get_names(), batches[batch])]
+                array = batches[batch][one_name(port.get_names(), batches[batch])]
                 request.set_tensor(port, ov.Tensor(array, shared_memory=True))
             results: dict[str, Any] = {}
             for port in self.compiled.outputs:
@@ -250,7 +250,7 @@ def effective_of(compiled: Any, asked: Precision) -> Effective:
     )
 
 
-def _one(names: set[str], tensors: Mapping[str, Any]) -> str:
+def one_name(names: set[str], tensors: Mapping[str, Any]) -> str:
     """Returns the one of a port's names that is ours: OpenVINO adds aliases of its own."""
     ours = sorted(name for name in names if name in tensors)
     if len(ours) != 1:

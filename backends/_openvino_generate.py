@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backends._openvino import OpenVinoStep
+from backends._openvino_cached import opened
 from backends._session_generate import SessionGenerateStep
 from backends.base import Request
 
@@ -17,11 +17,12 @@ class OpenVinoGenerateStep(SessionGenerateStep):
     """Tensors share their memory with NumPy, so that what is bound is written where it lies."""
 
     def __init__(self, request: Request, device: str) -> None:
-        super().__init__(request, partial(OpenVinoStep, device=device))
+        super().__init__(request, partial(opened, device=device))
 
     def hand_over(self) -> None:
-        for name, cache in self.of_token.buffers[self.of_token.count & 1].items():
+        for name, cache in self.of_token.given.items():
             cache[:, :, : self.generation.prompt_tokens] = self.of_prompt.results[name]
+        self.of_token.set_state(self.of_token.given)
 
     def feed(self, tokens: Tokens, place: int) -> None:
         (fed,) = self.of_token.batches

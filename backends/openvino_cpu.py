@@ -53,10 +53,10 @@ class OpenVinoCpu(Adapter):
         import openvino  # noqa: F401 - imported here so that its time counts as import
 
     def prepare(self, request: Request) -> Step:
-        from backends._openvino import OpenVinoStep
+        from backends._openvino_cached import opened
 
         if isinstance(request.program, Generating):
             from backends._openvino_generate import OpenVinoGenerateStep
 
             return OpenVinoGenerateStep(request, "CPU")
-        return OpenVinoStep(request, "CPU")
+        return opened(request, "CPU")
