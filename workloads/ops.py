@@ -287,6 +287,9 @@ class Ops(ImageOps, ProductsOfCodes, ABC):
     ) -> Array:
         """`block` applied `n` times, each time with the parameters under `prefix.i.`, stripped of that prefix.
 
+        All that a block reads and is differentiated by comes to it so, or as `x`: one that is computed again sees only
+        the gradients of these.
+
         Repetition is named so that a binding can later scan, shard or checkpoint over it.
         """
         for i in range(n):

@@ -117,7 +117,8 @@ def _forward(ops: Ops, config: Config, p: Parameters, batch: Parameters) -> Arra
     t = ops.embedding(p["t_embedder.table"], batch["t"])
     t = _dense(ops, ops.silu(_dense(ops, t, p, "t_embedder.mlp.0")), p, "t_embedder.mlp.2")
     c = t + ops.embedding(p["y_embedder.embedding_table.weight"], batch["y"])
-    x = ops.repeat(lambda x, p: _block(ops, config, x, p, c), x, p, "blocks", config.depth)
+    blocks = {**p, **{f"blocks.{i}.c": c for i in range(config.depth)}}
+    x = ops.repeat(lambda x, p: _block(ops, config, x, p, p["c"]), x, blocks, "blocks", config.depth)
     x = _modulated(ops, x, *_modulation(ops, c, p, "final_layer", 2))
     x = ops.reshape(_dense(ops, x, p, "final_layer.linear"), (n, side, side, patch, patch, 2 * CHANNELS))
     x = ops.transpose(x, (0, 5, 1, 3, 2, 4))
