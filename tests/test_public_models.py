@@ -3,6 +3,8 @@
 Needs transformers: `tox run -e models`.
 """
 
+import os
+
 import pytest
 
 pytest.importorskip("transformers")
@@ -38,3 +40,13 @@ def _tried(backend, workload, phase, folder):
     except UnsupportedOperator as missing:
         return f"unsupported: {missing}"
     return f"ok, {columns['error_worst']:.1e} of {columns['error_tolerance']:.1e} in {columns['error_worst_of']}"
+
+
+@pytest.mark.skipif("SAMESTEP_MINILM" not in os.environ, reason="SAMESTEP_MINILM names no folder with the package")
+def test_published_weights_of_a_package_run_as_a_users_own_model(tmp_path, capsys):
+    workload = own("tests.models.minilm:encoder", tmp_path / "model")
+    assert workload.parameter_count == 22_565_376
+    said = {backend: _tried(backend, workload, "infer", tmp_path / backend) for backend in BACKENDS}
+    with capsys.disabled():
+        print("", *(f"minilm    infer  {name:16} {one}" for name, one in said.items()), sep="\n")
+    assert all(one.startswith("ok") for one in said.values()), said

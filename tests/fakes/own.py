@@ -8,11 +8,12 @@ from typing import Any
 
 import backends
 from backends.base import Adapter, Request
-from bench.artifacts import artifacts_for
+from bench.artifacts import BATCHES, EXPECTED, NOISE_OF_GRAPH, PARAMETERS, artifacts_for
 from bench.child.checks.proof import Proof
 from bench.child.expected import load_expected
 from bench.child.own.module import make
-from tests.fakes.steps import allowed_in, make_in, request_in
+from tests.fakes.steps import allowed_in, request_in
+from tests.fakes.steps import make as make_artifact
 from workloads.own.folder import load
 from workloads.workload import Workload
 
@@ -23,6 +24,17 @@ def own(reference: str, folder: Path, batch: int | None = None, inputs: Path | N
     asked = {"name": reference.partition(":")[2], "reference": reference, "batch": batch}
     make(asked | {"inputs": None if inputs is None else str(inputs)}, folder)
     return load(str(folder))
+
+
+@cache
+def shared(model: str, phase: str) -> dict[str, Path]:
+    """Returns the folders of what every backend's step is held against, made once beside the model's."""
+    workload, made = load(model), {}
+    for artifact in (PARAMETERS, BATCHES, EXPECTED, NOISE_OF_GRAPH):
+        (path := Path(model).with_name(f"{Path(model).name}-{phase}-{artifact.name}")).mkdir()
+        make_artifact(artifact, workload, phase, path, made)
+        made[artifact.name] = path
+    return made
 
 
 @cache
@@ -43,7 +55,14 @@ def proven(adapter: str | Adapter, workload: Workload, phase: str, folder: Path)
     chosen = backends.load_adapter(f"backends.{adapter}") if isinstance(adapter, str) else adapter
     assert phase not in workload.refused, workload.refused[phase]
     folder.mkdir(exist_ok=True)
-    made = make_in(folder, workload, phase, artifacts_for(chosen, program=workload.programs[phase]))
+    wanted = artifacts_for(chosen, program=workload.programs[phase])
+    assert workload.given is not None
+    made = dict(shared(workload.given.folder, phase))
+    for artifact in wanted:
+        if artifact.name not in made:
+            (path := folder / artifact.name).mkdir()
+            make_artifact(artifact, workload, phase, path, made)
+            made[artifact.name] = path
     request = request_in(made, chosen, workload, phase)
     loaded(chosen, request)
     step = chosen.prepare(request)
