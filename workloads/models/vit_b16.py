@@ -44,7 +44,7 @@ SIZES = {
     "224": Config(224, 16, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072, num_classes=1000),
 }
 PUBLISHED = "224"
-BATCHES = {"tiny": 2, "224": 4}
+BATCHES = {"tiny": 2, "224": 2}
 SEQUENCES = None
 
 
