@@ -17,10 +17,13 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 
 from backends._convolution_backward import convolution_backward
 from backends._lookup_backward import (
+    adaptive_avg_pool2d_backward,
+    adaptive_avg_pool3d_backward,
     embedding_bag,
     embedding_bag_backward,
     embedding_bag_dense_backward,
     upsample_linear_backward,
+    upsample_nearest_backward,
 )
 
 aten = torch.ops.aten
@@ -120,6 +123,11 @@ def decomposition_table() -> dict[Any, Any]:
         aten._embedding_bag_forward_only.default: embedding_bag,
         aten._embedding_bag_backward.default: embedding_bag_backward,
         aten._embedding_bag_dense_backward.default: embedding_bag_dense_backward,
+        aten._adaptive_avg_pool2d_backward.default: adaptive_avg_pool2d_backward,
+        aten._adaptive_avg_pool3d_backward.default: adaptive_avg_pool3d_backward,
+        aten.upsample_nearest1d_backward.default: upsample_nearest_backward,
+        aten.upsample_nearest2d_backward.default: upsample_nearest_backward,
+        aten.upsample_nearest3d_backward.default: upsample_nearest_backward,
         aten.upsample_linear1d_backward.default: upsample_linear_backward,
         aten.upsample_bilinear2d_backward.default: upsample_linear_backward,
         aten.upsample_trilinear3d_backward.default: upsample_linear_backward,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SUM, MEAN = 0, 1
@@ -111,6 +112,50 @@ def upsample_linear_backward(
     """Returns the gradient of an interpolation by lines for its input (N, C, …): a matrix product for each axis."""
     factors = scales or (None,) * len(output_size)
     for axis, (n, size, scale) in enumerate(zip(output_size, input_size[2:], factors, strict=True), 2):
-        weights = linear_weights(n, size, align_corners, scale, gradient)
-        gradient = torch.matmul(gradient.transpose(axis, -1), weights).transpose(axis, -1)
+        gradient = _along(gradient, axis, linear_weights(n, size, align_corners, scale, gradient))
+    return gradient
+
+
+def upsample_nearest_backward(
+    gradient: Tensor, output_size: Sequence[int], input_size: Sequence[int], *scales: float | None
+) -> Tensor:
+    """Returns the gradient of an interpolation by the element at or before each place, for its input (N, C, …)."""
+    factors = scales or (None,) * len(output_size)
+    for axis, (n, size, scale) in enumerate(zip(output_size, input_size[2:], factors, strict=True), 2):
+        step = 1 / scale if scale else size / n
+        places = (torch.arange(n, dtype=gradient.dtype, device=gradient.device) * step).floor()
+        elements = torch.arange(size, dtype=gradient.dtype, device=gradient.device)
+        taken = (places.clamp(max=size - 1)[:, None] == elements[None, :]).to(gradient.dtype)
+        gradient = _along(gradient, axis, taken)
+    return gradient
+
+
+def _along(gradient: Tensor, axis: int, weights: Tensor) -> Tensor:
+    """Returns the gradient times a matrix (places, elements) along one axis."""
+    return torch.matmul(gradient.transpose(axis, -1), weights).transpose(axis, -1)
+
+
+def adaptive_avg_pool2d_backward(gradient: Tensor, x: Tensor) -> Tensor:
+    """Returns the gradient of means over parts of the last two axes, for `x`."""
+    return _parts_backward(gradient, x, 2)
+
+
+def adaptive_avg_pool3d_backward(gradient: Tensor, x: Tensor) -> Tensor:
+    """Returns the same for the last three axes."""
+    return _parts_backward(gradient, x, 3)
+
+
+def _parts_backward(gradient: Tensor, x: Tensor, n_axes: int) -> Tensor:
+    for axis in range(x.dim() - n_axes, x.dim()):
+        n, size = gradient.shape[axis], x.shape[axis]
+        pieces = gradient.split(1, axis)
+        sums = None
+        for i, piece in enumerate(pieces):
+            start, end = i * size // n, -(-(i + 1) * size // n)
+            shape = [end - start if at == axis else -1 for at in range(x.dim())]
+            share = (piece / (end - start)).expand(shape)
+            padded = F.pad(share, [0, 0] * (x.dim() - 1 - axis) + [start, size - end])
+            sums = padded if sums is None else sums + padded
+        assert sums is not None
+        gradient = sums
     return gradient

@@ -23,6 +23,7 @@ from workloads.graph import Tensor as Result
 
 BUFFER = "buffer."
 """What the names of outputs begin with that are buffers after the step."""
+COPIES = frozenset({"aten.copy.default", "aten.fill.Tensor"})
 LEFT_OUT = frozenset({"layout", "pin_memory"})
 NOTHING = frozenset({"aten._assert_tensor_metadata.default", "aten.sym_constrain_range_for_size.default"})
 """Operators that compute nothing."""
@@ -54,7 +55,7 @@ def to_graph(exported: ExportedProgram, outputs: Sequence[str] | None = None) ->
         elif node.op == "output":
             returned = node.args[0]
         elif node.op == "call_function" and node.target is not operator.getitem:
-            if str(node.target) == "aten.copy.default":
+            if str(node.target) in COPIES:
                 nodes += _copy(_node(node, same))
             elif str(node.target) not in NOTHING:
                 nodes.append(_node(node, same))
@@ -249,7 +250,7 @@ def _node(node: fx.Node, same: Mapping[str, str]) -> Node:
 
 
 def _copy(node: Node) -> list[Node]:
-    """Returns what a copy into another tensor is, in operators that PyTorch differentiates (it has no rule for this)."""
+    """Returns what a copy into another tensor is: PyTorch does not differentiate it, nor ONNX know its broadcast."""
     (result,) = node.results
     assert result is not None
     kept = Result(result.shape, result.dtype)

@@ -135,7 +135,7 @@ def upsampled():
         nn.GroupNorm(2, 4),
         nn.SiLU(),
         nn.Upsample(scale_factor=2),
-        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 3, padding=1, bias=False),
         nn.InstanceNorm2d(4, affine=True),
         nn.GELU("tanh"),
         nn.PixelShuffle(2),

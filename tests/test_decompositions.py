@@ -6,7 +6,14 @@ import torch.nn.functional as F
 
 from backends._convolution_backward import convolution_backward
 from backends._decompositions import avg_pool_backward, max_pool_backward
-from backends._lookup_backward import embedding_bag, embedding_bag_backward, upsample_linear_backward
+from backends._lookup_backward import (
+    adaptive_avg_pool2d_backward,
+    adaptive_avg_pool3d_backward,
+    embedding_bag,
+    embedding_bag_backward,
+    upsample_linear_backward,
+    upsample_nearest_backward,
+)
 
 torch.manual_seed(0)
 
@@ -38,6 +45,12 @@ def test_what_is_not_asked_for_is_not_computed():
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+ADAPTIVE = [
+    (F.adaptive_avg_pool2d, adaptive_avg_pool2d_backward),
+    (F.adaptive_avg_pool3d, adaptive_avg_pool3d_backward),
+]
 
 
 def held(function, tensors, ours):
@@ -113,6 +126,25 @@ def test_interpolation_by_a_scale_that_the_size_does_not_tell():
         (x,),
         lambda gradient: [upsample_linear_backward(gradient, gradient.shape[2:], x.shape, False, 1.7, 1.7)],
     )
+
+
+@pytest.mark.parametrize("size", [4, 10, 13])
+@pytest.mark.parametrize("scale", [None, 2, 1.7])
+def test_nearest_neighbours(size, scale):
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    scales = () if scale is None else (scale, scale)
+    held(
+        lambda x: F.interpolate(x, size=[size, size]) if scale is None else F.interpolate(x, scale_factor=scale),
+        (x,),
+        lambda gradient: [upsample_nearest_backward(gradient, gradient.shape[2:], x.shape, *scales)],
+    )
+
+
+@pytest.mark.parametrize(("of", "ours"), ADAPTIVE)
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_means_over_parts(of, ours, size):
+    x = torch.randn(2, 3, *([6, 5, 7] if of is F.adaptive_avg_pool3d else [6, 7]), dtype=torch.float64)
+    held(lambda x: of(x, size), (x,), lambda gradient: [ours(gradient, x)])
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean"])
