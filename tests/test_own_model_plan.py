@@ -1,5 +1,7 @@
 """Models of users' own in the plan of a run: how they are asked for, what they depend on, and rows of what failed."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import backends
@@ -154,3 +156,16 @@ def test_an_ill_conditioned_step_is_not_widened_but_refused():
 def test_files_and_modules_are_told_apart_by_their_spelling():
     assert Asked("f", "a.b:f", "maker").module == "a.b"
     assert Asked("f", "a/b.onnx", "maker").module is None
+
+
+def test_a_run_does_not_go_on_with_another_model(monkeypatch):
+    from bench.parent.plans import options
+
+    selection = select(monkeypatch, (FAILED,))
+    run = SimpleNamespace(header={"options": {"selection": dict(selection.chosen)}})
+    options._check_models(run, selection)
+    run.header["options"]["selection"]["models"] = {"f at batch 4": "another"}
+    with pytest.raises(PlanError, match="f at batch 4 is another model than when the run began"):
+        options._check_models(run, selection)
+    del run.header["options"]["selection"]["models"]  # a run of before there were any
+    options._check_models(run, selection)

@@ -24,6 +24,8 @@ from bench.parent.sources import digest_of
 from host.home import NoHomeError
 from workloads.own.folder import PHASES, load, phases_of
 
+DIGESTS = "models"
+"""What a run's choices call the digests of its models: one that goes on must have the same."""
 LIBRARIES = ("torch", "numpy", "safetensors")
 """What every folder is made with, beside what the user's own sources import."""
 
@@ -40,6 +42,12 @@ class Made:
     batch: int
     path: str | None = None
     failure: str | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of all that lies in its folder."""
+        given = None if self.path is None else load(self.path).given
+        return None if given is None else given.sha256
 
     def has_phase(self, phase: str, asked: Sequence[str] | None) -> bool:
         """Returns whether the model has cells in the phase, where these are `asked` for, or none is.

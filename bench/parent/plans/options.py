@@ -13,6 +13,7 @@ import backends
 from bench.effort import ONE_STEP, Effort
 from bench.parent.header import ROOT, new_header
 from bench.parent.own import asked
+from bench.parent.own.made import DIGESTS
 from bench.parent.plans import plan, services, training
 from bench.parent.plans.parse import PlanError, number, words
 from bench.parent.plans.presets import PRESETS
@@ -105,6 +106,7 @@ def choose(option: Getter, arguments: Sequence[str] = ()) -> tuple[plan.Selectio
     """Returns what to run and how, from the options. Raises PlanError or ResultsError, before anything runs."""
     past = interrupted_run(option)
     selection = select(option if past is None else past.header["options"]["selection"].get)
+    _check_models(past, selection)
     planned = plan.chosen_backends(selection, backends.names())
     baseline = option("--baseline")
     if baseline is not None and words(baseline, "--baseline", backends.names()) not in [(name,) for name in planned]:
@@ -126,6 +128,14 @@ def choose(option: Getter, arguments: Sequence[str] = ()) -> tuple[plan.Selectio
         past=past,
     )
     return selection, settings if not results_dir else replace(settings, results_dir=Path(results_dir).absolute())
+
+
+def _check_models(past: Run | None, selection: plan.Selection) -> None:
+    """Raises PlanError where a run that goes on has other models of the user's than it began with."""
+    before = {} if past is None else past.header["options"]["selection"].get(DIGESTS) or {}
+    now = selection.chosen[DIGESTS]
+    if changed := [name for name, digest in before.items() if now.get(name) != digest]:
+        raise PlanError(f"--resume: {', '.join(changed)} is another model than when the run began; start a new run")
 
 
 def effort(selection: plan.Selection, option: Getter, past: Run | None = None) -> Effort:

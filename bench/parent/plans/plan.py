@@ -174,7 +174,9 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         raise PlanError(f"--generated-tokens is for what generates ({', '.join(DECODING)}), not {', '.join(chosen)}")
     training.check(selection.training, chosen, selection.phases)
     # A shape that a model refuses is refused here.
-    selection = replace(selection, models=made.make(own, selection.batches, threads))
+    models = made.make(own, selection.batches, threads)
+    digests = {f"{one.name} at batch {one.batch}": one.digest for one in models}
+    selection = replace(selection, models=models, chosen={**selection.chosen, made.DIGESTS: digests})
     for cell in planned(replace(selection, backends=selection.backends or tuple(known_backends[:1])), ()):
         try:
             cell.load_workload()
