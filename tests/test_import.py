@@ -192,6 +192,29 @@ def test_what_cannot_be_read_is_said_in_a_line(file, report, said):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (json.dumps(VLLM)[:-9], "since the file ends too early: copy it whole"),
+        (json.dumps(VLLM)[:-1], "since the file ends too early: copy it whole"),
+        ("", "is no JSON: Expecting value"),
+        ("[" * 100_000, "is no JSON: maximum recursion depth"),
+        ('{"a": 1}\n{"a": 2}', "Extra data"),
+        (json.dumps(VLLM | {"duration": 10**400}), "cannot be read"),
+        ("service_format,service,scenario", "is no JSON"),
+        ("\0\1\2", "is no JSON"),
+    ],
+    ids=["cut in a name", "cut behind a number", "empty", "deep", "lines", "a huge number", "our own", "bytes"],
+)
+def test_a_file_that_is_cut_or_none_is_said_in_a_line(tmp_path, capsys, content, said):
+    path = tmp_path / "report.json"
+    path.write_text(content)
+    assert main(["import", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
 def test_where_nothing_was_answered_there_is_a_row_without_latencies(file):
     zeros = {name: 0.0 for name in VLLM if name.endswith("_ms")}
     (row,) = read_foreign(file(VLLM | {"completed": 0, "failed": 20} | zeros))

@@ -25,10 +25,12 @@ READERS = {
 
 def read_foreign(path: Path) -> tuple[Row, ...]:
     """Returns the rows of a result file of another tool. Raises ResultsError, in a line, for any other file."""
+    content = plain_bytes(path)
     try:
-        report = json.loads(plain_bytes(path))
-    except ValueError as error:
-        raise ResultsError(f"{path} is no JSON: {error}; expected {_known()}") from error
+        report = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        cut = ", since the file ends too early: copy it whole" if _is_cut(error) else ""
+        raise ResultsError(f"{path} is no JSON: {error}{cut}; expected {_known()}") from error
     if not isinstance(report, dict):
         raise ResultsError(f"{path} is no JSON object; expected {_known()}")
     for name, reader in READERS.items():
@@ -36,9 +38,16 @@ def read_foreign(path: Path) -> tuple[Row, ...]:
             continue
         try:
             return tuple(make_service_row(**row) for row in reader.rows_of(Report(report)))
-        except (Unknown, ValueError, TypeError) as error:
+        except (Unknown, ValueError, TypeError, OverflowError) as error:
             raise ResultsError(f"{path} looks like {name}, and cannot be read: {error}") from error
     raise ResultsError(f"{path} is of no known tool; expected {_known()}")
+
+
+def _is_cut(error: Exception) -> bool:
+    """Returns whether the end of a text is what is wrong with it."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= len(error.doc.rstrip()) > 0
 
 
 def _known() -> str:
