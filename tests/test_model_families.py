@@ -10,6 +10,8 @@ from workloads.catalog import CATALOG, CONTROLS, SUITES, load
 from workloads.models._layers import Layers
 from workloads.models.dlrm import _products
 from workloads.ops import Ops
+from workloads.precision import INT8
+from workloads.recipes.int8 import NORM, Calibrating, codes_of, products_of, quantized
 from workloads.recipes.mixed import Mixed
 from workloads.reference import NumpyOps, float64
 from workloads.vocabulary.images import ImageOps
@@ -131,7 +133,7 @@ def test_a_binding_of_before_groups_and_biases_runs_what_has_none():
 )
 def test_zeros_are_added_as_tensorflow_does(shape, kernel, stride, rows, columns):
     (x, weight) = drawn((1, 1, *shape), (1, 1, *kernel))
-    found = Layers(NumpyOps(), {"c.weight": weight}, training=False).conv(x, "c", stride)
+    found = Layers(NumpyOps(), {"c.weight": weight}, training=False).conv(x, "c", kernel, stride)
     padded = np.pad(x, ((0, 0), (0, 0), rows, columns))
     np.testing.assert_allclose(found, NumpyOps().conv2d(padded, weight, stride, 0), rtol=1e-12)
     assert found.shape[2:] == tuple(-(-side // stride) for side in shape)
@@ -186,6 +188,22 @@ def test_positions_of_dit_are_the_authors():
     halves = [np.outer(place, frequencies) for place in (column, row)]
     expected = np.concatenate([f(half) for half in halves for f in (np.sin, np.cos)], axis=1)
     np.testing.assert_allclose(spec.values(), expected[None], atol=1e-7)
+
+
+def test_in_8_bits_groups_stay_as_they_are_and_a_bias_is_folded_with_its_norm():
+    workload = load("ds_cnn", "tiny")
+    program, batch = workload.programs["infer"], data.make_batches(workload)[0]
+    products, read = products_of(program)
+    assert "blocks.0.depthwise.weight" not in products
+    assert "blocks.0.depthwise.weight" in read
+    assert products["conv.weight"].norm == (*(f"norm.{end}" for end in NORM), "conv.bias")
+    assert products["classifier.weight"].norm == ()
+    assert not {"conv.bias", "norm.bias"} & {spec.name for spec in quantized(program, INT8).constants}
+    tensors, largest = float64(data.make_parameters(workload)), {}
+    exact = program.outputs_of(Calibrating(NumpyOps(), tensors, largest), tensors, {}, batch)["logits"]
+    made = codes_of(program, tensors, largest, INT8)
+    found = quantized(program, INT8).outputs_of(NumpyOps(), made, {}, batch)["logits"]
+    assert 0 < np.linalg.norm(found - exact) < 0.1 * np.linalg.norm(exact)
 
 
 def test_suites():

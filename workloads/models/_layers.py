@@ -11,6 +11,8 @@ from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec
 from workloads.workload import Workload
 
+Kernel = tuple[int, int]
+"""Rows and columns: given, since of a weight in codes none are known."""
 RULE = SGD(learning_rate=0.01, momentum=0.9)
 
 
@@ -23,13 +25,13 @@ class Layers:
     training: bool
     statistics: dict[str, Array] = field(default_factory=dict)
 
-    def conv(self, x: Array, name: str, stride: int = 1, groups: int = 1) -> Array:
+    def conv(self, x: Array, name: str, kernel: Kernel = (3, 3), stride: int = 1, groups: int = 1) -> Array:
         """Returns `x` convolved so that a side becomes side / stride, rounded up; with a bias where there is one.
 
         Zeros are added as TensorFlow's `same` does: the odd one below and on the right.
         """
         weight, bias = self.p[f"{name}.weight"], self.p.get(f"{name}.bias")
-        sides = [_added(side, k, stride) for side, k in zip(x.shape[2:], weight.shape[2:], strict=True)]
+        sides = [_added(side, k, stride) for side, k in zip(x.shape[2:], kernel, strict=True)]
         rows, columns = ((n // 2, n - n // 2) for n in sides)
         if rows == columns and rows[0] == rows[1]:
             return self._convolved(x, weight, stride, rows[0], bias, groups)
@@ -46,9 +48,11 @@ class Layers:
         self.statistics.update({f"{name}.{key}": array for key, array in new.items()})
         return y
 
-    def normed(self, x: Array, conv: str, norm: str, stride: int = 1, groups: int = 1) -> Array:
+    def normed(
+        self, x: Array, conv: str, norm: str, kernel: Kernel = (3, 3), stride: int = 1, groups: int = 1
+    ) -> Array:
         """Returns `x` after a convolution, its norm and ReLU."""
-        return self.ops.relu(self.norm(self.conv(x, conv, stride, groups), norm))
+        return self.ops.relu(self.norm(self.conv(x, conv, kernel, stride, groups), norm))
 
     def dense(self, x: Array, name: str) -> Array:
         """Returns `x` times a weight (out, in), plus a bias."""
@@ -67,7 +71,7 @@ class Tensors:
     parameters: list[ParameterSpec] = field(default_factory=list)
     buffers: list[ParameterSpec] = field(default_factory=list)
 
-    def conv(self, name: str, n_in: int, n_out: int, kernel: tuple[int, int], has_bias: bool = True) -> None:
+    def conv(self, name: str, n_in: int, n_out: int, kernel: Kernel, has_bias: bool = True) -> None:
         """Adds a convolution; `n_in` are the channels that each output reads."""
         self._weight(name, (n_out, n_in, *kernel), n_in * kernel[0] * kernel[1], n_out, has_bias)
 

@@ -55,11 +55,11 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
     config = SIZES[size]
 
     def forward(layers: Layers, x: Array) -> Array:
-        x = layers.normed(x, "conv", "norm", stride=2)
+        x = layers.normed(x, "conv", "norm", config.kernel, stride=2)
         for i in range(config.n_block):
             at = f"blocks.{i}"
             x = layers.normed(x, f"{at}.depthwise", f"{at}.depthwise_norm", groups=config.width)
-            x = layers.normed(x, f"{at}.pointwise", f"{at}.pointwise_norm")
+            x = layers.normed(x, f"{at}.pointwise", f"{at}.pointwise_norm", (1, 1))
         return layers.dense(layers.ops.mean(x, (2, 3)), "classifier")
 
     shape = (batch, 1, config.rows, config.columns)

@@ -60,8 +60,8 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
         x = layers.normed(x, "conv", "norm", stride=2)
         for i, (_, stride) in enumerate(config.blocks):
             at = f"blocks.{i}"
-            x = layers.normed(x, f"{at}.depthwise", f"{at}.depthwise_norm", stride, groups=x.shape[1])
-            x = layers.normed(x, f"{at}.pointwise", f"{at}.pointwise_norm")
+            x = layers.normed(x, f"{at}.depthwise", f"{at}.depthwise_norm", stride=stride, groups=x.shape[1])
+            x = layers.normed(x, f"{at}.pointwise", f"{at}.pointwise_norm", (1, 1))
         return layers.dense(layers.ops.mean(x, (2, 3)), "classifier")
 
     shape = (batch, 3, config.image, config.image)

@@ -56,9 +56,9 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
         x = layers.normed(x, "conv", "norm")
         for i in range(config.n_stack):
             at, stride = f"stacks.{i}", 2 if i > 0 else 1
-            y = layers.normed(x, f"{at}.conv1", f"{at}.norm1", stride)
+            y = layers.normed(x, f"{at}.conv1", f"{at}.norm1", stride=stride)
             y = layers.norm(layers.conv(y, f"{at}.conv2"), f"{at}.norm2")
-            x = layers.ops.relu(y + (layers.conv(x, f"{at}.shortcut", stride) if i > 0 else x))
+            x = layers.ops.relu(y + (layers.conv(x, f"{at}.shortcut", (1, 1), stride) if i > 0 else x))
         return layers.dense(layers.ops.mean(x, (2, 3)), "classifier")
 
     shape = (batch, 3, config.image, config.image)

@@ -74,7 +74,7 @@ def _forward(layers: Layers, config: Config, images: Array) -> Array:
         at = f"up{i + 1}"
         x = ops.conv_transpose2d(x, layers.p[f"{at}.up.weight"], layers.p[f"{at}.up.bias"])
         x = double(ops.concatenate([passed[config.depth - 1 - i], x], axis=1), f"{at}.conv")
-    return layers.conv(x, "outc.conv")
+    return layers.conv(x, "outc.conv", (1, 1))
 
 
 def build(size: str, batch: int, sequence: int | None = None) -> Workload:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workloads.catalog import DECODING
+from workloads.catalog import CATALOG, DECODING
 from workloads.generate import GENERATE
 from workloads.precision import Precision
 from workloads.tolerance import Predicted, Tolerance
@@ -52,6 +52,8 @@ OF_DECODING = (
     "workloads/recipes/rope.py",
 )
 """The same of what decodes."""
+OF_LAYERS = ("workloads/models/_layers.py",)
+"""The same of what is made of named layers."""
 OF_GENERATING = ("bench/child/checks/greedy.py", "workloads/generate.py")
 """The same of what generates, beside that."""
 OF_TUNING = ("workloads/tuning/distill.py", "workloads/tuning/lora.py", "workloads/tuning/policies.py")
@@ -81,7 +83,8 @@ def key_of(workload: Workload, precision: Precision) -> str:
     decoding = OF_DECODING if workload.name in DECODING else ()
     generating = OF_GENERATING if GENERATE in workload.programs else ()
     tuning = OF_TUNING if any(phase in workload.programs for phase in TUNED) else ()
-    for name in (*MADE_BY, *decoding, *generating, *tuning):
+    layers = OF_LAYERS if hasattr(CATALOG.get(workload.name), "Layers") else ()
+    for name in (*MADE_BY, *decoding, *layers, *generating, *tuning):
         running.update(code_of(ROOT / name.format(name=workload.name)).encode())
     return running.hexdigest()[:16]
 
