@@ -36,6 +36,7 @@ VARIANTS: dict[str, tuple[dict[str, str], ...]] = {
     "openvino_cpu": (),
 }
 """Ways to have other correct code of a runtime on this machine, beside itself with all threads and with one."""
+ASKED = tuple(os.environ.get("SAMESTEP_BACKENDS", ",".join(VARIANTS)).split(","))
 HALF, SHARE = 0.5, 0.99
 CORE = ("bert_base", "gpt2", "mlp", "resnet50")
 
@@ -60,9 +61,11 @@ def main() -> int:
         made = list(all_made(Path(name)))
         ratios: list[float] = []
         for backend, variants in VARIANTS.items():
+            if backend not in ASKED:
+                continue
             for threads, environment in [(len(usable_cpus()), {}), (1, {}), *((1, more) for more in variants)]:
                 asked = made if not environment and threads > 1 else [one for one in made if one.seed == SEEDS[0]]
-                found = child(backend, threads, environment, asked)
+                found = children(backend, threads, environment, asked)
                 ratios += told(backend, threads, environment, found)
     within = sum(one <= HALF * FACTOR for one in ratios) / len(ratios)
     over = sum(one > FACTOR for one in ratios)
@@ -89,8 +92,16 @@ def all_made(folder: Path) -> Iterator[Made]:
                     yield Made(name, phase, precision.name, seed, at)
 
 
+def children(backend: str, threads: int, environment: dict[str, str], asked: Sequence[Made]) -> list[dict[str, Any]]:
+    """Returns the ratios of real to predicted of a backend, from a process of its own for each workload.
+
+    After some hundred programs XLA on a CPU cannot find what it has compiled (0.10.2).
+    """
+    by_workload = [[one for one in asked if one.workload == name] for name in CORE]
+    return [found for ours in by_workload for found in child(backend, threads, environment, ours)]
+
+
 def child(backend: str, threads: int, environment: dict[str, str], asked: Sequence[Made]) -> list[dict[str, Any]]:
-    """Returns the ratios of real to predicted of a backend, from a process of its own."""
     jobs = [{**vars(one), "folder": str(one.folder)} for one in asked]
     code = f"from tests.qa.errors import run; run({backend!r}, {threads})"
     done = subprocess.run(
