@@ -14,7 +14,7 @@ from onnx.helper import make_tensor
 from onnxscript import opset20 as op
 from torch import Tensor
 
-from backends._onnx_export import ExportOps
+from backends._onnx_export import ExportOps, InPlaceOps
 from backends._torch_int8 import Layout, codes_of
 from workloads.ops import Array
 
@@ -99,3 +99,7 @@ class ExportInt8Ops(ExportOps):
     def w8_conv2d(self, x: Array, codes: Array, scale: Array, bias: Array | None, stride: int, padding: int) -> Array:
         y = F.conv2d(x, torch.ops.samestep.of_codes(codes, scale, 0), stride=stride, padding=padding)
         return y if bias is None else y + bias[:, None, None]
+
+
+class InPlaceInt8Ops(ExportInt8Ops, InPlaceOps):
+    """The same for runtimes that write a cache where it lies."""

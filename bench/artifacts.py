@@ -61,10 +61,10 @@ def artifacts_for(
     of_adapter = adapter.artifacts if program is None else adapter.artifacts_of(program)
     of_step = NOISE_OF_GRAPH if program is not None and GRAPH in program.details else NOISE
     made = ((EXPECTED, of_step) if adapter.verifiable else ()) + of_adapter
-    if precision.is_quantized:
-        made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
     if program is not None and program.prompt is not None:
         made = (CACHES, *(replace(one, needs=(*one.needs, CACHES.name)) for one in made))
+    if precision.is_quantized:
+        made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
     return tuple(artifact for wave in waves((PARAMETERS, batches_of(program), *made)) for artifact in wave)
 
 

@@ -167,8 +167,10 @@ def why_undefined(program: Program, precision: Precision) -> str:
         return f"{precision.name} has no definition yet of a step that carries a cache: in what type that is kept"
     if not precision.is_quantized:
         return ""
-    if program.state:
+    if program.state and program.prompt is None:
         return f"{precision.name} is of inference without a state: rounding to codes has no gradient to train by"
+    if program.state and precision.reads_codes:
+        return f"{precision.name} has no definition yet of a step with a cache: it is not calibrated over prompts"
     if not products_of(program)[0]:
         return f"{precision.name} is of products with a weight, and this step has none"
     return ""
@@ -191,19 +193,29 @@ def quantized(program: Program, precision: Precision) -> Program:
         if spec.name not in folded and (spec.name not in products or spec.name in read):
             specs.append(spec)
 
-    def outputs(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> Outputs:
-        entered = {name: x for name, x in constants.items() if name not in parts_of}
-        entered |= dict.fromkeys(folded, FOLDED)
+    def entered(constants: Parameters) -> Parameters:
+        seen = {name: x for name, x in constants.items() if name not in parts_of}
+        seen |= dict.fromkeys(folded, FOLDED)
         for name in products:
             codes, scale, step, bias = (constants.get(f"{name}{end}") for end in ENDS)
-            entered[name] = Quantized(codes, scale, step, bias, constants.get(name), precision.codes_type == E4M3)
-        eight_bits: Any = QuantizedOps(ops)
-        return program.outputs_of(eight_bits, Scoped(entered), state, batch)
+            seen[name] = Quantized(codes, scale, step, bias, constants.get(name), precision.codes_type == E4M3)
+        return Scoped(seen)
+
+    def outputs(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> Outputs:
+        return program.outputs_of(_in_codes(ops), entered(constants), state, batch)
 
     def step(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> tuple[Outputs, dict[str, Array]]:
-        return outputs(ops, constants, state, batch), {}
+        return program.step(_in_codes(ops), entered(constants), state, batch)
 
-    return replace(program, constants=tuple(specs), step=step, outputs=outputs)
+    prompt = program.prompt
+    if prompt is not None:
+        fill = prompt.fill
+        prompt = replace(prompt, fill=lambda ops, constants, ids: fill(_in_codes(ops), entered(constants), ids))
+    return replace(program, constants=tuple(specs), step=step, outputs=outputs, prompt=prompt)
+
+
+def _in_codes(ops: Ops) -> Any:
+    return QuantizedOps(ops)
 
 
 def _specs_of(spec: ParameterSpec, product: Product, precision: Precision) -> list[ParameterSpec]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from bench.child.checks.caches import filled
 from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE, load_batches, map_arrays
 from workloads.recipes.agreement import agreement
 from workloads.recipes.int8 import Calibrating, codes_of
@@ -31,10 +32,15 @@ def make_codes(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> di
     tensors = map_arrays(inputs["parameters"] / PARAMETERS_FILE)
     batches = load_batches(inputs["batches"] / BATCHES_FILE)
     largest: dict[str, float] = {}
-    of_fp32 = list(_outputs(plain, lambda constants: Calibrating(ReferenceOps(), constants, largest), tensors, batches))
+    seed = setting.workload.seed
+
+    def calibrating(constants: Mapping[str, Any]) -> Any:
+        return Calibrating(ReferenceOps(), constants, largest)
+
+    of_fp32 = list(_outputs(plain, calibrating, tensors, batches, seed))
     made = codes_of(plain, tensors, largest, setting.precision)
     save_file({name: np.ascontiguousarray(a) for name, a in made.items()}, folder / PARAMETERS_FILE)
-    of_codes = list(_outputs(setting.program, lambda constants: ReferenceInt8Ops(), made, batches))
+    of_codes = list(_outputs(setting.program, lambda constants: ReferenceInt8Ops(), made, batches, seed))
     return dict(agreement(of_codes, of_fp32))
 
 
@@ -43,16 +49,20 @@ def _outputs(
     ops_of: Callable[[Mapping[str, Any]], Any],
     tensors: Mapping[str, NDArray[Any]],
     batches: Sequence[Mapping[str, NDArray[Any]]],
+    seed: int,
 ) -> Iterator[NDArray[Any]]:
-    """Yields the first output of each batch, computed in float64."""
+    """Yields the first output of each batch, computed in float64; with a prompt, one after another behind it."""
     import torch
 
     from backends._torch_ops import to_torch
 
     cpu = torch.device("cpu")
     constants = {name: to_torch(a, cpu, torch.float64) for name, a in program.constants_of(tensors).items()}
+    ops = ops_of(constants)
     with torch.no_grad():
+        caches = {} if program.prompt is None else filled(program, ops, constants, seed)
+        state = program.initial_state({name: torch.from_numpy(cache) for name, cache in caches.items()}, torch.zeros)
         for batch in batches:
             read = {spec.name: to_torch(batch[spec.name], cpu, torch.float64) for spec in program.inputs}
-            outputs = program.outputs_of(ops_of(constants), constants, {}, read)
+            outputs, state = program.step(ops, constants, state, read)
             yield next(iter(outputs.values())).numpy()
