@@ -2,19 +2,21 @@
 
     python tests/print_decode.py [PAIRS] [SIZE of llama] [DEPTH…]
 
-For each CPU runtime and depth, in a process of its own: ABBA pairs of a lap through the window, the median of their
-ratios adapter/hand-written with its 95 % interval by order statistics, and the whole sequence's step by the decode
-step's. In PyTorch and JAX the loop is a llama written here, with none of the vocabulary; ONNX Runtime and OpenVINO have
-a bare loop over the same graph.
+For each CPU runtime and depth, in processes of their own, in which the adapter's step and the loop are opened first by
+turns: ABBA pairs of a lap through the window, the median of their ratios adapter/hand-written with its 95 % interval by
+order statistics, and the whole sequence's step by the decode step's. In PyTorch and JAX the loop is a llama written
+here, with none of the vocabulary; ONNX Runtime and OpenVINO have a bare loop over the same graph.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -42,6 +44,8 @@ from workloads.catalog import load
 from workloads.models import llama
 
 WARM_UP = 3
+LAUNCHES = 4
+"""Sessions of one graph differ by 10 % for as long as they live, whichever code runs them: ONNX Runtime's most."""
 
 
 def by_torch(request: Request, config: llama.Config) -> Callable[[int], Any]:
@@ -169,7 +173,7 @@ def by_onnxruntime(request: Request, config: llama.Config) -> Callable[[int], An
 
 
 def by_openvino(request: Request, config: llama.Config) -> Callable[[int], Any]:
-    """A request with a state of its own in the runtime (`MakeStateful`), which our adapter does without."""
+    """A request with a state of its own in the runtime (`MakeStateful`)."""
     import openvino as ov
     from openvino import passes
 
@@ -209,20 +213,26 @@ LOOPS = {
 }
 
 
-def prepared(phase: str, backend: str, size: str, is_first: bool, **shape: int) -> tuple[Request, Any]:
-    """Returns the request of a cell and its step, artifacts from the cache. The runtime is loaded for the first one."""
+def asked(phase: str, backend: str, size: str, **shape: int) -> Request:
+    """Returns the request of a cell, artifacts from the cache."""
     adapter, threads = backends.get(backend), len(usable_cpus())
     workload = load("llama", size, 1, **shape)
-    sequence, depth = shape.get("sequence"), shape.get("depth")
-    cell = Cell("llama", size, phase, backend, 1, sequence, "fp32", threads, depth=depth)
+    cell = Cell("llama", size, phase, backend, 1, shape.get("sequence"), "fp32", threads, depth=shape.get("depth"))
     suite = Suite(Cache(default_root(os.environ), lambda said: None), Path(tempfile.mkdtemp()), Effort(0, 0, 0, 1))
     entries = suite.entries(cell, workload, adapter)
-    request = request_in(entries, adapter, workload, phase, threads, options=adapter.chosen_options({}))
-    if is_first:
-        adapter.load(request)
-    step = adapter.prepare(request)
+    return request_in(entries, adapter, workload, phase, threads, options=adapter.chosen_options({}))
+
+
+def opened(backend: str, request: Request) -> tuple[Any, Callable[[int], None]]:
+    """Returns the adapter's step of a request, and what runs it to its end."""
+    step = backends.get(backend).prepare(request)
     step.compile()
-    return request, step
+
+    def run(i: int) -> None:
+        step.step(i)
+        step.sync()
+
+    return step, run
 
 
 def seconds(run: Callable[[int], Any], times: int) -> float:
@@ -233,25 +243,21 @@ def seconds(run: Callable[[int], Any], times: int) -> float:
     return (perf_counter() - start) / times
 
 
-def measure(backend: str, size: str, depth: int, pairs: int) -> None:
-    """Prints one line of a runtime at a depth."""
-    request, step = prepared("decode", backend, size, True, depth=depth)
-    _, whole = prepared("infer", backend, size, False, sequence=depth + 1)
-    by_hand = LOOPS[backend](request, llama.SIZES[size])
-
-    def stepped(of: Any) -> Callable[[int], None]:
-        def run(i: int) -> None:
-            of.step(i)
-            of.sync()
-
-        return run
-
-    ours, anew, lap = stepped(step), stepped(whole), request.program.n_batches
+def measure(backend: str, size: str, depth: int, pairs: int, is_loop_first: bool) -> None:
+    """Prints what one process measures of a runtime at a depth, as JSON."""
+    request = asked("decode", backend, size, depth=depth)
+    backends.get(backend).load(request)
+    make = partial(LOOPS[backend], request, llama.SIZES[size])
+    by_hand = make() if is_loop_first else None
+    step, ours = opened(backend, request)
+    by_hand = by_hand or make()
+    _, anew = opened(backend, asked("infer", backend, size, sequence=depth + 1))
+    lap = request.program.n_batches
     for i in range(WARM_UP):
         ours(i)
         anew(i)
         theirs = np.asarray(by_hand(i))
-    off = np.abs(theirs.reshape(-1) - step.outputs()["logits"].reshape(-1)).max()
+    off = float(np.abs(theirs.reshape(-1) - step.outputs()["logits"].reshape(-1)).max())
     ratios, times, factors = [], [], []
     for _ in range(pairs):
         a, b = seconds(ours, lap), seconds(by_hand, lap)
@@ -259,25 +265,35 @@ def measure(backend: str, size: str, depth: int, pairs: int) -> None:
         ratios.append(a / b)
         times.append(a / 2)
         factors.append(2 * seconds(anew, 2) / a)
-    low, high = interval(ratios)
-    print(
-        f"{backend:16} depth {depth:4} {median(times) * 1e3:7.1f} ms  {median(ratios):.3f} [{low:.3f}, {high:.3f}]  "
-        f"anew {median(factors):5.1f} x  logits differ by {off:.1e}",
-        flush=True,
+    print(json.dumps({"ratios": ratios, "times": times, "factors": factors, "off": [off]}))
+
+
+def line_of(backend: str, size: str, depth: str, pairs: int) -> str:
+    """Returns one line of a runtime at a depth, of all its processes."""
+    found: dict[str, list[float]] = {}
+    environment = child_environment(os.environ, len(usable_cpus()))
+    for launch in range(LAUNCHES):
+        words = (backend, size, depth, str(len(range(launch, pairs, LAUNCHES))), str(launch % 2))
+        said = subprocess.check_output([sys.executable, __file__, *words], env=environment, text=True)
+        for name, values in json.loads(said.splitlines()[-1]).items():
+            found[name] = found.get(name, []) + values
+    low, high = interval(found["ratios"])
+    return (
+        f"{backend:16} depth {depth:>4} {median(found['times']) * 1e3:7.1f} ms  {median(found['ratios']):.3f} "
+        f"[{low:.3f}, {high:.3f}]  anew {median(found['factors']):5.1f} x  logits differ by {max(found['off']):.1e}"
     )
 
 
 def main() -> None:
-    """Runs every combination in a process of its own."""
-    if len(sys.argv) == 5 and sys.argv[1] in LOOPS:
-        measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    """Prints a line of every combination; with the words that `line_of` adds it is one of its processes."""
+    if len(sys.argv) == 6 and sys.argv[1] in LOOPS:
+        measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")
         return
     pairs, size = int((sys.argv[1:] or ["8"])[0]), (sys.argv[2:] or ["135m"])[0]
     print(f"llama {size}, batch 1: adapter / hand-written loop, {pairs} ABBA pairs; and the whole sequence / one step")
     for depth in sys.argv[3:] or ("128", "512"):
         for backend in LOOPS:
-            command = [sys.executable, __file__, backend, size, depth, str(pairs)]
-            subprocess.run(command, env=child_environment(os.environ, len(usable_cpus())), check=True)
+            print(line_of(backend, size, depth, pairs), flush=True)
 
 
 if __name__ == "__main__":
