@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 OPSET = 20
 OPSET_IN_PLACE = 24
 """The first one that has TensorScatter, and Attention with it. OpenVINO (2026.4) has no TensorScatter."""
+LEAST_OUTSIDE = 4096
+"""Bytes of a tensor beside the graph. Lengths of a split must lie in it: ONNX Runtime (1.32) infers shapes by them."""
 
 
 class ExportOps(TorchOps):
@@ -282,4 +285,4 @@ def _named(specs: Any, tensors: Any) -> dict[str, Tensor]:
 def _save(program: Any, path: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
-    program.save(str(path), external_data=True)
+    onnx_ir.save(program.model, path, external_data=f"{path.name}.data", size_threshold_bytes=LEAST_OUTSIDE)

@@ -4,17 +4,23 @@ import numpy as np
 import pytest
 import torch
 
+from backends._graphs import ONNX
 from backends._torch_ops import TorchOps, to_torch
+from bench.artifacts import BATCHES, PARAMETERS
+from tests.fakes.steps import make, make_in
 from workloads import data
 from workloads.catalog import CATALOG, CONTROLS, SUITES, load
+from workloads.models import dlrm
 from workloads.models._layers import Layers
-from workloads.models.dlrm import _products
 from workloads.ops import Ops
 from workloads.precision import INT8
 from workloads.recipes.int8 import NORM, Calibrating, codes_of, products_of, quantized
 from workloads.recipes.mixed import Mixed
 from workloads.reference import NumpyOps, float64
 from workloads.vocabulary.images import ImageOps
+
+# torch.onnx's own (2.13).
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 
 CPU = torch.device("cpu")
 FAMILIES = ("autoencoder", "dit", "dlrm", "ds_cnn", "mobilenet_v1_025", "resnet8", "unet", "vit_b16")
@@ -143,7 +149,7 @@ def test_pairs_are_those_below_the_diagonal():
     vectors = drawn(*[(2, 3)] * 4)
     stacked = np.stack(vectors, axis=1)
     expected = [(stacked[:, i] * stacked[:, j]).sum(-1) for i in range(4) for j in range(i)]
-    np.testing.assert_allclose(_products(NumpyOps(), vectors), np.stack(expected, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(dlrm._products(NumpyOps(), vectors), np.stack(expected, axis=1), rtol=1e-12)
 
 
 def test_vit_is_the_encoder_of_torch():
@@ -204,6 +210,20 @@ def test_in_8_bits_groups_stay_as_they_are_and_a_bias_is_folded_with_its_norm():
     made = codes_of(program, tensors, largest, INT8)
     found = quantized(program, INT8).outputs_of(NumpyOps(), made, {}, batch)["logits"]
     assert 0 < np.linalg.norm(found - exact) < 0.1 * np.linalg.norm(exact)
+
+
+def test_lengths_of_a_split_lie_in_the_graph_where_onnx_runtime_looks_for_them(tmp_path, monkeypatch):
+    """The weights lie beside it: with the published tables the lengths did too, and the graph could not be read."""
+    import onnxruntime
+
+    monkeypatch.setitem(dlrm.SIZES, "many", dlrm.Config((3, 4, 2), (4, 1), (3,) * 16 + (2000,)))
+    monkeypatch.setitem(dlrm.BATCHES, "many", 2)
+    workload = load("dlrm", "many")
+    folders = make_in(tmp_path, workload, "infer", (PARAMETERS, BATCHES))
+    (folder := tmp_path / ONNX.name).mkdir()
+    make(ONNX, workload, "infer", folder, folders)
+    assert (folder / "step.onnx.data").stat().st_size >= 4 * 2 * 2000
+    onnxruntime.InferenceSession(folder / "step.onnx", providers=["CPUExecutionProvider"])
 
 
 def test_suites():
