@@ -65,7 +65,13 @@ def test_machines_have_roofs_of_their_own():
 
 
 def test_why_there_is_no_best_possible_is_said():
-    assert "No best possible time per token: the run measured no bandwidth" in text_of([served_row("decode")])
+    rows = [served_row("decode"), served_row("decode", workload="llama", size="135m")]
+    shown = " ".join(text_of(rows).split())
+    assert "No best possible time per token: the run measured no bandwidth" in shown
+    assert "--workloads gpt2,llama,stream_read" in shown
+    small = text_of([served_row("decode", minimum_bytes_per_step=1 << 20), stream_read(25e9)])
+    assert "a cache may hold all that a step reads" in " ".join(small.split())
+    assert "--workloads" not in small
     assert "best possible" not in text_of([row_of()])
 
 

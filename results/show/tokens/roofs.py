@@ -8,14 +8,16 @@ import pandas as pd
 
 from results.record.dimensions import POSITION
 from results.record.human import in_time_unit, mark, prefixed, ratio, time_in_words, time_unit
+from results.record.limits import LEAST_BYTES, READING
 from results.show.layout import Cell, side_by_side, wrapped
 from results.show.numbers import positions
 from results.tables.table import is_verified
 
 ROOF = "memory_roof_s"
+SMALL = "No best possible time per token: a cache may hold all that a step reads (under 128 MiB)."
 WITHOUT = (
-    "No best possible time per token: the run measured no bandwidth of the memory (the workload stream_read does), or "
-    "a cache may hold all that a step reads (under 128 MiB)."
+    "No best possible time per token: the run measured no bandwidth of the memory. Add it to the workloads that you "
+    "name: --workloads {},{}"
 )
 
 
@@ -30,7 +32,9 @@ def roofs(rows: pd.DataFrame, width: int) -> str:
         return ""
     known = deep[deep[ROOF].notna() & deep["latency_p50_s"].notna()]
     if known.empty:
-        return wrapped([WITHOUT], width)
+        large = deep[deep["minimum_bytes_per_step"] >= LEAST_BYTES]
+        names = ",".join(sorted(large["workload"].unique()))
+        return wrapped([SMALL if large.empty else WITHOUT.format(names, READING)], width)
     levels = [*POSITION, ROOF]
     by_line = [group for _, group in known.groupby(levels, dropna=False, sort=True)]
     heads = pd.concat([group.iloc[:1] for group in by_line])
