@@ -195,7 +195,7 @@ def test_an_ok_row_has_a_latency(latency_s):
 
 def test_an_ok_row_says_how_it_was_verified():
     with pytest.raises(
-        ValueError, match="'ok' without verification; expected one of: passed, before only, not applicable"
+        ValueError, match="'ok' without verification; expected one of: passed, before only, unverified, not applicable"
     ):
         make_row(**{**OK, "verification": None})
 
