@@ -1,0 +1,58 @@
+"""Operators that a runtime lacks: named beforehand by what `check-model` asks, and by the maker of the graph."""
+
+import pytest
+
+import backends
+from backends._graph_lacks import in_jax, in_onnx
+from backends._onnx_lacks import missing_in, named_as_ours
+from tests.fakes.own import own
+from tests.fakes.steps import setting
+from workloads.graph import UnsupportedOperator
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+SAID = "No ONNX function found for <OpOverload(op='aten.linalg_pinv', overload='atol_rtol_tensor')>. Failure message"
+
+
+@pytest.fixture(scope="module")
+def normed(tmp_path_factory):
+    return own("tests.models.norm:normed", tmp_path_factory.mktemp("own") / "model")
+
+
+@pytest.fixture(scope="module")
+def inverse(tmp_path_factory):
+    return own("tests.models.zoo:inverse", tmp_path_factory.mktemp("own") / "model")
+
+
+@pytest.mark.parametrize("phase", ["infer", "train"])
+def test_a_model_of_usual_operators_lacks_none(normed, phase):
+    pytest.importorskip("jax")
+    pytest.importorskip("onnxscript")
+    assert in_jax(setting(normed, phase)) == ()
+    assert in_onnx(setting(normed, phase)) == ()
+
+
+def test_what_is_missing_is_named_in_jax(inverse):
+    pytest.importorskip("jax")
+    (name, *_) = in_jax(setting(inverse, "infer"))
+    assert name.startswith("aten.")
+    assert backends.get("jax_cpu").missing_operators(setting(inverse, "infer"))[0] == name
+    assert backends.get("torch_cpu").missing_operators(setting(inverse, "infer")) == ()
+
+
+def test_what_is_missing_is_named_in_onnx(inverse):
+    pytest.importorskip("onnxscript")
+    names = in_onnx(setting(inverse, "infer"))
+    assert any("linalg" in name for name in names), names
+
+
+def test_the_exporters_error_is_told_as_ours():
+    outer = RuntimeError("Failed to convert")
+    outer.__cause__ = ValueError(SAID)
+    assert missing_in(outer) == ["aten.linalg_pinv.atol_rtol_tensor"]
+    with (
+        pytest.raises(UnsupportedOperator, match=r"operator aten.linalg_pinv.* has no translation to ONNX"),
+        named_as_ours(),
+    ):
+        raise outer
+    with pytest.raises(ValueError, match="something else"), named_as_ours():
+        raise ValueError("something else")
