@@ -13,6 +13,7 @@ from samestep._rooms import import_ours
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AdamW": "workloads.optim",
     "Adapter": "backends.base",
     "AdapterConformance": "bench.conformance",
     "Artifact": "backends.base",
@@ -26,13 +27,16 @@ _PUBLIC = {
     "EnergyUnavailable": "backends.base",
     "Flow": "backends.base",
     "history": "results.nights.history",
+    "inference": "workloads.program",
     "initial_state": "workloads.program",
+    "InputSpec": "workloads.specs",
     "KnownFailure": "backends.base",
     "load": "results.tables.table",
     "means_of_ratios": "results.tables.means",
     "Model": "workloads.own.model",
     "ONNX": "backends._graphs",
     "Ops": "workloads.ops",
+    "ParameterSpec": "workloads.specs",
     "phases": "results.tables.phases",
     "Probe": "backends.base",
     "Program": "workloads.program",
@@ -40,7 +44,10 @@ _PUBLIC = {
     "read_prices": "results.tables.prices",
     "Request": "backends.base",
     "Setting": "backends.base",
+    "SGD": "workloads.optim",
     "Step": "backends.base",
+    "training": "workloads.program",
+    "Work": "workloads.program",
     "Workload": "workloads.workload",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of _PUBLIC, given by __getattr__
@@ -71,9 +78,16 @@ if TYPE_CHECKING:
     from results.tables.table import load as load
     from results.tables.table import ratios as ratios
     from workloads.ops import Ops as Ops
+    from workloads.optim import SGD as SGD
+    from workloads.optim import AdamW as AdamW
     from workloads.own.model import Model as Model
     from workloads.program import Program as Program
+    from workloads.program import Work as Work
+    from workloads.program import inference as inference
     from workloads.program import initial_state as initial_state
+    from workloads.program import training as training
+    from workloads.specs import InputSpec as InputSpec
+    from workloads.specs import ParameterSpec as ParameterSpec
     from workloads.workload import Workload as Workload
 
 

@@ -4,7 +4,8 @@ A file has `SIZES` (by name, `tiny` among them), `PUBLISHED` (the size that is m
 size; None where samples are no sequences), and `build(size, batch, sequence)`. It may have `KIND` (`model` unless it
 says `limit` or `control`), `SHAPES` (of preset `full`) and `SUITES`: those that it is in, each with the phases that it
 has there (None: all). Where it says nothing a model is in `core` with all, and a limit in every suite: what bounds the
-chip bounds it in all of them, and a share of a peak is of the same peak. All are in `all`. Where it decodes it has
+chip bounds it in all of them, and a share of a peak is of the same peak. All are in `all`. Other packages bring modules
+like these by entry points (`workloads.outside`), which are in no other suite than they name. Where it decodes it has
 `SERVINGS` (by size), and `DEPTHS`, (batch, depth) of preset `full`: then `build` takes a `depth`, and returns the
 workload that decodes at it.
 """
@@ -12,12 +13,13 @@ workload that decodes at it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from workloads import models
+from workloads import models, outside
 from workloads.generate import GENERATE, generating, tokens_at
 from workloads.tuning import DISTILL, DPO, GRPO, LORA, TUNED
 from workloads.tuning.distill import distill
@@ -39,14 +41,22 @@ def _kind(model: ModuleType) -> str:
 
 def _suites(model: ModuleType, every: Iterable[str] = (FIRST_SUITE,)) -> Mapping[str, tuple[str, ...] | None]:
     """Returns the suites that a file is in; where it says nothing, a limit is in `every`, others are in the first."""
-    silent = dict.fromkeys(every if _kind(model) == "limit" else (FIRST_SUITE,))
+    is_ours = model.__name__.startswith(f"{models.__name__}.")
+    silent = dict.fromkeys(every if _kind(model) == "limit" else (FIRST_SUITE,) if is_ours else ())
     suites: Mapping[str, tuple[str, ...] | None] = getattr(model, "SUITES", silent)
     return suites
+
+
+REFUSED: dict[str, str] = {}
+"""Why a workload that another package brings cannot be run, by its name."""
 
 
 def _models() -> dict[str, ModuleType]:
     names = sorted(path.stem for path in Path(models.__path__[0]).glob("*.py") if path.stem[0] != "_")
     modules = {name: import_module(f"{models.__name__}.{name}") for name in names}
+    others = outside.found(modules)
+    REFUSED.update(others.refused)
+    modules |= others.modules
     return dict(sorted(modules.items(), key=lambda item: (KINDS.index(_kind(item[1])), item[0])))
 
 
@@ -138,6 +148,11 @@ def phases() -> tuple[str, ...]:
     return tuple(dict.fromkeys(phase for name in CATALOG for phase in phases_of(name)))
 
 
+def why_refused(name: str) -> str:
+    """Returns why a workload that another package brings is not known, for the end of a sentence; else nothing."""
+    return f"; {REFUSED[name]}" if name in REFUSED else ""
+
+
 def load(
     name: str,
     size: str | None = None,
@@ -158,7 +173,7 @@ def load(
     1, and what the model cannot take.
     """
     if name not in CATALOG:
-        raise ValueError(f"unknown workload {name!r}; known: {', '.join(CATALOG)}")
+        raise ValueError(f"unknown workload {name!r}; known: {', '.join(CATALOG)}{why_refused(name)}")
     model = CATALOG[name]
     size = size or model.PUBLISHED
     if size not in model.SIZES:
@@ -178,12 +193,13 @@ def load(
         raise ValueError(f"{name} does not {what}; workloads that do: {', '.join(DECODING)}")
     if depth is not None:
         deep: Workload = model.build(size, batch or model.BATCHES[size], None, depth)
-        return deep
+        return replace(deep, source=model.__name__)
     if model.SEQUENCES is None:
         sequence = None
     elif sequence is None:
         sequence = model.SEQUENCES[size]
     workload: Workload = model.build(size, batch or model.BATCHES[size] * accumulate, sequence)
+    workload = replace(workload, source=model.__name__)
     if tuned is not None:
         workload = _tuned_to(workload, tuned, rank)
     if generated is None:

@@ -32,15 +32,12 @@ class Workload:
     weights: Weights | None = None
     published: Published = field(default_factory=Published)
     """How files of the public model name its tensors."""
+    source: str = "workloads.workload"
+    """The module that it is written in."""
     given: Given | None = None
     """Where its tensors and batches lie, where it is a user's own model."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Why a program is not run by any backend, by its name."""
-
-    @property
-    def source(self) -> str:
-        """The module that it is written in."""
-        return f"workloads.models.{self.name}" if self.given is None else "workloads.own.folder"
 
     @property
     def tensors(self) -> tuple[ParameterSpec, ...]:

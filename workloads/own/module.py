@@ -42,6 +42,7 @@ def workload_of(described: Mapping[str, Any], folder: Path) -> Workload:
         hyperparameters={},
         programs=programs,
         buffers=_specs(described["buffers"]),
+        source="workloads.own.folder",
         given=Given(str(folder), described["sha256"]),
         refused=refused,
     )

@@ -85,6 +85,7 @@ def workload_of(described: Mapping[str, Any], folder: Path) -> Workload:
         parameters=(),
         hyperparameters=described["operators"],
         programs={PHASE: program},
+        source="workloads.own.folder",
         given=Given(str(folder), described["sha256"]),
         refused=described["refused"],
         held=described["held"],

@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 
 import backends
+from workloads import catalog
+
+WHY_REFUSED = {"backend": backends.why_refused, "workload": catalog.why_refused}
 
 
 class PlanError(ValueError):
@@ -22,8 +25,8 @@ def words(text: str | None, option: str, choices: Sequence[str]) -> tuple[str, .
     for name in names:
         if name not in choices:
             kind = option.removeprefix("--").removesuffix("s")
-            refused = backends.why_refused(name) if kind == "backend" else ""
-            raise PlanError(f"unknown {kind} {name!r}; known: {', '.join(choices)}{refused}")
+            why = WHY_REFUSED.get(kind, lambda name: "")(name)
+            raise PlanError(f"unknown {kind} {name!r}; known: {', '.join(choices)}{why}")
     return names
 
 
