@@ -205,8 +205,7 @@ class EagerTorchOps(TorchOps):
         c, s = (x.unsqueeze(-3) for x in (cos, sin))
         return torch.cat([c, c], -1), torch.cat([-s, s], -1)
 
-    def rope(self, x: Array, turns: tuple[Tensor, Tensor]) -> Array:
-        cos, sin = turns
+    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
         return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 

@@ -156,8 +156,8 @@ class RopeOfNeighbours(Decoding):
     workloads = ("llama", "moe")
 
     class Ops(EagerTorchOps):
-        def rope(self, x, turns):
-            c, (_, s) = turns[0].chunk(2, -1)[0], turns[1].chunk(2, -1)
+        def rope(self, x, cos, sin):
+            c, (_, s) = cos.chunk(2, -1)[0], sin.chunk(2, -1)
             a, b = x[..., ::2], x[..., 1::2]
             return torch.stack([a * c - b * s, b * c + a * s], -1).flatten(-2)
 

@@ -101,18 +101,18 @@ class Ops(ImageOps, ProductsOfCodes, ABC):
         """x times its logistic function (Elfwing et al. 2017, arXiv:1702.03118)."""
         return x * (self.tanh(x * 0.5) * 0.5 + 0.5)
 
-    def rope_turns(self, cos: Array, sin: Array) -> Any:
-        """What `rope` is told of angles, once for all layers: `cos` and `sin` are (T, D/2) or (B, T, D/2)."""
-        return [self.reshape(one, (*one.shape[:-2], 1, *one.shape[-2:])) for one in (cos, sin)]
+    def rope_turns(self, cos: Array, sin: Array) -> tuple[Array, Array]:
+        """What `rope` is told of cosines and sines, once for all layers: as it stands, themselves."""
+        return cos, sin
 
-    def rope(self, x: Array, turns: Any) -> Array:
-        """`x` (B, H, T, D) with the pairs (i, i + D/2) of its last axis turned by the angles of `rope_turns`.
-
-        Su et al. 2021, arXiv:2104.09864, in the order of the published weights.
+    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
+        """`x` (B, H, T, D) with the pairs (i, i + D/2) of its last axis turned, by angles whose `cos` and `sin` are
+        given as (T, D/2) or (B, T, D/2) (Su et al. 2021, arXiv:2104.09864, in the order of the published weights), as
+        `rope_turns` gives them.
         """
-        cos, sin = turns
+        c, s = (self.reshape(one, (*one.shape[:-2], 1, *one.shape[-2:])) for one in (cos, sin))
         a, b = self.split(x, 2)
-        return self.concatenate([a * cos - b * sin, b * cos + a * sin])
+        return self.concatenate([a * c - b * s, b * c + a * s])
 
     @abstractmethod
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:

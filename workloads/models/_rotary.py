@@ -43,7 +43,7 @@ class Config:
         return self.hidden_size // self.num_attention_heads
 
 
-Turns = Any
+Turns = tuple[Array, Array]
 """What `Ops.rope` is told of the positions of a block's tokens."""
 Mlp = Callable[[Ops, Array, Parameters], Array]
 """`mlp(ops, x, p)`: what the second half of a block makes of the normed `x` (B, T, hidden), with the block's `p`."""
@@ -104,8 +104,8 @@ def _attended(ops: Ops, config: Config, x: Array, p: Parameters, turns: Turns, a
         y = ops.linear(h, p[f"self_attn.{name}.weight"], p.get(f"self_attn.{name}.bias"))
         return ops.transpose(ops.reshape(y, (batch, sequence, heads, config.head_dim)), (0, 2, 1, 3))
 
-    q = ops.rope(projected("q_proj", config.num_attention_heads), turns)
-    k = ops.rope(projected("k_proj", config.num_key_value_heads), turns)
+    q = ops.rope(projected("q_proj", config.num_attention_heads), *turns)
+    k = ops.rope(projected("k_proj", config.num_key_value_heads), *turns)
     v = projected("v_proj", config.num_key_value_heads)
     attended = ops.transpose(attend(q, k, v), (0, 2, 1, 3))
     return ops.linear(ops.reshape(attended, (batch, sequence, config.hidden_size)), p["self_attn.o_proj.weight"])

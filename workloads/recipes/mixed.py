@@ -83,11 +83,11 @@ class Mixed(Ops):
     def silu(self, x: Array) -> Array:
         return self._once("silu", x)
 
-    def rope_turns(self, cos: Array, sin: Array) -> Any:
+    def rope_turns(self, cos: Array, sin: Array) -> tuple[Array, Array]:
         return self.ops.rope_turns(self.full(cos), self.full(sin))
 
-    def rope(self, x: Array, turns: Any) -> Array:
-        return self.low(self.ops.rope(self.full(x), turns))
+    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
+        return self.low(self.ops.rope(self.full(x), cos, sin))
 
     def gelu(self, x: Array, approximate: Literal["none", "tanh"]) -> Array:
         return self._once("gelu", x, approximate)
