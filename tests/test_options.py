@@ -142,8 +142,8 @@ ONLY_IN_FULL = {"torch_compile_cpu", "torch_compile_cuda"}
 def test_nothing_given_plans_every_workload_on_every_backend_of_the_preset():
     of_presets = {*BACKENDS} - {"numpy_cpu", "openai_http"}  # the control, and what has no step
     taken = of_presets - ONLY_IN_FULL
-    models = [name for name in SUITES["core"] if name in MODELS]
-    everything = {(w, b) for w in models for b in taken} | {(w, b) for w in LIMITS for b in taken - {"null"}}
+    models, limits = ([name for name in SUITES["core"] if name in kind] for kind in (MODELS, LIMITS))
+    everything = {(w, b) for w in models for b in taken} | {(w, b) for w in limits for b in taken - {"null"}}
     assert {(name, backend) for name, _, _, _, backend in shapes()} == everything
     assert {shape[4] for shape in shapes(preset="full")} == of_presets
 
@@ -301,7 +301,8 @@ def test_a_phase_is_planned_because_a_workload_has_it(monkeypatch):
 
     for module in (catalog, shapes_of_run):
         monkeypatch.setattr(module, "phases_of", of)
-    assert {*phases()} == {"infer", "train", "prefill", "decode", "generate", "distil"}
+    ours = {"infer", "train", "prefill", "decode", "generate", "lora", "dpo", "grpo", "distill", "transfer"}
+    assert {*phases()} == {*ours, "distil"}
     planned = cells(selected(workloads="mlp", phases="distil", backends="null"), "distil", BACKENDS)
     assert [(cell.workload, cell.phase, cell.backend) for cell in planned] == [("mlp", "distil", "null")]
 
