@@ -66,7 +66,7 @@ def known_model(name: str | None, weights: str | None, precision: str | None) ->
     if precision not in spoken:
         raise ValueError(f"no definition of a service in {precision!r}; known: {', '.join(sorted(spoken))}")
     found = load(workload, size or None)
-    checked = files.check(Path(weights).expanduser(), found)
+    checked = files.check(Path(weights).expanduser().absolute(), found)
     return KnownModel(workload, found.size, checked.path, checked.sha256, precision)
 
 

@@ -132,7 +132,7 @@ def judged(texts: Sequence[Text], reference: Reference) -> Judgement:
         )
     rms = _rms([value.off for value in values])
     chosen = [(token, row) for one in held for token, row in zip(one.tokens, one.exact, strict=False)]
-    equal = sum(token == row.argmax() for token, row in chosen)
+    equal = sum(token == int(row.argmax()) for token, row in chosen)
     why = _why_off(values, rms, allowed) or _why_not_greedy(held, slack)
     return Judgement(len(values), rms, allowed, len(chosen), equal, len(held), why)
 

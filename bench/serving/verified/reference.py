@@ -14,6 +14,7 @@ from backends.base import Setting
 from bench.service_cell import KnownModel
 from bench.serving.verified.ask import NotVerifiable
 from host.memory import available_bytes
+from host.topology import usable_cpus
 from workloads.catalog import load
 from workloads.precision import precision_of
 from workloads.specs import Weights
@@ -47,6 +48,7 @@ class Reference:
             raise NotVerifiable(
                 f"the reference takes {needed / 1e9:.3g} GB in float64; {room / 1e9:.3g} GB are free here"
             )
+        torch.set_num_threads(len(usable_cpus()))  # nothing is timed any more
         workload = replace(workload, weights=Weights(known.weights, known.weights_sha256))
         self.precision = precision_of(known.precision)
         program = Setting(workload, WHOLE, self.precision, torch.get_num_threads()).program
