@@ -5,6 +5,8 @@ import pytest
 pytest.importorskip("transformers", reason="a server of its own: tox -e service")
 pytest.importorskip("uvicorn", reason="a server of its own: tox -e service")
 
+from bench.service_cell import ServiceCell
+from bench.serving.verified.ask import NotVerifiable, texts_of
 from results.record.run import latest_run, read_run
 from results.show.services.text import services_text
 from samestep.__main__ import main
@@ -71,6 +73,16 @@ def test_chat_is_measured_from_the_command_line(server, model, capsys):
     assert main(["service", server, "--model", str(model), *words]) == 0
     with capsys.disabled():
         print(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("completions", "prompt must be a string"), ("chat", "the server tells no log-probabilities")]
+)
+def test_what_it_computes_cannot_be_verified(server, model, kind, said):
+    """It takes no token ids, and log-probabilities not at all (`logprobs=None`, transformers 5.24)."""
+    cell = ServiceCell(url=server, model=str(model), kind=kind, prompt_tokens=20, output_tokens=8)
+    with pytest.raises(NotVerifiable, match=said):
+        texts_of(cell, 259, "before")
 
 
 def test_a_model_that_it_does_not_have_is_broken(server, capsys):

@@ -1,5 +1,6 @@
 """A service whose weights are known, held against the reference by its log-probabilities; what is wrong is refused."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from bench.serving.service.measure import measure
 from bench.serving.verified.told import told_of
 from bench.serving.verified.verify import verified
 from results.record.services.row import make_service_row
+from tests.fakes.door import bench, run_in
 from tests.fakes.openai_server import Script, Server
 from tests.fakes.served_llama import ServedLlama, drawn
 from workloads.precision import PRECISIONS
@@ -31,6 +33,7 @@ def measured(known, model, tells=("token_ids", "logprobs"), **script):
         lengths = {"prompt_tokens": 20, "output_tokens": 16, "requests": 2, "vocabulary": 211}
         row = measure(ServiceCell(url=server.url, model="m", salt="s", known=known, **lengths))
     make_service_row(**row, source="samestep 0")
+    json.dumps(row, allow_nan=False)  # how it leaves the process that measured it
     return row
 
 
@@ -151,6 +154,20 @@ def test_what_a_server_makes_worse_under_load_is_seen(known):
 def test_what_cannot_be_a_known_model_is_refused_before_anything_runs(name, path, precision, said):
     with pytest.raises(ValueError, match=said):
         known_model(name, path, precision)
+
+
+@pytest.mark.parametrize(("model", "status", "code"), [(RIGHT, "ok", 0), (ServedLlama(drawn(1)[1]), "wrong", 1)])
+def test_a_run_verifies_its_service(known, tmp_path, model, status, code):
+    with Server(Script(model=model, tells=("token_ids", "logprobs"))) as server:
+        lengths = ("--service-vocabulary", "211", "--service-prompt", "20", "--service-output", "8")
+        asked = ("--service", server.url, "--service-model", "m", "--service-requests", "2", *lengths)
+        is_said = ("--service-model-is", "llama:tiny", "--service-weights", known.weights)
+        done = bench(*asked, *is_said, "--results-dir", str(tmp_path), cwd=tmp_path)
+    (row,) = run_in(tmp_path).services
+    assert (done.returncode, row["status"]) == (code, status), done.stdout
+    assert row["model_is"] == "llama:tiny"
+    assert row["logprobs_compared"] == 4 * 8
+    assert ("is llama:tiny: verification logprobs" in " ".join(done.stdout.split())) == (status == "ok")
 
 
 def test_weights_of_another_size_are_refused(known):
