@@ -7,7 +7,7 @@ PyTorch has a kernel for most of them, and JAX's binding a function for each (`b
 _NAMES = {
     "_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default", "_embedding_bag.default",
     "_embedding_bag_forward_only.default", "_fused_rms_norm.default", "_log_softmax.default",
-    "_native_batch_norm_legit.default", "_native_batch_norm_legit.no_stats",
+    "_native_batch_norm_legit.no_stats",
     "_native_batch_norm_legit_functional.default", "_native_batch_norm_legit_no_training.default",
     "_prelu_kernel.default", "_safe_softmax.default", "_softmax.default", "_to_copy.default", "_unsafe_index.Tensor",
     "_unsafe_index_put.default", "_unsafe_view.default", "_weight_norm_interface.default", "abs.default",
@@ -20,7 +20,7 @@ _NAMES = {
     "bitwise_left_shift.Tensor", "bitwise_not.default", "bitwise_or.Scalar", "bitwise_or.Tensor",
     "bitwise_right_shift.Tensor", "bitwise_xor.Scalar", "bitwise_xor.Tensor", "bmm.default", "cat.default",
     "ceil.default", "clamp.Tensor", "clamp.default", "clamp_max.default", "clamp_min.default", "clone.default",
-    "constant_pad_nd.default", "contiguous.default", "convolution.default", "cos.default", "cosh.default",
+    "constant_pad_nd.default", "convolution.default", "cos.default", "cosh.default",
     "cross_entropy_loss.default", "cumprod.default", "cumsum.default", "detach.default", "diagonal.default",
     "div.Scalar", "div.Scalar_mode", "div.Tensor", "div.Tensor_mode", "dot.default", "einsum.default", "elu.default",
     "embedding.default", "empty.memory_format", "empty_like.default", "empty_permuted.default", "eq.Scalar",

@@ -88,9 +88,9 @@ def hardsigmoid(x: Array) -> Array:
     return hardtanh(x + 3, 0, 6) / 6
 
 
-def log_sigmoid(x: Array) -> tuple[Array, Array]:
-    """Returns the logarithm of the logistic function, and what PyTorch keeps beside it."""
-    return jax.nn.log_sigmoid(x), jnp.zeros_like(x[:0])
+def log_sigmoid(x: Array) -> tuple[Array, None]:
+    """Returns the logarithm of the logistic function; not what PyTorch keeps beside it."""
+    return jax.nn.log_sigmoid(x), None
 
 
 UNARY: Mapping[str, Function] = {

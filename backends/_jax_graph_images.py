@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from math import ceil, floor, prod
 from typing import Any
 
@@ -85,8 +86,8 @@ def max_pool(
     padding: Sizes = (0,),
     dilation: Sizes = (1,),
     ceil_mode: bool = False,
-) -> tuple[Array, Array]:
-    """Returns the maxima over windows, and where in the flattened image each was first."""
+) -> tuple[Array, Array | None]:
+    """Returns the maxima over windows, and where in the flattened image each was first; not of dilated windows."""
     n = x.ndim - 2 if x.ndim > len(kernel) + 1 else len(kernel)
     kernel, padding, dilation = (_for_each(given, n) for given in (kernel, padding, dilation))
     stride = _for_each(stride or kernel, n)
@@ -98,12 +99,31 @@ def max_pool(
         "padding": [(0, 0)] * len(lead) + list(zip(padding, far, strict=True)),
         "window_dilation": [*lead, *dilation],
     }
+    if any(d != 1 for d in dilation):
+        return _dilated_maxima(x, windows), None
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     y = lax.reduce_window(x, lowest, lax.max, **windows)
     places = jnp.broadcast_to(jnp.arange(prod(x.shape[-n:]), dtype=jnp.int32).reshape(x.shape[-n:]), x.shape)
     zero = (jnp.asarray(lowest, x.dtype), jnp.int32(-1))
     _, found = lax.reduce_window((lax.stop_gradient(x), places), zero, _first_of_larger, **windows)
     return y, found
+
+
+def _dilated_maxima(x: Array, windows: Mapping[str, Any]) -> Array:
+    """Returns the maxima over windows with gaps, from slices: XLA does not differentiate its own (jax 0.10)."""
+    padded = jnp.pad(x, windows["padding"], constant_values=-jnp.inf)
+    axes = list(zip(*(windows[f"window_{name}"] for name in ("dimensions", "strides", "dilation")), strict=True))
+    places = [(n - d * (k - 1) - 1) // s + 1 for n, (k, s, d) in zip(padded.shape, axes, strict=True)]
+    seen = [
+        padded[
+            tuple(
+                slice(at * d, at * d + s * (n - 1) + 1, s)
+                for at, n, (_, s, d) in zip(corner, places, axes, strict=True)
+            )
+        ]
+        for corner in product(*(range(k) for k, _, _ in axes))
+    ]
+    return jnp.stack(seen).max(0)
 
 
 def _first_of_larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:

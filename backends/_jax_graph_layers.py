@@ -250,7 +250,6 @@ LAYERS: Mapping[str, Function] = {
         jax.lax.rsqrt(jnp.square(x).mean(tuple(range(-len(shape), 0)), keepdims=True) + (epsilon or 0)),
     ),
     "_log_softmax.default": log_softmax,
-    "_native_batch_norm_legit.default": batch_norm,
     "_native_batch_norm_legit.no_stats": lambda x, weight, bias, training, momentum, epsilon: batch_norm(
         x, weight, bias, None, None, training, momentum, epsilon
     ),

@@ -140,7 +140,6 @@ SHAPES: Mapping[str, Function] = {
     "cat.default": cat,
     "clone.default": _identity,
     "constant_pad_nd.default": pad,
-    "contiguous.default": _identity,
     "detach.default": jax.lax.stop_gradient,
     "diagonal.default": lambda x, offset=0, axis1=0, axis2=1: jnp.diagonal(x, offset, axis1, axis2),
     "empty.memory_format": ZEROS,

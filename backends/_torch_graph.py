@@ -83,7 +83,7 @@ def tensors_of(exported: ExportedProgram) -> dict[str, Tensor]:
 
 def evaluate(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the outputs of the graph by name; where its floating tensors are float64, all that it computes is."""
-    device = next(iter(tensors.values())).device.type
+    device = next((tensor.device.type for tensor in tensors.values()), "cpu")
     is_wide = any(tensor.dtype == torch.float64 for tensor in tensors.values())
     key = f"torch {device} {is_wide}"
     # What is compiled must find it there, so that it does not look before.
