@@ -38,6 +38,8 @@ ELSEWHERE = {
     "operators": "reads the journal of a run with --operators",
     "--resume": "goes on with a run that was interrupted",
     "mybackend": "takes the package of the page, which tests/test_outside_adapter.py installs",
+    "mymodel:factory": "takes the module of the page; tests/test_own_model_plan.py has what comes of such",
+    "mymodel:larger": "so too",
     "--check": "starts every runtime that is here",
     "import": "reads files of other tools, which tests/test_import.py writes",
     "theirs.csv": "reads what was imported from them",
