@@ -13,26 +13,10 @@ from backends._arithmetic import in_words
 from backends._torch_arithmetic import Products, has_kernels
 from backends._torch_int8 import EagerInt8Ops
 from backends._torch_ops import EagerTorchOps, TorchOps, to_torch
+from backends._torch_optimizer import NATIVE_MOMENTS, native_optimizer
 from backends.base import ACCUMULATED, Effective, Operator, Request, Step
 from workloads.ops import Parameters, Scoped
-from workloads.optim import SGD, AdamW, Optimizer
 from workloads.precision import FLOAT32
-
-
-def native_optimizer(rule: Optimizer, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    """Returns torch's own fused optimiser for `rule`; verification proves it equal."""
-    if isinstance(rule, AdamW):
-        return torch.optim.AdamW(
-            parameters,
-            lr=rule.learning_rate,
-            betas=(rule.beta1, rule.beta2),
-            eps=rule.epsilon,
-            weight_decay=rule.weight_decay,
-            fused=True,
-        )
-    if isinstance(rule, SGD):
-        return torch.optim.SGD(parameters, lr=rule.learning_rate, momentum=rule.momentum, fused=True)
-    raise TypeError(f"no torch optimiser for {type(rule).__name__}; add it to backends/_torch.py")
 
 
 def device_types(tensors: Iterable[Tensor]) -> str:
@@ -52,10 +36,6 @@ def operators_of(averages: Iterable[Any], device: str, steps: int) -> list[Opera
         if event.device_type == kind
         and (us := event.self_cpu_time_total if device == "cpu" else event.self_device_time_total) > 0
     ]
-
-
-NATIVE_MOMENTS = {"SGD": ("momentum_buffer",), "AdamW": ("exp_avg", "exp_avg_sq")}
-"""torch's names of `Optimizer.moments`, in the same order."""
 
 
 class TorchStep(Step):

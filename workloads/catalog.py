@@ -107,7 +107,8 @@ def _tuned(name: str) -> tuple[str, ...]:
 @cache
 def trains(name: str, phase: str) -> bool:
     """Returns whether the workload updates parameters in the phase."""
-    return at(name, "tiny", phase).programs[phase].update is not None
+    program = at(name, "tiny", phase).programs.get(phase)
+    return program is not None and program.update is not None
 
 
 def rank_of(phase: str) -> int | None:
