@@ -22,8 +22,8 @@ FLATTEST = 0.05
 """The least slope, so that the line crosses the wanted share: the share over a bound rises with the rate."""
 OUTLYING = 6.0
 """A trial whose count lies more of the usual deviations off the line counts less, the more the farther (Huber 1964): a
-second in which the machine stood still is no property of the target. What is usual is told by the median trial. One that bends the line to itself is not seen:
-a help, no cure."""
+second in which the machine stood still is no property of the target. What is usual is told by the median trial. One
+that bends the line to itself is not seen: a help, no cure."""
 MEDIAN_SQUARE = 0.455
 """Of a standard normal number: the median of chi-squared with one degree of freedom."""
 CLUSTERED = 4.0
