@@ -236,5 +236,5 @@ def made(name, seed=0):
     module = module if isinstance(module, Loss) else Loss(module, square)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
     return module.train(), inputs
