@@ -14,6 +14,7 @@ from workloads.own.module import GRAPH
 from workloads.own.onnx_file import REASON, FileProgram
 from workloads.precision import DEFAULT, Precision
 from workloads.program import Program
+from workloads.workload import Workload
 
 PARAMETERS = Artifact("parameters", "bench.child.inputs:make_parameters", needs=(), is_shared=True, of_model_alone=True)
 BATCHES = Artifact("batches", "bench.child.inputs:make_batches", needs=("parameters",), is_shared=True)
@@ -66,6 +67,12 @@ def artifacts_for(
     if precision.is_quantized:
         made = (CODES, *(replace(one, needs=(*one.needs, CODES.name)) for one in made))
     return tuple(artifact for wave in waves((PARAMETERS, batches_of(program), *made)) for artifact in wave)
+
+
+def plain_expected(adapter: Adapter, workload: Workload, phase: str) -> Artifact:
+    """Returns what a cell in float32 is held against, with all that it is made from."""
+    made = artifacts_for(adapter, DEFAULT, workload.programs[phase])
+    return next(one for one in made if one.name == EXPECTED.name)
 
 
 def why_no_file(adapter: Adapter, program: Program, precision: str) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import backends
 from backends._outside import in_one_line, unsupported_faults
 from backends.base import Adapter, Artifact, Probe
-from bench.artifacts import EXPECTED, artifacts_for, handed_over, waves, why_no_file
+from bench.artifacts import artifacts_for, handed_over, plain_expected, waves, why_no_file
 from bench.cell import PLAIN, Cell
 from bench.effort import Effort
 from bench.parent.cache import Cache, Entry, entry_name
@@ -168,8 +168,8 @@ class Suite:
                 kinds[artifact.name] = max(kinds.get(artifact.name, artifact), artifact, key=lambda one: len(one.needs))
                 wanted[_entry_name(artifact, cell, workload)] = (artifact, cell, workload)
             if is_held_against_plain(cell, adapter):
-                plain = replace(cell, precision=DEFAULT.name)
-                wanted[_entry_name(EXPECTED, plain, workload)] = (EXPECTED, plain, workload)
+                plain, expected = replace(cell, precision=DEFAULT.name), plain_expected(adapter, workload, cell.phase)
+                wanted[_entry_name(expected, plain, workload)] = (expected, plain, workload)
         # What takes longest comes first, so that it does not come last, alone.
         ordered = sorted(wanted.values(), key=lambda one: _cost(one[1], one[2]), reverse=True)
         with Crew(makers()) as crew:
@@ -187,7 +187,8 @@ class Suite:
             kinds = _artifacts(adapter, cell, workload)
             made = handed_over({one.name: self._entry(one, cell, workload, crew) for one in kinds})
             if is_held_against_plain(cell, adapter):
-                made[PLAIN] = self._entry(EXPECTED, replace(cell, precision=DEFAULT.name), workload, crew)
+                expected = plain_expected(adapter, workload, cell.phase)
+                made[PLAIN] = self._entry(expected, replace(cell, precision=DEFAULT.name), workload, crew)
         return made
 
     def _entry(self, artifact: Artifact, cell: Cell, workload: Workload, crew: Crew) -> Entry:
