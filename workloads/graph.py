@@ -105,9 +105,9 @@ class Graph:
 
     @property
     def _results(self) -> Mapping[str, tuple[Tensor | None, ...]]:
-        if "results" not in self.kept:
-            self.kept["results"] = {node.name: node.results for node in self.nodes}
-        results: Mapping[str, tuple[Tensor | None, ...]] = self.kept["results"]
+        if "of_nodes" not in self.kept:
+            self.kept["of_nodes"] = {node.name: node.results for node in self.nodes}
+        results: Mapping[str, tuple[Tensor | None, ...]] = self.kept["of_nodes"]
         return results
 
     def only(self, outputs: Collection[str]) -> Graph:
@@ -182,7 +182,7 @@ def _node_to_json(node: Node) -> dict[str, Any]:
         "operator": node.operator,
         "arguments": _to_json(node.arguments),
         "keywords": {name: _to_json(value) for name, value in node.keywords.items()},
-        "results": [x and [x.shape, x.dtype] for x in node.results],
+        "makes": [x and [x.shape, x.dtype] for x in node.results],
         **({"returns_several": True} if node.returns_several else {}),
     }
 
@@ -193,7 +193,7 @@ def _node_from_json(tree: Mapping[str, Any]) -> Node:
         tree["operator"],
         _from_json(tree["arguments"]),
         {name: _from_json(value) for name, value in tree["keywords"].items()},
-        tuple(x and Tensor(tuple(x[0]), x[1]) for x in tree["results"]),
+        tuple(x and Tensor(tuple(x[0]), x[1]) for x in tree["makes"]),
         tree.get("returns_several", False),
     )
 
