@@ -123,7 +123,7 @@ class Planted(Adapter):
         return Probe("usable", "planted")
 
     def load(self, setting):
-        """The test process has torch already."""
+        torch.set_num_threads(setting.threads)
 
     def prepare(self, request):
         step = self.Step(request, torch.device("cpu"))
