@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from backends._torch_graph import evaluate, random_operators, tensors_of, to_graph
 from tests.graph_modules import made
 from workloads.graph import Graph, Input, Named, Node, Reference, Tensor, from_json
-from workloads.graph_count import elements_read, flops
+from workloads.graph.count import elements_read, flops
 
 
 class Function(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from workloads.generate import DECODE, PREFILL, Generating
 from workloads.graph import Graph
-from workloads.graph_count import elements_read, flops
+from workloads.graph.count import elements_read, flops
 from workloads.models._transfer import Transfer
 from workloads.ops import Array, Expert, Ops, Parameters, subset
 from workloads.own.onnx_file import FileProgram
