@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         depth: int | None = None
         generated: int | None = None
         rank: int | None = None
-        accumulate: int = 1
+        accumulate: int | None = None
         checkpoint: str | None = None
         device_index: int = 0
         variant: Side | None = None
@@ -153,7 +153,7 @@ class Cell(_Point):
             self.generated,
             self.phase if self.phase in TUNED else None,
             self.rank,
-            self.accumulate,
+            self.accumulate or 1,
             self.checkpoint,
         )
         if self.weights_path is None or self.weights_sha256 is None:

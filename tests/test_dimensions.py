@@ -175,10 +175,10 @@ def test_test_ids_are_as_they_were(name):
 
 
 def test_a_cell_has_a_field_per_dimension_those_without_a_default_first():
-    weights = ["weights_path", "weights_sha256"]
+    paths = ["weights_path", "weights_sha256", "model_path", "model_failure"]
     order = ["workload", "size", "phase", "backend", "batch", "sequence", "precision", "threads"]
     assert [field.name for field in fields(Cell)][: len(order)] == order
-    assert {field.name for field in fields(Cell)} == {*weights, *(d.cell_field for d in DIMENSIONS)}
+    assert {field.name for field in fields(Cell)} == {*paths, *(d.cell_field for d in DIMENSIONS)}
 
 
 def test_what_the_checker_of_types_is_told_of_a_cell_is_in_the_list():
@@ -199,7 +199,10 @@ def test_columns_of_a_cell_are_those_of_its_row():
     side = side_of("A", "threads=1, x=y")
     cell = Cell("mlp", "tiny", "infer", "null", 4, None, "fp32", 1, variant=side)
     row = make_row(**cell.columns(), status="not_run", reason="planned")
-    assert cell_of(row) == ("mlp", "tiny", "infer", "null", 0, "fp32", 4, None, 1, "A: threads=1, x=y", None, None)
+    assert cell_of(row) == (
+        *("mlp", "tiny", "infer", "null", 0, "fp32", 4, None, 1, "A: threads=1, x=y"),
+        *(None,) * 5,
+    )
     assert (cell.variant.letter, cell.overrides.options, cell.overrides.threads) == ("A", {"x": "y"}, 1)
 
 

@@ -87,7 +87,10 @@ def test_a_row_is_a_row_again():
 
 
 def test_a_cell_is_what_identifies_it():
-    assert cell_of(make_row(**OK)) == ("mlp", "tiny", "infer", "torch_cpu", 0, "fp32", 4, None, 2, None, None, None)
+    assert cell_of(make_row(**OK)) == (
+        *("mlp", "tiny", "infer", "torch_cpu", 0, "fp32", 4, None, 2),
+        *(None,) * 6,
+    )
 
 
 def test_an_unknown_column_is_refused_with_those_that_are_known():

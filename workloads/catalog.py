@@ -5,7 +5,7 @@ size; None where samples are no sequences), and `build(size, batch, sequence)`. 
 says `limit` or `control`), `SHAPES` (of preset `full`) and `SUITES`: those that it is in, each with the phases that it
 has there (None: all). Where it says nothing a model is in `core` with all, and a limit in every suite: what bounds the
 chip bounds it in all of them, and a share of a peak is of the same peak. All are in `all`. Other packages bring modules
-like these by entry points (`workloads.outside`), which are in no other suite than they name. Where it decodes it has
+like these by entry points (`workloads.own.outside`), in no other suite than they name. Where it decodes it has
 `SERVINGS` (by size), and `DEPTHS`, (batch, depth) of preset `full`: then `build` takes a `depth`, and returns the
 workload that decodes at it.
 """
@@ -19,8 +19,9 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from workloads import models, outside
+from workloads import models
 from workloads.generate import GENERATE, generating, tokens_at
+from workloads.own import outside
 from workloads.tuning import DISTILL, DPO, GRPO, LORA, TUNED
 from workloads.tuning.distill import distill
 from workloads.tuning.lora import RANK, lora

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from results.record.dimension import Dimension, Value
+from results.record.cells.dimension import Dimension, Value
 
 PLAIN_PRECISION = "fp32"
 """What goes without saying where a person reads: a precision is named in words only where it is another one."""
@@ -168,8 +168,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
     Dimension(
         "accumulation_steps",
         "integer",
-        "Equal parts of the batch whose gradients are added up before the optimiser's update.",
-        default=1,
+        "Equal parts of the batch whose gradients are added up before the optimiser's update; empty where it is one.",
         field="accumulate",
         place=6,
         mark="a",

@@ -261,7 +261,7 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
             replace(
                 default_cell(workload, size, phase, backend, selection.threads),
                 **more,
-                batch=batch * (more.get("accumulate", 1) if selection.batches is None else 1),
+                batch=batch * (more.get("accumulate") or 1 if selection.batches is None else 1),
                 sequence=sequence,
                 depth=deep,
                 generated=generated,

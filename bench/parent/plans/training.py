@@ -12,7 +12,6 @@ from workloads.catalog import CONTROLS, phases_of, rank_of, trains
 from workloads.tuning import TUNED
 from workloads.tuning.options import CHECKPOINTS
 
-NAMES = ("rank", "accumulate", "checkpoint")
 OFF = "off"
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     "--rank": {"metavar": "LIST", "help": "ranks of the adapters of phase lora"},
@@ -25,6 +24,9 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "help": f"what training steps compute again instead of keeping it, of: {', '.join((OFF, *CHECKPOINTS))}",
     },
 }
+
+
+NAMES = tuple(name.removeprefix("--") for name in OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Training:
         ranks = (None,) if default is None else self.ranks or (default,)
         checkpoints = [None if one == OFF else one for one in self.checkpoints or (OFF,)]
         for rank, parts, checkpoint in product(ranks, self.accumulate or (1,), checkpoints):
-            yield {"rank": rank, "accumulate": parts, "checkpoint": checkpoint}
+            yield {"rank": rank, "accumulate": parts if parts > 1 else None, "checkpoint": checkpoint}
 
 
 def asked_for(option: Callable[[str], Any]) -> Training:

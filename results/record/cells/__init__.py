@@ -1,0 +1,1 @@
+"""What identifies a cell of a run: what one dimension is."""
