@@ -51,6 +51,12 @@ def test_a_module_that_is_not_there_is_named(name, tmp_path):
             r"torch.export refuses it: .* at `if x.sum\(\) > 0:` \(line \d+ of faulty.py\)",
         ),
         ("remembering", {"infer"}, r"it changes calls in inference, so that no two steps are alike"),
+        (
+            "differentiating",
+            {"train"},
+            r"another computation of it: the gradient of inner\.\w+ is off by .*autograd.Function",
+        ),
+        ("counting", {"infer", "train"}, r"another computation of it: its (output|loss) .*changes from call to call"),
         ("vector_loss", {"train"}, r"the loss is \(4, 6\); expected a scalar: take its mean"),
         ("frozen", {"train"}, r"the loss has no gradient"),
         ("nesterov", {"train"}, r"the SGD has nesterov=True, .* give nesterov=False"),

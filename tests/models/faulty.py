@@ -127,3 +127,48 @@ class Remembering(nn.Linear):
 
 def remembering(batch=4):
     return model(Remembering())
+
+
+class _Straight(torch.autograd.Function):
+    """Rounds, and passes the gradient as if it had not."""
+
+    @staticmethod
+    def forward(x):
+        return torch.round(x * 4) / 4
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Keeps nothing."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class _Rounding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.outer(_Straight.apply(self.inner(x)))
+
+
+def differentiating(batch=4):
+    """Has a backward pass of its own."""
+    return model(_Rounding(), batch)
+
+
+class _Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.calls = nn.Linear(6, 6), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(x) * self.calls
+
+
+def counting(batch=4):
+    """Gives another output with each call."""
+    return model(_Counting(), batch)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.child.own import batches, export, factory
+from bench.child.own import batches, export, factory, faithful
 from bench.child.own.example import Example
 from bench.child.own.factory import Refusal
 from bench.child.own.optimizer import parameters_in, rule_of
@@ -41,7 +41,7 @@ def make(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     example = first.with_tensors(pair[0])
     output = export.run(module, example)
     parts = Parts(module)
-    parts.add(INFER, lambda: export.inference(module, example))
+    parts.add(INFER, lambda: _inference(module, example))
     described: dict[str, Any] = {"optimizer": None, "trained": [], "lacks": {}}
     if model.loss is None and export.loss_in(output) is None:
         described["lacks"] = {TRAIN: NO_LOSS}
@@ -83,6 +83,12 @@ class Parts:
         self.graphs[phase] = export.named(graph, lambda name: own.get(name, name))
 
 
+def _inference(module: nn.Module, example: Example) -> tuple[Graph, dict[str, Tensor]]:
+    graph, tensors = export.inference(module, example)
+    faithful.inference(module, example, graph, tensors)
+    return graph, tensors
+
+
 def _training(
     model: Model, module: nn.Module, example: Example, described: dict[str, Any]
 ) -> tuple[Graph, dict[str, Tensor]]:
@@ -94,7 +100,9 @@ def _training(
     if not names:
         raise Refusal("the optimizer has no parameter that the loss has a gradient for")
     described |= {"optimizer": rule.description(), "trained": names}
-    return export.training(module, model.loss, example)
+    graph, tensors = export.training(module, model.loss, example)
+    faithful.training(module, model.loss, example, graph, tensors)
+    return graph, tensors
 
 
 def _default_batch(reference: str) -> object:
