@@ -86,8 +86,8 @@ class Setting:
 
     @property
     def kept(self) -> frozenset[str]:
-        """The model's tensors that are float32 in every precision: running statistics."""
-        return frozenset(spec.name for spec in self.workload.buffers)
+        """The model's tensors that are float32 in every precision: running statistics, and tables that are exact."""
+        return frozenset(spec.name for spec in self.workload.buffers if getattr(spec, "is_exact", True))
 
     @property
     def low(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 N_BATCHES = 2
 """Batches prepared per workload. Steps rotate among them, so that no cache answers for the device."""
@@ -34,7 +34,13 @@ class ParameterSpec:
 
 
 class TableSpec(ParameterSpec):
-    """A tensor that is made by a formula and not drawn: `values()` returns it."""
+    """A tensor that is made by a formula and not drawn: `values()` returns it.
+
+    `is_exact` says whether it is float32 in every precision, as what angles are turned by is; else it is rounded as
+    parameters are.
+    """
+
+    is_exact: ClassVar[bool] = True
 
     def values(self) -> Any:
         """Returns the tensor, float32."""

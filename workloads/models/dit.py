@@ -55,6 +55,8 @@ SEQUENCES = None
 class Sinusoids(TableSpec):
     """Cosines and sines of `places` times falling frequencies, along the last axis."""
 
+    is_exact = False
+
     def values(self) -> Any:
         import numpy as np
 
@@ -64,6 +66,8 @@ class Sinusoids(TableSpec):
 @dataclass(frozen=True)
 class Positions(TableSpec):
     """The fixed embedding (1, side², D) of patches: sines and cosines of the column, then of the row."""
+
+    is_exact = False
 
     def values(self) -> Any:
         import numpy as np
