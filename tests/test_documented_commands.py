@@ -38,6 +38,7 @@ ELSEWHERE = {
     "operators": "reads the journal of a run with --operators",
     "--resume": "goes on with a run that was interrupted",
     "mybackend": "takes the package of the page, which tests/test_outside_adapter.py installs",
+    "gated_mlp": "takes the package of the page, which tests/test_outside_workload.py installs",
     "mymodel:factory": "takes the module of the page; tests/test_own_model_plan.py has what comes of such",
     "mymodel:larger": "so too",
     "--check": "starts every runtime that is here",
