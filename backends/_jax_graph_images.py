@@ -239,7 +239,8 @@ def interpolated(weights: Function) -> Function:
 
 def linear_weights(places: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Returns how much of each element lies at each place, by lines between neighbours."""
-    return np.maximum(0, 1 - np.abs(np.clip(places, 0, size - 1)[:, None] - np.arange(size)))
+    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(np.clip(places, 0, size - 1)[:, None] - np.arange(size)))
+    return weights
 
 
 def cubic_weights(places: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -146,7 +146,8 @@ def group_norm(
     cudnn: bool = True,
 ) -> Array:
     """Returns `x` (N, C, …) normalised over groups of channels (Wu & He 2018, arXiv:1803.08494)."""
-    return native_group_norm(x, weight, bias, *x.shape[:2], prod(x.shape[2:]), groups, epsilon)[0]
+    n, channels, *sides = x.shape
+    return native_group_norm(x, weight, bias, n, channels, prod(sides), groups, epsilon)[0]
 
 
 def batch_norm(

@@ -41,6 +41,7 @@ ELSEWHERE = {
     "gated_mlp": "takes the package of the page, which tests/test_outside_workload.py installs",
     "mymodel:factory": "takes the module of the page; tests/test_own_model_plan.py has what comes of such",
     "mymodel:larger": "so too",
+    "--model": "takes the module or the file of the page; tests/test_own_model_plan.py has what comes of such",
     "--check": "starts every runtime that is here",
     "import": "reads files of other tools, which tests/test_import.py writes",
     "theirs.csv": "reads what was imported from them",

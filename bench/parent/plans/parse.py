@@ -25,7 +25,7 @@ def words(text: str | None, option: str, choices: Sequence[str]) -> tuple[str, .
     for name in names:
         if name not in choices:
             kind = option.removeprefix("--").removesuffix("s")
-            why = WHY_REFUSED.get(kind, lambda name: "")(name)
+            why = WHY_REFUSED[kind](name) if kind in WHY_REFUSED else ""
             raise PlanError(f"unknown {kind} {name!r}; known: {', '.join(choices)}{why}")
     return names
 
