@@ -30,12 +30,14 @@ def squeeze(x: Array, dim: int | Sequence[int] | None = None) -> Array:
 
 def split(x: Array, size: int, dim: int = 0) -> list[Array]:
     """Returns pieces of that length along an axis, the last one with what is left."""
-    return jnp.split(x, list(range(size, x.shape[dim], size)), axis=dim)
+    parts: list[Array] = jnp.split(x, list(range(size, x.shape[dim], size)), axis=dim)
+    return parts
 
 
 def split_with_sizes(x: Array, sizes: Sequence[int], dim: int = 0) -> list[Array]:
     """Returns pieces of those lengths along an axis."""
-    return jnp.split(x, [int(n) for n in np.cumsum(sizes[:-1])], axis=dim)
+    parts: list[Array] = jnp.split(x, [int(n) for n in np.cumsum(sizes[:-1])], axis=dim)
+    return parts
 
 
 def unbind(x: Array, dim: int = 0) -> list[Array]:
