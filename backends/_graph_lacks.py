@@ -29,9 +29,20 @@ def in_onnx(setting: Setting) -> tuple[str, ...]:
     from backends._onnx_export import OPSET
 
     registry = ONNXRegistry.from_torchlib(opset_version=OPSET)
-    called = [node.target for node in _traced(setting).graph.nodes if node.op == "call_function"]
+    called = [_functional(node.target) for node in _traced(setting).graph.nodes if node.op == "call_function"]
     missing = (str(target) for target in called if hasattr(target, "_schema") and not registry.is_registered(target))
     return tuple(dict.fromkeys(name for name in missing if name not in HANDLED))
+
+
+def _functional(target: Any) -> Any:
+    """Returns the operator that stands in the place of one that writes into its argument, once a graph is exported."""
+    import torch
+
+    schema = getattr(target, "_schema", None)
+    if schema is None or not schema.is_mutable or not schema.name.endswith("_"):
+        return target
+    packet = getattr(torch.ops.aten, schema.name.partition("::")[2].removesuffix("_"), None)
+    return getattr(packet, target._overloadname, target)
 
 
 def _traced(setting: Setting) -> Any:

@@ -31,6 +31,11 @@ def test_a_model_of_usual_operators_lacks_none(normed, phase):
     assert in_onnx(setting(normed, phase)) == ()
 
 
+def test_what_writes_into_its_argument_is_looked_up_by_what_stands_for_it(tmp_path):
+    pytest.importorskip("onnxscript")
+    assert in_onnx(setting(own("tests.models.zoo:upsampled", tmp_path / "model"), "train")) == ()
+
+
 def test_what_is_missing_is_named_in_jax(inverse):
     pytest.importorskip("jax")
     (name, *_) = in_jax(setting(inverse, "infer"))

@@ -241,7 +241,7 @@ def _refused(cell: Cell) -> dict[str, Any] | None:
 
 def why_not(adapter: Adapter, probe: Probe, cell: Cell) -> dict[str, Any] | None:
     """Returns the columns of a cell that need not be started, or None."""
-    if refused := _refused(cell):
+    if probe.status != "absent" and (refused := _refused(cell)):
         return refused
     try:
         unsupported = adapter.why_unsupported(cell.phase, cell.precision)

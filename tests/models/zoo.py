@@ -148,3 +148,22 @@ def inverse(batch=2):
             return torch.linalg.pinv(self.layer(x).reshape(-1, 2, 2))
 
     return samestep.Model(Inverse(), (torch.randn(batch, 4),), torch.randn(batch, 2, 2), F.mse_loss)
+
+
+class Upsampled(nn.Module):
+    """Ends in a mean over places, so that every bias before it gets a sum of equal terms as its gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16)
+        self.up, self.attention = nn.ConvTranspose2d(16, 8, 2, stride=2), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        h = self.up(F.silu(self.norm(self.conv(x)))).flatten(2).transpose(1, 2)
+        return self.head((h + self.attention(h, h, h, need_weights=False)[0]).mean(1))
+
+
+def upsampled(batch=4):
+    x, labels = torch.randn(batch, 3, 16, 16), torch.randint(0, 10, (batch,))
+    return samestep.Model(Upsampled(), (x,), labels, F.cross_entropy)

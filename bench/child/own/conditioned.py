@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.child import noise
-from workloads.deviation import quantity_of
+from bench.child.checks.predicted import to_json
+from bench.child.expected import computed, load_expected
+from workloads.arrays import BATCHES_FILE, load_batches, map_initial
+from workloads.deviation import MEASURES, measured, quantity_of
 from workloads.precision import DEFAULT
-from workloads.tolerance import MissingTolerance, Predicted
+from workloads.tolerance import MissingTolerance, Predicted, Tolerance
 
 if TYPE_CHECKING:
     from backends.base import Setting
@@ -20,11 +25,41 @@ LOOKED_AT = ("loss", "output")
 
 
 def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Writes what is predicted, as `noise.make` does. Raises MissingTolerance where the step is ill-conditioned."""
+    """Writes what is predicted, as `noise.make` does, and what sums of equal terms add to it.
+
+    Raises MissingTolerance where the step is ill-conditioned.
+    """
     made = noise.make(setting, folder, inputs)
     if setting.precision == DEFAULT:
-        check(noise.load(folder))
+        predicted = with_equal_terms(noise.load(folder), setting, inputs)
+        (folder / noise.FILE).write_text(json.dumps(to_json(predicted)))
+        check(predicted)
     return made
+
+
+def with_equal_terms(predicted: Predicted, setting: Setting, inputs: Mapping[str, Path]) -> Predicted:
+    """Returns predictions with what sums of equal terms may err by, in quadrature."""
+    import torch
+
+    from backends._torch_equal_terms import EqualTerms
+    from backends._torch_noise import NoisyOps
+
+    initial, batches = map_initial(inputs), load_batches(inputs["batches"] / BATCHES_FILE)
+    expected = load_expected(inputs["expected"])
+    squares: dict[tuple[str, str], float] = {}
+    for seed in range(noise.SAMPLES):
+        mode = EqualTerms(seed)
+        with torch.no_grad():
+            observed = computed(setting.program, NoisyOps(mode), initial, batches, mode)
+        if not mode.found:
+            return predicted
+        for one in measured(observed, expected, expected):
+            at = (one.key, one.measure)
+            squares[at] = squares.get(at, 0.0) + one.value**2 / noise.SAMPLES
+    return {
+        key: Tolerance(**{name: sqrt(getattr(before, name) ** 2 + squares.get((key, name), 0.0)) for name in MEASURES})
+        for key, before in predicted.items()
+    }
 
 
 def check(predicted: Predicted) -> None:
