@@ -241,6 +241,9 @@ def test_impossible_numbers_are_refused(impossible):
 def test_a_moment_of_disturbance_is_no_contradiction():
     for told in ({"watched_s": 0.2}, {"throughput_mode": "serial"}):
         assert judged(columns(throughput_samples_per_s=15.0, **told), None, None)["status"] == "ok"
+    assert judged(columns(throughput_samples_per_s=220.0, watched_s=0.2), None, None)["status"] == "ok"
+    computing_nothing = judged(columns(throughput_samples_per_s=4100.0, watched_s=0.2), None, None)
+    assert computing_nothing["reason_code"] == "implausible"
 
 
 def test_requests_in_flight_may_be_faster_than_one_after_the_other():

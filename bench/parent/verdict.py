@@ -85,6 +85,9 @@ FLAGS: tuple[Flag, ...] = (
 SUSPICIOUS = next(flag for flag in FLAGS if flag.name == "suspicious")
 IMPOSSIBLE = 2.5
 """Times the highest peak known: Winograd's F(2x2, 3x3) saves 2.25 (arXiv:1509.09308), and nothing in use saves more."""
+IN_A_MOMENT = 10.0
+"""Times more steps than are in flight that throughput x latency may say of under a second: a machine that turned
+several times slower between the two does as much, and one that computes nothing hundreds."""
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
 SKIPPED = ("unavailable", "unsupported", "disturbed", "not_run")
@@ -224,11 +227,12 @@ def _contradiction(columns: Mapping[str, Any]) -> str:
     """Returns how throughput and latency contradict each other; nothing where they do not."""
     overlap = columns["throughput_samples_per_s"] / columns["samples_per_step"] * columns["latency_p50_s"]
     # Too little throughput says nothing where a disturbance does as much: to the mean of serial steps, which stands
-    # beside their median, and to what was measured for a moment only.
-    is_meaningful = columns.get("throughput_mode") != "serial" and (columns.get("watched_s") or 0.0) >= 1
-    least = 1 / IMPOSSIBLE if is_meaningful else 0.0
+    # beside their median, and to what was measured for a moment only. Nor does somewhat too much of the latter.
+    is_watched = (columns.get("watched_s") or 0.0) >= 1
+    least = 1 / IMPOSSIBLE if is_watched and columns.get("throughput_mode") != "serial" else 0.0
+    most = IMPOSSIBLE if is_watched else IN_A_MOMENT
     in_flight = columns.get("in_flight", 1)
-    if least <= overlap <= IMPOSSIBLE * in_flight:
+    if least <= overlap <= most * in_flight:
         return ""
     product = f"their product is {overlap:.3g} steps, with {in_flight} in flight"
     return f"throughput and latency contradict each other: {product}"
