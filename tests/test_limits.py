@@ -23,7 +23,7 @@ from tests.fakes.door import bench
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 from tests.fakes.steps import infer
 from workloads import data
-from workloads.catalog import LIMITS, load
+from workloads.catalog import LIMITS, SUITES, load
 from workloads.count import Counts, count
 from workloads.ops import Ops
 from workloads.precision import FP32
@@ -49,6 +49,8 @@ def model(**changes):
     return row_of(**{"workload": "gpt2", "device": "chip", "minimum_bytes_per_step": 500 << 20, **reached, **changes})
 
 
+BOUNDS = tuple(name for name in LIMITS if name in SUITES["core"])
+"""What bounds the chip, in every suite: not the link to it."""
 RUN = [
     limit("matmul", 100e9),
     limit("matmul", 150e9, backend="jax_cpu"),
@@ -59,7 +61,7 @@ RUN = [
 
 
 def test_the_limits_are_those_of_the_catalog():
-    assert {*FLOP_LIMITS, *BYTE_LIMITS} == {*LIMITS}
+    assert {*FLOP_LIMITS, *BYTE_LIMITS} == {*BOUNDS}
 
 
 def test_every_row_stands_beside_the_highest_peak_of_any_backend():
@@ -301,7 +303,7 @@ def test_what_bounds_the_chip_is_measured_first():
     names = ("mlp", "matmul", "gpt2", "stream", "conv", "stream_read")
     groups = groups_of(replace(CELL, workload=name, backend="torch_cpu") for name in names)
     for number in range(5):
-        assert {group[0].workload for group in Order(1, "seed").shuffled(groups, number)[:4]} == {*LIMITS}
+        assert {group[0].workload for group in Order(1, "seed").shuffled(groups, number)[:4]} == {*BOUNDS}
 
 
 def test_a_table_of_peaks_that_has_grown_makes_no_other_row(tmp_path, monkeypatch):
@@ -346,7 +348,7 @@ def rounded(array, bits):
     return (np.ascontiguousarray(array, np.float32).view(np.uint32) & mask).view(np.float32)
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", BOUNDS)
 @pytest.mark.parametrize("bits", [23, 10, 7])
 def test_a_lower_precision_is_wrong(name, bits):
     workload = load(name, "tiny")
