@@ -110,8 +110,8 @@ def embedding_bag(
     weights: Array | None = None,
     include_last_offset: bool = False,
     padding_id: int = -1,
-) -> tuple[Array, Array, Array, Array]:
-    """Returns the sum (`mode` 0) or the mean (1) of the rows of each bag, and three tensors that nobody reads.
+) -> tuple[Array, None, None, None]:
+    """Returns the sum (`mode` 0) or the mean (1) of the rows of each bag, and nothing for what its gradient reads.
 
     Bag b has the ids from `offsets[b]` on. Raises ValueError for maxima and for scaled gradients.
     """
@@ -124,7 +124,7 @@ def embedding_bag(
     sums = jnp.zeros((bags, table.shape[1]), table.dtype).at[bag].add(rows)
     sizes = jnp.zeros(bags, table.dtype).at[bag].add(counted)
     means = sums / jnp.maximum(sizes, 1)[:, None]
-    return means if mode == 1 else sums, bag, sizes, jnp.zeros_like(sizes)
+    return means if mode == 1 else sums, None, None, None
 
 
 INDEXING: Mapping[str, Function] = {

@@ -254,14 +254,11 @@ def _copy(node: Node) -> list[Node]:
     (result,) = node.results
     assert result is not None
     kept = Result(result.shape, result.dtype)
-    typed = Node(
-        f"{node.name}_typed",
-        "aten._to_copy.default",
-        node.arguments[1:2],
-        {"dtype": Named("dtype", kept.dtype)},
-        (kept,),
-    )
-    return [typed, Node(node.name, "aten.expand.default", (Reference(typed.name), kept.shape), {}, (kept,))]
+    spread = f"{node.name}_spread"
+    return [
+        Node(spread, "aten.expand.default", (node.arguments[1], kept.shape), {}, (kept,)),
+        Node(node.name, "aten._to_copy.default", (Reference(spread),), {"dtype": Named("dtype", kept.dtype)}, (kept,)),
+    ]
 
 
 def _result(tensor: Tensor) -> tuple[tuple[int, ...], str]:

@@ -167,7 +167,7 @@ def test_an_unknown_command_is_said_in_one_line_with_the_known_ones(word, capsys
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert said.err.startswith(
-        f"samestep: unknown command {word!r}; known: run, backends, service, table, precisions, parts, "
+        f"samestep: unknown command {word!r}; known: run, backends, check-model, service, table, precisions, parts, "
     )
     assert ("did you mean table?" in said.err) == (word == "tabel")
 

@@ -13,6 +13,7 @@ from backends._jax_ops import JaxOps
 from backends._torch_noise import Noise, NoisyOps, ReferenceOps
 from backends._torch_ops import TorchOps
 from backends._xla_arithmetic import products_of
+from backends.base import Setting
 from tests.fakes.steps import update_of
 from workloads import data
 from workloads.catalog import MODELS, load
@@ -43,7 +44,7 @@ def test_a_stored_tensor_is_rounded_to_nearest_even_as_torch_does(precision):
 
 
 def test_the_wrapper_says_of_every_operation_how_it_rounds():
-    composed = {"repeat", "rounded"}  # of others
+    composed = {"repeat", "rounded", "evaluate"}  # of others, or of a graph that says its own types
     # Those of codes are no matter of a shorter type.
     of_codes = {f"{kind}_{product}" for kind in ("int8", "w8", "fp8") for product in ("linear", "conv2d")}
     operations = {name for name, one in inspect.getmembers(Ops, inspect.isfunction) if not name.startswith("_")}
@@ -87,7 +88,7 @@ def test_the_gradient_of_the_reference_is_that_at_the_rounded_parameters(name, p
 @pytest.mark.parametrize("phase", ["infer", "train"])
 def test_what_a_step_keeps_and_returns_is_float32(name, phase):
     workload = load(name, "tiny")
-    program = lowered(workload.programs[phase], BF16, {spec.name for spec in workload.buffers})
+    program = lowered(workload.programs[phase], BF16, Setting(workload, phase, BF16, 1).kept)
     tensors = {n: torch.from_numpy(a.copy()) for n, a in data.make_parameters(workload).items()}
     batch = {n: torch.from_numpy(a.copy()) for n, a in data.make_batches(workload)[0].items()}
     state = program.initial_state(tensors, torch.zeros)

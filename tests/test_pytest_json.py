@@ -102,7 +102,8 @@ def test_a_benchmark_has_the_cell_and_the_row(tmp_path):
     content = content_of([row, row_of("wrong", phase="train")])
     (benchmark,) = content["benchmarks"]
     assert (benchmark["name"], benchmark["fullname"], benchmark["group"]) == (NAME, NAME, "mlp infer")
-    assert benchmark["params"] == {**cell(), "variant": None, "depth": None, "generated_tokens": None}
+    later = ("depth", "generated_tokens", "rank", "accumulation_steps", "checkpoint")
+    assert benchmark["params"] == {**cell(), "variant": None, **dict.fromkeys(later)}
     assert (benchmark["extra_info"]["quality"], benchmark["extra_info"]["flags"]) == ("degraded", "steal")
     assert content["samestep"] == {
         "without_number": ["mlp/tiny/train/b4/fp32/t2/torch_cpu is left out: wrong: no device here"]

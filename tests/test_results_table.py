@@ -76,8 +76,8 @@ def test_load_warns_of_what_was_forgiven(tmp_path, monkeypatch):
 
 def test_a_comparison_has_backends_beside_each_other_and_numbers_of_ok_rows_only():
     table = comparison(to_frame(INFER), "latency_p50_s")
-    shape = ("batch", "sequence", "depth", "generated_tokens")
-    assert table.index.names == ["workload", "size", "phase", *shape, "precision", "threads"]
+    shape = ("batch", "sequence", "depth", "generated_tokens", "rank", "accumulation_steps")
+    assert table.index.names == ["workload", "size", "phase", *shape, "precision", "checkpoint", "threads"]
     assert list(table.columns) == ["torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu", "null"]
     assert cells_of(table) == {
         "torch_cpu": 0.001,

@@ -277,7 +277,7 @@ def test_the_update_rule_equals_torch_optim(workload):
     ("arguments", "message"),
     [
         (("nope",), f"unknown workload 'nope'; known: {', '.join(CATALOG)}"),
-        (("gpt2", "huge"), "unknown size 'huge' of gpt2; known: tiny, 124m"),
+        (("gpt2", "huge"), "unknown size 'huge' of gpt2; known: tiny, tiny-3, 124m, 355m"),
         (("mlp", "tiny", 0), "batch must be at least 1, got 0"),
         (("gpt2", "124m", 1, 1025), "sequence 1025 is longer than gpt2-124m's 1024 positions"),
     ],

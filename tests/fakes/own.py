@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import backends
 from backends.base import Adapter, Request
 from bench.artifacts import BATCHES, EXPECTED, NOISE_OF_GRAPH, PARAMETERS, artifacts_for
@@ -63,7 +65,7 @@ def proven(adapter: str | Adapter, workload: Workload, phase: str, folder: Path)
             (path := folder / artifact.name).mkdir()
             make_artifact(artifact, workload, phase, path, made)
             made[artifact.name] = path
-    request = request_in(made, chosen, workload, phase)
+    request = request_in(made, chosen, workload, phase, torch.get_num_threads())
     loaded(chosen, request)
     step = chosen.prepare(request)
     step.compile()

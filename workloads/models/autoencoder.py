@@ -14,6 +14,7 @@ from workloads.models._layers import RULE, Layers, Tensors
 from workloads.ops import Array, Ops, Parameters
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec
+from workloads.vocabulary.losses import widened
 from workloads.workload import Workload
 
 SUITES = {"edge": None}
@@ -64,8 +65,9 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
 
     def loss(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
         layers = Layers(ops, p, training=True)
-        error = _forward(layers, n, batch["x"]) - batch["x"]
-        return ops.mean(error * error, (0, 1)), layers.statistics
+        wide = ops.wide()
+        error = widened(ops, _forward(layers, n, batch["x"]) - batch["x"])
+        return wide.mean(error * error, (0, 1)), layers.statistics
 
     parameters, buffers = tuple(tensors.parameters), tuple(tensors.buffers)
     inputs = (InputSpec("x", (batch, config.n_features), "float32"),)

@@ -15,6 +15,7 @@ from workloads.ops import Array, Ops, Parameters
 from workloads.optim import AdamW
 from workloads.program import Work, inference, training
 from workloads.specs import InputSpec, ParameterSpec, TableSpec
+from workloads.vocabulary.losses import widened
 from workloads.workload import Workload
 
 SUITES = {"vision": None}
@@ -164,8 +165,9 @@ def build(size: str, batch: int, sequence: int | None = None) -> Workload:
         return {"noise_and_variances": _forward(ops, config, p, batch)}
 
     def loss(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
-        error = _forward(ops, config, p, batch) - batch["target"]
-        return ops.mean(error * error, (0, 1, 2, 3)), {}
+        wide = ops.wide()
+        error = widened(ops, _forward(ops, config, p, batch) - batch["target"])
+        return wide.mean(error * error, (0, 1, 2, 3)), {}
 
     sides = (config.input_size, config.input_size)
     inputs = (

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workloads.ops import Array, Ops, Parameters, subset
-from workloads.precision import FLOAT32
 from workloads.program import training
 from workloads.tuning import DISTILL, TRAIN
 from workloads.tuning.policies import frozen_specs, logits_of
+from workloads.vocabulary.losses import widened
 from workloads.workload import Workload
 
 TEACHER = "teacher."
@@ -34,7 +34,7 @@ def distill(student: Workload, teacher: Workload) -> Workload:
         flat = ops.reshape(said, (-1, said.shape[-1]))
         of_labels = ops.cross_entropy(flat, ops.reshape(batch["labels"], (-1,)))
         wide = ops.wide()
-        cooled = (wide.cast(x, FLOAT32) * (1 / TEMPERATURE) for x in (said, wanted))
+        cooled = (widened(ops, x) * (1 / TEMPERATURE) for x in (said, wanted))
         log_student, log_teacher = (wide.log_softmax(x) for x in cooled)
         # Of each position the sum over the vocabulary, and the mean over positions.
         terms = wide.exp(log_teacher) * (log_teacher - log_student)

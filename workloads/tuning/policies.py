@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workloads.ops import Array, Ops, Parameters, subset
-from workloads.precision import FLOAT32
 from workloads.program import Loss, Program, training
 from workloads.specs import InputSpec, ParameterSpec
 from workloads.tuning import DPO, GRPO, TRAIN
+from workloads.vocabulary.losses import widened
 from workloads.workload import Workload
 
 REFERENCE = "reference."
@@ -56,7 +56,7 @@ def grpo(whole: Workload) -> Workload:
         wide = ops.wide()
         policy, frozen = (wide.reshape(log_likelihood(whole, ops, of, batch), shape) for of in (p, _frozen(whole, p)))
         # Floating inputs come rounded to the type of activations, and losses are computed in float32.
-        advantage, moved = (wide.cast(batch[name], FLOAT32) for name in (advantages.name, before.name))
+        advantage, moved = (widened(ops, batch[name]) for name in (advantages.name, before.name))
         ratio = wide.exp(policy - frozen - moved * OLD)
         clipped = wide.relu(ratio - (1 - CLIP)) - wide.relu(ratio - (1 + CLIP)) + (1 - CLIP)
         gain, bounded = ratio * advantage, clipped * advantage
