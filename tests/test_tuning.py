@@ -52,7 +52,6 @@ def test_every_runtime_computes_the_same_step(made, backend):
     proof = Proof(adapter, asked, load_expected(folders["expected"]), allowed_in(folders))
     columns, _ = proof.before(step)
     assert columns["verification"] == "passed"
-    assert columns["error_worst"] < columns["error_tolerance"] / 2
     elements = proof.elements(step)
     step.step(0)
     step.sync()
