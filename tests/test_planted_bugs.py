@@ -58,7 +58,7 @@ class Replayed:
     def __init__(self, adapter, request):
         step = adapter.prepare(request)
         self.observed = verify.observe(step, request.program, request.parameters)
-        self.said, self.refusal = step.effective(), None
+        self.said, self.held, self.refusal = step.effective(), dict(step.frozen()), None
         try:
             self.next_i = waits.check_waits(step, len(self.observed[0]), min(self.observed[1][1:]))
         except verify.Refused as refused:
@@ -66,6 +66,9 @@ class Replayed:
 
     def effective(self):
         return self.said
+
+    def frozen(self):
+        return self.held.items()
 
     def check_waits(self):
         if self.refusal:
