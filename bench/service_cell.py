@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from bench.serving.arrivals import SEARCHED, scenario_named
-from bench.serving.definitions import PER_ANSWER
-from bench.serving.early_stopping import MINIMUM
+from bench.serving.service.load import check
 from bench.serving.wire.endpoint import PATHS, Endpoint
 from workloads.catalog import DECODING, load
 from workloads.generate import PREFILL
@@ -99,18 +97,10 @@ class ServiceCell:
 
     def __post_init__(self) -> None:
         self.endpoint()
-        scenario = scenario_named(self.scenario, self.seed)
-        for name, least in (("requests", 1), ("prompt_tokens", 1), ("output_tokens", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more")
-        if unknown := sorted(self.bounds.keys() - PER_ANSWER.keys()):
-            raise ValueError(f"no bound can be set on {', '.join(unknown)}; known: {', '.join(PER_ANSWER)}")
-        if scenario is SEARCHED and not self.bounds:
-            raise ValueError("server:max is the highest rate within a bound: say one, such as e2e_from_due_s=10")
-        if self.mlperf and (scenario is SEARCHED or type(scenario).__name__ not in MINIMUM):
-            raise ValueError(
-                f"--mlperf is for the scenarios {', '.join(MINIMUM)} at a rate of yours, not {self.scenario}"
-            )
+        check(self.scenario, self.seed, self.requests, self.bounds, self.mlperf)
+        for name in ("prompt_tokens", "output_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
 
     def endpoint(self) -> Endpoint:
         """Returns where requests go."""

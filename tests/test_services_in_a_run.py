@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from time import monotonic, sleep
 
 import pytest
@@ -13,6 +14,7 @@ from bench.parent.plans.services import services_of
 from bench.service_cell import ServiceCell
 from bench.serving.answer import Answer
 from bench.serving.definitions import DEFINITIONS, OVER_ALL, PER_ANSWER, POOLED
+from bench.serving.service import load
 from bench.serving.service import measure as measuring
 from bench.serving.service.batched import Batched
 from bench.serving.streamed import ERRORS
@@ -186,8 +188,8 @@ def test_the_highest_rate_of_a_service_is_searched(monkeypatch):
 
 
 def test_mlperf_keeps_its_least_duration_and_queries(monkeypatch):
-    least = {name: measuring.replace(one, duration_s=0.3) for name, one in measuring.MINIMUM.items()}
-    monkeypatch.setattr(measuring, "MINIMUM", least)
+    least = {name: replace(one, duration_s=0.3) for name, one in load.MINIMUM.items()}
+    monkeypatch.setattr(load, "MINIMUM", least)
     with Server(Script(tokens=1, tells=("token_ids",))) as server:
         found = measuring.measure(cell(server.url, output_tokens=1, requests=2, mlperf=True))
     assert found["n_requests"] >= 64

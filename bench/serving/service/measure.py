@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import gmtime, strftime
 from typing import Any
 
 from bench.service_cell import ServiceCell
 from bench.serving.answer import Answer, Target
-from bench.serving.arrivals import SEARCHED, Scenario, Server, scenario_named
-from bench.serving.definitions import Summary, meets, summary
-from bench.serving.driver import LateClient, RealClock, drive, latency_s, why_late
-from bench.serving.early_stopping import MINIMUM, judge, percentile_estimate
+from bench.serving.arrivals import SEARCHED, Scenario, scenario_named
+from bench.serving.definitions import summary
+from bench.serving.driver import LateClient, RealClock, drive
 from bench.serving.openai_http import OpenAITarget
 from bench.serving.prompts import IdPrompts
-from bench.serving.rate_search import HighestRate, Plan, highest_rate
+from bench.serving.rate_search import HighestRate
+from bench.serving.service import load
 from bench.serving.service.batched import Batched, Numbered
-from bench.serving.streamed import ERRORS, StreamedAnswer
+from bench.serving.streamed import ERRORS
 from bench.serving.text_prompts import fitted
 from bench.serving.verified.verify import verified
 from bench.serving.wire.endpoint import Prompt
@@ -72,13 +71,13 @@ def _measured(cell: ServiceCell) -> dict[str, Any]:
         chosen.append(prompts_of(target, cell))
         if scenario is SEARCHED:
             found, answers = _searched(target, cell)
-            more = _of_search(found)
+            more = load.of_search(found)
         else:
             answers = _driven(target, scenario, cell)
-            more = {"in_flight": scenario.in_flight, "rate_per_s": getattr(scenario, "rate_per_s", None)}
+            more = load.of_scenario(scenario)
         told = summary(answers, bounds=cell.bounds, asked_tokens=cell.output_tokens * scenario.samples)
-        stopped = _early_stopping(scenario, answers, cell) if cell.mlperf else {}
-        return _of_answers(answers, told) | {"dropped_fields": ", ".join(target.dropped_fields)} | more | stopped
+        stopped = load.early_stopping(scenario, answers, cell.bounds) if cell.mlperf else {}
+        return load.of_answers(answers, told) | {"dropped_fields": ", ".join(target.dropped_fields)} | more | stopped
 
 
 def prompts_of(target: OpenAITarget, cell: ServiceCell) -> Callable[[int], Prompt]:
@@ -106,23 +105,13 @@ def prompts_of(target: OpenAITarget, cell: ServiceCell) -> Callable[[int], Promp
 
 def _driven(target: OpenAITarget, scenario: Scenario, cell: ServiceCell) -> Sequence[Answer]:
     """Returns the answers in a scenario. Raises LateClient where this machine sent too late for its arrivals."""
-    queries, duration_s = cell.requests, 0.0
-    if cell.mlperf:
-        least = MINIMUM[type(scenario).__name__]
-        # Offline is one query of many samples there, and as many queries of one sample here.
-        is_offline = least.percentile is None
-        queries = max(queries, least.samples if is_offline else least.queries)
-        duration_s = least.duration_s
+    queries, duration_s = load.least(scenario, cell.requests, cell.mlperf)
     target.prepare(range(queries * scenario.samples))
     target.open((scenario.in_flight or WARM_CONNECTIONS) * scenario.samples - 1)
     asked: Target = target if scenario.samples == 1 else Batched(target, scenario.samples)
     # The target has a deadline of its own, from when a request was sent, and says more; this is for what it loses.
     answers = drive(asked, scenario, RealClock(), queries, duration_s, timeout_s=2 * cell.timeout_s + 1)
-    if isinstance(scenario, Server):
-        # Lateness within 5 % of the shortest answer is within 5 % of any.
-        bound_s = min((a.end_s - a.sent_s for a in answers if not a.error), default=None)
-        if bound_s is not None and (late := why_late(answers, bound_s)):
-            raise LateClient(late)
+    load.must_be_on_time(scenario, answers)
     return answers
 
 
@@ -140,60 +129,5 @@ def _searched(target: OpenAITarget, cell: ServiceCell) -> tuple[HighestRate, Seq
         last = drive(numbered, scenario, RealClock(), queries, timeout_s=2 * cell.timeout_s + 1)
         return last
 
-    bound_s = min(cell.bounds.values())
-
-    def latency(answer: Answer) -> float:
-        """Returns the latency; with several bounds one that is over `bound_s` where any bound is not met."""
-        if [*cell.bounds] == ["e2e_from_due_s"]:
-            return latency_s(answer)
-        return bound_s if meets(answer, cell.bounds) else float("inf")
-
-    found = highest_rate(run, bound_s, Plan().of(cell.requests), cell.seed, latency=latency)
+    found = load.search(run, cell.bounds, cell.requests, cell.seed)
     return found, last
-
-
-def _of_search(found: HighestRate) -> dict[str, Any]:
-    again = f"trials driven again, for our client stood still: {found.again}" if found.again else ""
-    notes = {"notes": "; ".join(filter(None, (found.reason, again)))} if found.reason or again else {}
-    verdict = found.confirmed
-    return notes | {
-        "rate_per_s": found.confirmed_at_per_s,
-        "highest_rate_per_s": found.rate_per_s,
-        "highest_rate_low_per_s": found.low_per_s,
-        "highest_rate_high_per_s": found.high_per_s,
-        "offline_per_s": found.offline_per_s,
-        "search_n": found.queries,
-        "early_stopping": None if verdict is None else _verdict(verdict.passes, verdict.more),
-    }
-
-
-def _early_stopping(scenario: Scenario, answers: Sequence[Answer], cell: ServiceCell) -> dict[str, Any]:
-    """Returns LoadGen's verdict under the bounds of a Server, else its estimate of the scenario's percentile."""
-    share = MINIMUM[type(scenario).__name__].percentile
-    if isinstance(scenario, Server) and cell.bounds:
-        verdict = judge([0.0 if meets(answer, cell.bounds) else float("inf") for answer in answers], 0.0)
-        return {"early_stopping": _verdict(verdict.passes, verdict.more)}
-    whole = [replace(answer, due_s=answer.sent_s) for answer in answers]
-    estimate = None
-    if share is not None:
-        taken = [float("inf") if answer.error else latency_s(answer) for answer in whole]
-        estimate = percentile_estimate(taken, share)
-    return {"early_stopping_latency_s": None if estimate == float("inf") else estimate}
-
-
-def _verdict(passes: bool, more: int) -> str:
-    return "passes" if passes else f"does not pass; {more} more within the bound would"
-
-
-def _of_answers(answers: Sequence[Answer], found: Summary) -> dict[str, Any]:
-    streamed = [answer for answer in answers if isinstance(answer, StreamedAnswer)]
-    failures = " ".join(f"{error}:{n}" for error, n in found.errors.items())
-    is_any_whole = found.values["n_requests"] != found.values["n_failed"]
-    return {
-        "status": "ok" if is_any_whole else "broken",
-        "reason": None if is_any_whole else f"no request was answered whole: {failures}",
-        "failures": failures or None,
-        "counted_by": ", ".join(sorted({answer.counted_by for answer in streamed if not answer.error})),
-        "notes": ", ".join(sorted({note for answer in streamed for note in answer.notes})),
-        **found.values,
-    }
