@@ -1,6 +1,6 @@
 """Makes what is predicted for our own workloads: the files of `workloads/predicted`.
 
-    python -m bench.predict [WORKLOAD[-SIZE]…] [--precision LIST] [--keep]
+    python -m bench.predict [WORKLOAD[-SIZE]…] [--phases LIST] [--precision LIST] [--keep]
 
 All of them without arguments, which takes an hour; those that are still of this code are left as they are. After a
 change that should make no difference `--keep` is quicker: where what is predicted at the tiny size comes out as it was,
@@ -21,7 +21,7 @@ from backends.base import Setting
 from bench.artifacts import BATCHES, CACHES, CODES, EXPECTED, PARAMETERS, handed_over
 from bench.child import expected, inputs, noise
 from bench.child.checks import caches, codes, greedy, predicted
-from workloads.catalog import CATALOG, at, phases_of
+from workloads.catalog import CATALOG, at, phases, phases_of
 from workloads.generate import Generating
 from workloads.precision import PRECISIONS, Precision, precision_of
 from workloads.recipes.int8 import why_undefined
@@ -33,13 +33,17 @@ INFERENCE_ALONE = ("fp16",)
 """Precisions that nobody trains in at the published sizes here: their kernels take minutes a step on a CPU."""
 
 
-def wanted(names: Sequence[str], precisions: Sequence[Precision]) -> Iterator[tuple[Workload, str, Precision]]:
-    """Yields workload, phase and precision of all that is predicted, or of what `names` name."""
+def wanted(
+    names: Sequence[str], precisions: Sequence[Precision], chosen: Sequence[str] = ()
+) -> Iterator[tuple[Workload, str, Precision]]:
+    """Yields workload, phase and precision of all that is predicted, or of what `names` and `chosen` phases name."""
     for name, model in CATALOG.items():
         for size in dict.fromkeys(("tiny", model.PUBLISHED)):
             if names and name not in names and f"{name}-{size}" not in names:
                 continue
             for phase in phases_of(name):
+                if chosen and phase not in chosen:
+                    continue
                 if phase in TUNED and size != "tiny":
                     continue  # a model beside another: sampled where it runs
                 workload = at(name, size, phase)
@@ -90,18 +94,22 @@ def main(arguments: Sequence[str]) -> int:
     """Makes what is asked for and is not there, and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.predict", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="WORKLOAD[-SIZE]")
+    parser.add_argument("--phases", help=f"of: {', '.join(phases())} (default: all)")
     parser.add_argument("--precision", default=",".join(PRECISIONS))
     parser.add_argument("--keep", action="store_true", help="what the tiny size says has not changed")
     given = parser.parse_args(arguments)
     known = {*CATALOG, *(f"{name}-{size}" for name, model in CATALOG.items() for size in model.SIZES)}
     if unknown := sorted({*given.names} - known):
         parser.error(f"unknown {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    chosen = given.phases.split(",") if given.phases else []
+    if unknown := sorted({*chosen} - {*phases()}):
+        parser.error(f"unknown phase {unknown[0]!r}; known: {', '.join(phases())}")
     try:
         precisions = [precision_of(name) for name in given.precision.split(",")]
     except ValueError as error:
         parser.error(str(error))
     unchanged: set[tuple[str, str, str]] = set()
-    for workload, phase, precision in wanted(given.names, precisions):
+    for workload, phase, precision in wanted(given.names, precisions, chosen):
         if predicted.find(workload, phase, precision)[0] is not None:
             continue
         title = f"{workload.name} {workload.size} {predicted.entry_of(workload, phase, precision)}"

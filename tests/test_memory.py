@@ -33,3 +33,24 @@ def test_a_large_block_is_mapped_by_itself_or_stays_in_the_heap(choice, mapped, 
     blocks, mib = map(int, done.stdout.split())
     assert blocks == mapped
     assert (mib >= 64) if kept_mib else (mib < 64)
+
+
+PEAKS = """
+from bench.child.memory import forget_peak, peak_bytes, peak_since_forgotten_bytes
+large = bytearray(64 << 20)
+del large
+before, forgotten = peak_bytes(), forget_peak()
+at_rest = peak_since_forgotten_bytes()
+small = bytearray(16 << 20)
+del small
+print(forgotten, before - at_rest >> 20, peak_since_forgotten_bytes() - at_rest >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process begins anew on Linux alone")
+def test_the_peak_of_steps_is_without_what_was_held_before_them():
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    forgotten, before_mib, of_steps_mib = done.stdout.split()
+    assert forgotten == "True"
+    assert int(before_mib) >= 60
+    assert 15 <= int(of_steps_mib) <= 20

@@ -234,7 +234,8 @@ def lacking(row):
     in_training = ("backward_s", "optimizer_s", "state_bytes")
     of_parts = (*(f"{part}_s" for part in PARTS), "parts_sum_s", "parts_whole_s", "parts_ratio")
     start = ("import_s", "build_s", "compile_s", "first_step_s")
-    memory = ("peak_memory_bytes", "host_peak_memory_bytes", "graph_bytes", "weights_bytes", "state_bytes")
+    peaks = ("peak_memory_bytes", "host_peak_memory_bytes", "step_peak_memory_bytes")
+    memory = (*peaks, "graph_bytes", "weights_bytes", "state_bytes")
     reasons = json.loads(row["not_measured"])
     return [
         name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from bench.child.checks.proof import UNVERIFIED, Elements, proof_of, requested
 from bench.child.checks.verify import Refused
 from bench.child.conditions import Watch, read
 from bench.child.measure import MAX_SAMPLES, Clock, Samples, Throughput, loop_overhead_s
-from bench.child.memory import give_back
+from bench.child.memory import forget_peak, give_back, peak_bytes, peak_since_forgotten_bytes
 from bench.child.settings import MANIFEST, request_of, setting_of
 from bench.child.told import arithmetic, origin
 from bench.effort import ONE_STEP, Effort
@@ -116,16 +115,27 @@ class Trial:
         }
         seen_s = [*self.clock.seen_s, *warm_up.samples_s]
         self._step_s = median(seen_s or self.clock.latency(ONE_STEP).seconds)
-        self._load = load.choose(self.step, self._proof, self.clock, self._step_s, self.effort)
+        self._load = self._choose_load()
         self._elements: Elements = self._proof.elements(self.step)
         self._latency: dict[int, Samples] = {}
         self._throughput: dict[int, Throughput] = {}
         self._watches: dict[int, Watch] = {}
         self._generations: dict[int, Times] = {}
         self._compiled = self.step.compilations()
+        self._held_before, self._knows_steps = peak_bytes(), forget_peak()
         self._stages.pause()
         is_proven = self.columns["verification"] != UNVERIFIED
         return {"step_s": self._step_s, "is_serial": self._load.mode == "serial", "is_proven": is_proven}
+
+    def _choose_load(self) -> load.Load:
+        return load.choose(self.step, self._proof, self.clock, self._step_s, self.effort)
+
+    def _verify_again(self) -> None:
+        """Holds the step against its reference once more. Raises `Refused` where it was compiled meanwhile."""
+        if compilations := self.step.compilations() - self._compiled:
+            raise Refused("recompiled", f"it was compiled while it was timed, {compilations} times")
+        if self.adapter.verifiable:
+            self.columns["verification"] = self._proof.after(self.step, self._elements)
 
     def slice(self, number: int, seconds: float, with_throughput: bool = True, beside: int = 0) -> dict[str, Any]:
         """Times steps for `seconds`, at least one, and the same with the device kept full; returns the medians.
@@ -183,12 +193,10 @@ class Trial:
     def finish(self, kept: Collection[int]) -> dict[str, Any]:
         """Returns the columns and samples of the row, those of the slices `kept`; verifies the step once more."""
         stages, step, clock, cell = self._stages, self.step, self.clock, self.cell
+        of_steps = peak_since_forgotten_bytes() if self._knows_steps else None
         stages.enter("after")
         latency = [self._latency[number] for number in kept]
-        if compilations := step.compilations() - self._compiled:
-            raise Refused("recompiled", f"it was compiled while it was timed, {compilations} times")
-        if self.adapter.verifiable:
-            self.columns["verification"] = self._proof.after(step, self._elements)
+        self._verify_again()
         stages.enter("measure")
         samples = _thinned([value for one in latency for value in one.seconds])
         middle = median(samples)
@@ -205,7 +213,7 @@ class Trial:
         columns |= generation_columns([one for number in kept for one in self._generations[number]], self.request)
         self._load.close()
         columns |= energy_columns(self.adapter, cell.device_index, clock.run, middle, self.effort.energy_s)
-        columns |= self._memory() | origin(self.adapter, self.request)
+        columns |= self._memory(of_steps) | origin(self.adapter, self.request)
         columns["requested"] = requested(self.adapter, self.request)
         columns["effective"] = effective = step.effective().told()
         columns |= arithmetic(effective, self.request.precision)
@@ -235,12 +243,10 @@ class Trial:
             "little_ratio": median(one.little_ratio for one in slices),
         }
 
-    def _memory(self) -> dict[str, Any]:
-        """Returns the most memory that was held, and the size of the graph's files."""
-        # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        columns: dict[str, Any] = {"host_peak_memory_bytes": peak}
+    def _memory(self, of_steps: int | None) -> dict[str, Any]:
+        """Returns the most memory that was held, `of_steps` while they were timed, and the size of the graph."""
+        peak = max(self._held_before, peak_bytes())
+        columns: dict[str, Any] = {"host_peak_memory_bytes": peak, "step_peak_memory_bytes": of_steps}
         if self.adapter.device_kind in ON_HOST:
             columns["peak_memory_bytes"] = peak
         folders = self.request.artifacts.values()

@@ -11,7 +11,7 @@ from results.record import rounds
 from results.record.schema import MEASURED
 
 LEAST = ("latency_min_s",)
-MOST = ("latency_max_s", "peak_memory_bytes", "host_peak_memory_bytes", "steps_per_sample")
+MOST = ("latency_max_s", "peak_memory_bytes", "host_peak_memory_bytes", "step_peak_memory_bytes", "steps_per_sample")
 SUMS = ("latency_n", "throughput_n", "rounds_n", "rounds_left_out")
 EVENTS = (
     "compilations",

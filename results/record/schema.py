@@ -156,6 +156,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("launch_s", "s", "Time of the whole child process."),
     _integer("peak_memory_bytes", "byte", "Most memory held at once on the step's device."),
     _integer("host_peak_memory_bytes", "byte", "Most host memory held at once by the child."),
+    _integer("step_peak_memory_bytes", "byte", "The same while steps were timed: without building and verifying them."),
     _measured("input_copy_s", "s", "Median time to copy one batch from the host to the device; no part of a step."),
     _measured("forward_s", "s", "Median time of the forward pass by itself, with a wait."),
     _measured("backward_s", "s", "Median time of the backward pass by itself, with a wait; training."),

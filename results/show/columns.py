@@ -71,6 +71,7 @@ FORMULAS: dict[str, str] = {
     "published_bandwidth_utilisation": "throughput_bytes_per_s / published_bytes_per_s",
     "times_bound": "max(flops_per_s, throughput_flops_per_s) / the highest peak known; bytes likewise from 128 MiB",
     "host_peak_memory_bytes": "ru_maxrss of getrusage(2), before parts and operators",
+    "step_peak_memory_bytes": "the same, begun anew when all is verified (clear_refs, proc(5); Linux alone)",
     "graph_bytes": "size of the ONNX file with its external data",
     "weights_bytes": "4 × elements of parameters and buffers",
     "state_bytes": "4 × elements of the optimiser's moments",

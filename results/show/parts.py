@@ -25,6 +25,7 @@ LINES = {
     "first_step_s": "first step",
     "peak_memory_bytes": "peak memory, device",
     "host_peak_memory_bytes": "peak memory, host",
+    "step_peak_memory_bytes": "peak memory, host, steps",
     "graph_bytes": "graph file",
     "weights_bytes": "weights",
     "state_bytes": "optimiser state",

@@ -83,6 +83,8 @@ def not_measured(columns: Mapping[str, Any], why_no_parts: str) -> dict[str, str
         reasons["first_step_s"] = "timed in verification, and what computes nothing is not verified"
     if columns.get("peak_memory_bytes") is None:
         reasons["peak_memory_bytes"] = "the runtime does not say it of its device"
+    if columns.get("step_peak_memory_bytes") is None:
+        reasons["step_peak_memory_bytes"] = "this system lets no process begin its peak anew"
     if columns.get("graph_bytes") is None:
         reasons["graph_bytes"] = "runs from code, without a graph file"
     return reasons
