@@ -15,11 +15,10 @@ import pytest
 import backends
 from bench.cell import Cell
 from bench.effort import Effort
-from bench.parent import services
 from bench.parent.groups import is_idle
 from bench.parent.plans.options import verified_only
 from bench.parent.run import INTERRUPTED, OpenRun
-from bench.service_cell import ServiceCell
+from bench.scenario_cell import Loaded
 from host.machine import describe_machine
 from results.record.files import AtomicPath
 
@@ -135,26 +134,25 @@ def run_cell(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Cell],
 
 
 @pytest.fixture
-def run_service(request: pytest.FixtureRequest) -> Callable[[ServiceCell], None]:
-    """Measures a service, and turns its status into a pytest outcome."""
+def run_service(request: pytest.FixtureRequest) -> Callable[[Loaded], None]:
+    """Measures a service, or a step under a load, and turns its status into a pytest outcome."""
 
-    def run(service: ServiceCell) -> None:
-        row = request.config.stash[RUN].run_service(service)
-        if services.fails(row):
-            pytest.fail(
-                f"{service.model} at {service.url}, {service.scenario}: {row['status']}: {row['reason']}", False
-            )
+    def run(service: Loaded) -> None:
+        opened = request.config.stash[RUN]
+        row = opened.run_service(service)
+        if opened.services.fails(service, row):
+            pytest.fail(f"{service.title}: {row['status']}: {row['reason']}", False)
         if row["status"] != "ok":
             pytest.skip(f"{row['status']}: {row['reason']}")
 
     return run
 
 
-def service_of(item: pytest.Item) -> ServiceCell | None:
-    """Returns the service of a test, None where the test is none of them."""
+def service_of(item: pytest.Item) -> Loaded | None:
+    """Returns the service of a test, or the step under a load; None where the test is none of them."""
     callspec = getattr(item, "callspec", None)
     service = None if callspec is None else callspec.params.get("service")
-    return service if isinstance(service, ServiceCell) else None
+    return service if isinstance(service, Loaded) else None
 
 
 def conclude(cell: Cell, row: Mapping[str, Any], has_failed: bool) -> None:

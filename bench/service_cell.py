@@ -124,6 +124,11 @@ class ServiceCell:
         """What its test is called."""
         return f"openai_http-{urlsplit(self.url).netloc}-{self.model}-{self.scenario}"
 
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        return f"service {self.model} at {self.url}: {self.scenario}, {self.requests} requests"
+
     def columns(self) -> dict[str, Any]:
         """Returns what a row says of what was asked."""
         return {

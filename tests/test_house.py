@@ -25,7 +25,9 @@ FLOORS = {
     "results.nights": {"results.record", "results.tables", "results.nights"},
     "results.show": {"results.record", "results.tables", "results.nights", "results.show"},
     "results.cli": {"results.record", "results.tables", "results.nights", "results.show", "results.cli"},
-    "bench.parent": {"bench.artifacts", "bench.cell", "bench.effort", "bench.parent", "bench.service_cell"},
+    "bench.parent": {
+        "bench.artifacts", "bench.cell", "bench.effort", "bench.parent", "bench.scenario_cell", "bench.service_cell",
+    },
     "bench.child": {"bench.cell", "bench.effort", "bench.child", "bench.serving"},
 }
 """What each folder of a room may import, of its room."""

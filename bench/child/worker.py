@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter, sleep
@@ -24,7 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backends.base import Adapter
+    from bench.child.trial import Trial
 
 FAILURES = {
     "start": "import_failed",
@@ -155,13 +159,24 @@ def check_model(job: dict[str, Any], report: Reporter) -> NoReturn:
     report.end("ok")
 
 
+def trial_of(job: dict[str, Any]) -> Callable[..., Trial]:
+    """Returns what makes the trial of a job: under a load of queries where one is asked for."""
+    from bench.child.trial import Trial
+
+    if "asked" not in job:
+        return Trial
+    from bench.child.served import Served
+    from bench.serving.local.asked import Asked
+
+    return partial(Served, asked=Asked(**job["asked"]))
+
+
 def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Prepares and verifies one cell, then does what the parent says line by line, reports, and ends."""
     import backends
     from bench.cell import Cell
     from bench.child.checks.proof import WrongResult
     from bench.child.checks.verify import Refused
-    from bench.child.trial import Trial
     from bench.effort import Effort
     from workloads.graph import UnsupportedOperator
     from workloads.tolerance import MissingTolerance
@@ -171,7 +186,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
         adapter = backends.load_adapter(job["adapter"])
         entries = {kind: Path(path) for kind, path in job["entries"].items()}
         cell, effort, options = Cell(**job["cell"]), Effort(**job["effort"]), job.get("options", {})
-        trial = Trial(adapter, cell, entries, effort, report.enter, options)
+        trial = trial_of(job)(adapter, cell, entries, effort, report.enter, options)
         report.send(event="answer", answer=trial.prepare())
         for line in iter(sys.stdin.buffer.readline, b""):
             command = json.loads(line)
@@ -180,7 +195,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
                 report.enter("close")
                 trial.step.close()
                 report.end("ok")
-            report.stage = {"settle": "verify", "slice": "measure"}[name]
+            report.stage = {"settle": "verify", "slice": "measure", "serve": "measure"}[name]
             report.send(event="answer", answer=getattr(trial, name)(**command))
         os._exit(0)  # the parent has gone
     except MissingTolerance as missing:

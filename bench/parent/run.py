@@ -21,10 +21,11 @@ from bench.parent.plans import plan
 from bench.parent.plans.options import Settings, effort
 from bench.parent.plans.parse import PlanError
 from bench.parent.record import Launch
+from bench.parent.scenarios import Scenarios
 from bench.parent.services import DEADLINE_S, Services
 from bench.parent.session import BenchSession
 from bench.parent.suite import CellResult, Suite
-from bench.service_cell import ServiceCell
+from bench.scenario_cell import Loaded, ScenarioCell
 from host.home import NoHomeError
 from host.topology import usable_cpus
 from results.record.csvfile import write_csv
@@ -84,7 +85,7 @@ class OpenRun:
         settings: Settings,
         cells: Sequence[Cell],
         say: Say,
-        services: Sequence[ServiceCell] | None = None,
+        services: Sequence[Loaded] | None = None,
     ) -> None:
         self.cells = tuple(cells)
         asked = selection.services if services is None else tuple(services)
@@ -101,7 +102,14 @@ class OpenRun:
             self.journal = settings.past.go_on() if settings.past else _new_journal(selection, settings, header)
             self.journal.on_no_room = say
             common = _common(self.journal, header, selection)
-            self.services = Services(self.journal, _of_services(common), say, settings.stage_deadline_s or DEADLINE_S)
+            suite = Suite(cache, self.journal.logs, settings.effort, settings.stage_deadline_s)
+            self.services = Services(
+                self.journal,
+                _of_services(common),
+                say,
+                settings.stage_deadline_s or DEADLINE_S,
+                asked=selection.backends or (),
+            )
             if settings.past is None:
                 planned = [self.services.planned(service) for service in asked]
                 self.journal.plan([common | cell.columns() for cell in cells], planned)
@@ -109,10 +117,12 @@ class OpenRun:
             known = {key_of(row): row for row in past if row["status"] != "not_run"}
             self.services_left = [one for one in asked if key_of(self.services.planned(one)) not in known]
             self._services_known = known
+            loads = [one for one in self.services_left if isinstance(one, ScenarioCell)]
+            self.services.scenarios = Scenarios(suite, self.order, loads, say)
             self.control = Control(usable_cpus()[: selection.threads], self.journal.logs / "control.log")
             self.session = BenchSession(
                 journal=self.journal,
-                suite=Suite(cache, self.journal.logs, settings.effort, settings.stage_deadline_s),
+                suite=suite,
                 order=self.order,
                 groups=groups_of(cells, settings.baseline or PREFERRED_BASELINE),
                 common=common,
@@ -155,7 +165,7 @@ class OpenRun:
         """Launches `cell` as often as it still needs to be, and returns what came of it: its row is on disk."""
         return self.session.run(cell)
 
-    def run_service(self, service: ServiceCell) -> Row:
+    def run_service(self, service: Loaded) -> Row:
         """Measures a service, and returns its row, which is on disk; that of the interrupted run where it has one."""
         if service not in self.services_left:
             return self._services_known[key_of(self.services.planned(service))]

@@ -31,6 +31,7 @@ DEADLINES_S: Mapping[str, float] = {
     "verify": 1800,
     "warm_up": 600,
     "measure": 1800,
+    "serve": 6 * 3600,
     "after": 1800,
     "parts": 1800,
     "operators": 600,
@@ -39,7 +40,7 @@ DEADLINES_S: Mapping[str, float] = {
 """Longest seconds that a child may spend in each stage, between a command and its answer."""
 OTHER_DEADLINE_S = 1800.0
 """The same for a stage that only the child knows: an A/B may run another checkout, older or newer than this one."""
-STAGES = {"settle": "verify", "slice": "measure", "finish": "after"}
+STAGES = {"settle": "verify", "slice": "measure", "serve": "serve", "finish": "after"}
 """The stage that a command begins: a child says nothing while it measures."""
 PARK_S = 5.0
 """How long a stopped child may take until the kernel says so."""

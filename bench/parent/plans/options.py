@@ -14,7 +14,7 @@ from bench.effort import ONE_STEP, Effort
 from bench.parent.header import ROOT, new_header
 from bench.parent.own import asked
 from bench.parent.own.made import DIGESTS
-from bench.parent.plans import plan, services, training
+from bench.parent.plans import plan, scenarios, services, training
 from bench.parent.plans.parse import PlanError, number, words
 from bench.parent.plans.presets import PRESETS
 from bench.parent.plans.sides import PAIRS
@@ -93,7 +93,7 @@ class Settings:
 
 def select(option: Getter) -> plan.Selection:
     """Returns what the options plan on this machine. Raises PlanError."""
-    return plan.select(option, backends.names(), cores())
+    return scenarios.served(plan.select(option, backends.names(), cores()), option)
 
 
 def cores() -> int:

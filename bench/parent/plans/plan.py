@@ -16,7 +16,7 @@ from bench.parent.plans.presets import ALWAYS, PRESETS
 from bench.parent.plans.shapes import has_phase, shapes_of, workloads_of
 from bench.parent.plans.sides import PAIRS, sides, sides_of, takes_both
 from bench.parent.plans.weights import files
-from bench.service_cell import ServiceCell
+from bench.scenario_cell import Loaded
 from workloads.catalog import (
     CATALOG,
     CONTROLS,
@@ -60,8 +60,8 @@ class Selection:
     """Which of the machine's devices of each kind."""
     training: training.Training = field(default_factory=training.Training)
     """Options of training steps."""
-    services: tuple[ServiceCell, ...] = ()
-    """What is measured over a network, last of all."""
+    services: tuple[Loaded, ...] = ()
+    """What is put under a load, last of all: over a network, or steps of this machine."""
     has_cells: bool = True
     """Whether there are cells; a run that was asked for a service alone has none."""
     models: tuple[made.Made, ...] = ()

@@ -18,7 +18,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--scenario": {
         "metavar": "LIST",
         "help": "how its requests arrive: single_stream (default), multi_stream, offline, concurrency:N, server:RATE, "
-        "server:max",
+        "server:max; without --service the steps of this machine are put under these loads",
     },
     "--service-requests": {"metavar": "N", "help": f"requests of each scenario (default: {REQUESTS})"},
     "--service-prompt": {"metavar": "N", "help": "tokens of each prompt (default: 128)"},
@@ -37,6 +37,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--service-precision": {"metavar": "NAME", "help": f"what it computes in (default: {BF16.name})"},
     "--mlperf": {"action": "store_true", "default": None, "help": "keep MLPerf's least duration and queries for it"},
 }
+OF_STEPS = ("--scenario", "--service-requests", "--service-bound", "--service-seed", "--mlperf")
+"""Options that without `--service` are about the steps of this machine."""
 NAMES = tuple(name.removeprefix("--") for name in OPTIONS)
 OF_CELLS = ("backends", "workloads", "phases", "precision", "batch", "sequence", "depth", "suite", "weights", "ab")
 """Options with one of which a run with a service has cells, too."""
@@ -46,20 +48,18 @@ def services_of(option: Callable[[str], Any]) -> tuple[ServiceCell, ...]:
     """Returns a service for each scenario that was asked for; nothing without --service. Raises PlanError."""
     url = option("--service")
     if url is None:
-        if given := [name for name in OPTIONS if option(name) is not None]:
+        if given := [name for name in OPTIONS if option(name) is not None and not is_of_steps(option, name)]:
             raise PlanError(f"{', '.join(given)} without --service URL: say which service is meant")
         return ()
     if option("--service-model") is None:
         raise PlanError("--service needs --service-model NAME: the model's name there")
-    scenarios = [word.strip() for word in (option("--scenario") or "single_stream").split(",")]
-    if len({*scenarios}) < len(scenarios):
-        raise PlanError(f"--scenario has one twice: {', '.join(scenarios)}; give each once")
+    scenarios = scenarios_of(option)
     chosen = {
         "kind": option("--service-kind"),
         "key_variable": option("--service-key-env"),
         "salt": option("--service-salt"),
         **{
-            field: _whole(option, name)
+            field: whole(option, name)
             for field, name in (
                 ("requests", "--service-requests"),
                 ("prompt_tokens", "--service-prompt"),
@@ -73,7 +73,7 @@ def services_of(option: Callable[[str], Any]) -> tuple[ServiceCell, ...]:
     try:
         if option("--service-timeout") is not None:
             known["timeout_s"] = float(option("--service-timeout"))
-        bounds = bounds_of((option("--service-bound") or "").split(",") if option("--service-bound") else [])
+        bounds = bounds_of(texts_of(option("--service-bound")))
         fields = fields_of(option("--service-field") or [])
         of_model = (option(f"--service-{name}") for name in ("model-is", "weights", "precision"))
         known["known"] = known_model(*of_model)
@@ -82,6 +82,24 @@ def services_of(option: Callable[[str], Any]) -> tuple[ServiceCell, ...]:
         return tuple(ServiceCell(url=url, model=model, scenario=scenario, **shared) for scenario in scenarios)
     except ValueError as error:
         raise PlanError(f"--service: {error}") from error
+
+
+def is_of_steps(option: Callable[[str], Any], name: str) -> bool:
+    """Returns whether the option says how steps of this machine are loaded: where `--scenario` names no service's."""
+    return name in OF_STEPS and option("--scenario") is not None
+
+
+def scenarios_of(option: Callable[[str], Any]) -> list[str]:
+    """Returns the scenarios that were asked for, `single_stream` where none was. Raises PlanError."""
+    scenarios = [word.strip() for word in (option("--scenario") or "single_stream").split(",")]
+    if len({*scenarios}) < len(scenarios):
+        raise PlanError(f"--scenario has one twice: {', '.join(scenarios)}; give each once")
+    return scenarios
+
+
+def texts_of(text: str | None) -> list[str]:
+    """Returns the comma-separated parts of an option; none where it was not given."""
+    return text.split(",") if text else []
 
 
 def is_alone(option: Callable[[str], Any]) -> bool:
@@ -99,7 +117,8 @@ def fields_of(texts: list[str]) -> dict[str, object]:
     return {name: _json(value) for name, value in map(_pair, texts)}
 
 
-def _whole(option: Callable[[str], Any], name: str) -> int | None:
+def whole(option: Callable[[str], Any], name: str) -> int | None:
+    """Returns the whole number that was given for an option, None where none was. Raises PlanError."""
     text = option(name)
     if text is None:
         return None

@@ -1,4 +1,6 @@
-"""The columns of a row of a service. They are not those of a step: nothing of what it computes is proven.
+"""The columns of a row of a load: of a service, or of a step of this machine that answers queries.
+
+They are not those of a step by itself. Of a service nothing of what it computes is proven, unless it says so.
 
 The latencies and rates are those of `bench.serving.definitions`, by their names; a test holds the two together.
 """
@@ -16,6 +18,12 @@ VERIFIED = "logprobs: "
 WRONG = "wrong"
 """What stands where they are another model's, which is a status, too."""
 BACKEND = "openai_http"
+NOT_VERIFIED = "none"
+"""What stands in a row of a step that was not verified, since it did not come to that."""
+PROVEN = ("passed", "before only")
+"""What stands in a row of a step that was verified before its load, and after it where it can begin anew."""
+UNVERIFIED = "unverified"
+"""What stands in a row of a step that there is no reference for."""
 LATENCIES = (
     "ttft_s",
     "ttft_from_due_s",
@@ -63,10 +71,15 @@ COLUMNS: tuple[Column, ...] = (
     _text("software_id", "Twelve hex digits over its software."),
     _text("started_utc", "When it began, UTC, ISO 8601."),
     _text("source", "Who measured: tool and version. The definitions of another tool are not all ours."),
-    _text("backend", "`openai_http`."),
-    _text("service", "The endpoint's URL."),
-    _text("model", "The model's name there."),
-    _text("kind", "`completions` or `chat`."),
+    _text("backend", "`openai_http`, or the runtime whose step answered."),
+    _text("service", "The endpoint's URL; of a step of this machine its backend."),
+    _text("model", "The model's name there; of a step WORKLOAD:SIZE."),
+    _text("kind", "`completions` or `chat`; of a step its phase."),
+    _integer("batch", "Samples of each query of a step."),
+    _integer("sequence", "Tokens of each sample of a step, where it has any."),
+    _integer("threads", "Threads of a step."),
+    _text("device", "What a step ran on."),
+    _text("workload_digest", "Of all that decides what a step computes."),
     _text(
         "scenario",
         "`single_stream`, `multi_stream`, `offline`, `server:RATE`, `server:max` or `concurrency:N`, MLPerf's words.",
@@ -77,10 +90,14 @@ COLUMNS: tuple[Column, ...] = (
     _integer("output_tokens_asked", "Tokens that each answer was asked to have."),
     _integer("seed", "Of arrivals and prompts."),
     _text("bounds", "JSON: the largest value of each latency with which an answer is a good one."),
-    _text("verification", "`none: a service`; `logprobs: …` where its outputs are the reference's; `wrong`."),
+    _text(
+        "verification",
+        "`none: a service`; `logprobs: …` where its outputs are the reference's; of a step `passed`, as in a row of its"
+        " own, or `none` where it did not come to that; `wrong`.",
+    ),
     _text("model_is", "What it is said to compute, WORKLOAD:SIZE of ours; empty where nobody said."),
     _text("weights_sha256", "Of the weights that it is said to have."),
-    _text("precision", "The precision that it is said to compute in: what tolerances are made of."),
+    _text("precision", "The precision of a step; of a service what it is said to compute in."),
     _integer("logprobs_compared", "Log-probabilities that were held against the reference."),
     Column("logprobs_rms", "number", "1", "By how much they are off, in root mean square; natural logarithms."),
     Column("logprobs_allowed", "number", "1", "By how much they may be: 8 times what noise makes of them."),
@@ -121,17 +138,31 @@ COLUMNS: tuple[Column, ...] = (
 )
 COLUMN: dict[str, Column] = {column.name: column for column in COLUMNS}
 MEASURED = tuple(column.name for column in COLUMNS if column.measured)
-KEY = ("run_id", "source", "service", "model", "kind", "scenario", "prompt_tokens_asked", "output_tokens_asked")
+OF_STEP = ("precision", "batch", "sequence", "threads")
+"""What tells steps apart that are the same but for it."""
+KEY = (
+    "run_id",
+    "source",
+    "service",
+    "model",
+    "kind",
+    "scenario",
+    "prompt_tokens_asked",
+    "output_tokens_asked",
+    *OF_STEP,
+)
 """What identifies a row."""
 STATUSES = {
     "ok": "answered",
-    "unavailable": "nobody listens there, or its name or certificate is none",
-    "unsupported": "the server cannot be asked such a thing",
+    "unavailable": "nobody listens there, or its name or certificate is none; no such device or library here",
+    "unsupported": "it cannot be asked such a thing",
     "wrong": "what it computes is not the model that it was said to serve",
-    "refused": "cannot be believed: our own client sent late",
-    "broken": "it answers, and no request whole",
-    "error": "a mistake in our client",
-    "crashed": "our client ended by a signal",
-    "timeout": "our client did not end in time",
+    "refused": "cannot be believed: our own client sent late, or the step runs otherwise than asked",
+    "broken": "it answers, and no request whole; a runtime that fails",
+    "known_failure": "declared by its adapter",
+    "out_of_memory": "memory was not enough",
+    "error": "a mistake of ours",
+    "crashed": "the process ended by a signal",
+    "timeout": "the process did not end in time",
     "not_run": "planned, and the run ended first",
 }

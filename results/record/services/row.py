@@ -10,8 +10,11 @@ from results.record.services.columns import (
     COLUMN,
     KEY,
     MEASURED,
+    NOT_VERIFIED,
+    PROVEN,
     SERVICE_FORMAT,
     STATUSES,
+    UNVERIFIED,
     VERIFICATION,
     VERIFIED,
     WRONG,
@@ -31,7 +34,8 @@ def make_service_row(**values: object) -> Row:
     always = {"service_format": SERVICE_FORMAT, "backend": BACKEND}
     given = always | {name: value for name, value in values.items() if value is not None}
     row = {name: checked(column, given.get(name)) for name, column in COLUMN.items()}
-    row["verification"] = VERIFICATION if said is None else one_line(str(said))
+    otherwise = VERIFICATION if row["backend"] == BACKEND else NOT_VERIFIED
+    row["verification"] = otherwise if said is None else one_line(str(said))
     _check_verification(row)
     _check_together(row)
     return row
@@ -50,6 +54,9 @@ def not_run_service(planned: Mapping[str, object], reason: str) -> Row:
 def _check_verification(row: Row) -> None:
     """Refuses what is said to be proven and is not: of another status, or without what it was held against."""
     said, status = str(row["verification"]), row["status"]
+    if row["backend"] != BACKEND:
+        _check_of_step(said, str(status))
+        return
     if said == VERIFICATION:
         if status == WRONG:
             raise ValueError(f"status is {WRONG!r} and verification is {said!r}; expected {WRONG!r}")
@@ -61,6 +68,13 @@ def _check_verification(row: Row) -> None:
     needed = ("model_is", "weights_sha256", "precision", "logprobs_compared", "logprobs_rms", "logprobs_allowed")
     if missing := [name for name in needed if row[name] is None]:
         raise ValueError(f"verification is {said!r} and {', '.join(missing)} missing; say what it was held against")
+
+
+def _check_of_step(said: str, status: str) -> None:
+    """Refuses a number of a step without its verification, and a verification without a number."""
+    fitting = {"ok": (*PROVEN, UNVERIFIED), WRONG: (WRONG,)}.get(status, (NOT_VERIFIED,))
+    if said not in fitting:
+        raise ValueError(f"verification is {said!r} and status is {status!r}; expected {' or '.join(fitting)}")
 
 
 def _check_together(row: Row) -> None:
