@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from backends._memory import MEMORY, set_memory
 from backends.base import Setting
 from bench.artifacts import BATCHES, CACHES, CODES, EXPECTED, PARAMETERS, handed_over
 from bench.child import expected, inputs, noise
@@ -108,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
         precisions = [precision_of(name) for name in given.precision.split(",")]
     except ValueError as error:
         parser.error(str(error))
+    set_memory(MEMORY[0])
     unchanged: set[tuple[str, str, str]] = set()
     for workload, phase, precision in wanted(given.names, precisions, chosen):
         if predicted.find(workload, phase, precision)[0] is not None:

@@ -99,6 +99,7 @@ def answer_to(question: str, adapter: Adapter | None, error: BaseException) -> b
 
 def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
     """Makes one cache entry and ends."""
+    from backends._memory import MEMORY, set_memory
     from workloads.graph import UnsupportedOperator
     from workloads.tolerance import MissingTolerance
 
@@ -110,6 +111,7 @@ def make_artifact(job: dict[str, Any], report: Reporter) -> NoReturn:
 
         module, _, function = job["maker"].partition(":")
         inputs = {name: Path(path) for name, path in job["inputs"].items()}
+        set_memory(MEMORY[0])
         make = getattr(import_module(module), function)
         made = make(setting_of(Cell(**job["cell"])), Path(job["folder"]), inputs)
     except MissingTolerance as missing:
