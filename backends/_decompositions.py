@@ -103,6 +103,22 @@ def empty_permuted(size: Sequence[int], physical_layout: Sequence[int], **more: 
     return torch.zeros(size, **more)
 
 
+def lstm(x: Tensor, states: Sequence[Tensor], parameters: Sequence[Tensor], *more: Any) -> Any:
+    """Returns PyTorch's LSTM; where states are projected step by step: ONNX's has no projection."""
+    operator = aten.lstm.input
+    is_projected = states[0].shape[-1] != states[1].shape[-1]
+    return (get_decompositions([operator])[operator] if is_projected else operator)(x, states, parameters, *more)
+
+
+IN_OPERATORS = {
+    "aten._embedding_bag.default": embedding_bag,
+    "aten._embedding_bag_forward_only.default": embedding_bag,
+    "aten.lstm.input": lstm,
+}
+"""What stands for operators of a graph in a step that is exported: the exporter (2.13) writes bags as loops over
+sequences, which OpenVINO (2026.4) does not read, and projected LSTMs as others, silently."""
+
+
 def decomposition_table() -> dict[Any, Any]:
     """Returns what to trace a training step with: torch's core table, what it leaves out, and our own.
 

@@ -30,7 +30,10 @@ TABLE = {
 
 
 def evaluate(graph: Graph, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the outputs of the graph by name. Raises UnsupportedOperator for an operator that `TABLE` lacks."""
+    """Returns the outputs of the graph by name.
+
+    Raises UnsupportedOperator for an operator that `TABLE` lacks, or a form of it that its function does not know.
+    """
     if missing := [name for name in graph.operators() if name not in TABLE]:
         raise UnsupportedOperator(f"operator {', '.join(missing)}")
     values = {name: jnp.asarray(tensors[x.name]) for name, x in graph.inputs.items()}
@@ -41,17 +44,26 @@ def evaluate(graph: Graph, tensors: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _resolved(reference, values) for name, reference in graph.outputs.items()}
 
 
+REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What JAX and our tables raise where they cannot do what they are asked for: a form, a type, a derivative."""
+
+MOST_OF_REASON = 300
+"""Letters of it: JAX writes paragraphs."""
+
+
 def _called(node: Node, values: Mapping[str, Any], is_exact: bool) -> Any:
-    arguments = [_resolved(x, values) for x in node.arguments]
-    keywords = {name: _resolved(x, values) for name, x in node.keywords.items()}
-    keywords.pop("device", None), keywords.pop("memory_format", None)
+    """Returns what the node makes. Raises UnsupportedOperator, with the reason, where its function cannot."""
     try:
+        arguments = [_resolved(x, values) for x in node.arguments]
+        keywords = {name: _resolved(x, values) for name, x in node.keywords.items()}
+        keywords.pop("device", None), keywords.pop("memory_format", None)
         made = TABLE[node.operator](*arguments, **keywords)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise TypeError(f"{node.operator} ({node.name}), called as no test of its table is: {error}") from error
-    if not node.returns_several:
-        return _typed(made, node.results[0], is_exact)
-    return [_typed(x, result, is_exact) for x, result in zip(made, node.results, strict=True)]
+        if not node.returns_several:
+            return _typed(made, node.results[0], is_exact)
+        return [_typed(x, result, is_exact) for x, result in zip(made, node.results, strict=True)]
+    except REFUSALS as error:
+        reason = " ".join(str(error).split())[:MOST_OF_REASON] or type(error).__name__
+        raise UnsupportedOperator(f"operator {node.operator}, as {node.name} calls it: {reason}") from error
 
 
 def _typed(made: Any, result: Tensor | None, is_exact: bool) -> Any:

@@ -111,20 +111,34 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_id: int = -1,
 ) -> tuple[Array, None, None, None]:
-    """Returns the sum (`mode` 0) or the mean (1) of the rows of each bag, and nothing for what its gradient reads.
+    """Returns the sum (`mode` 0), the mean (1) or the maxima (2) of the rows of each bag, and nothing for what its
+    gradient reads.
 
-    Bag b has the ids from `offsets[b]` on. Raises ValueError for maxima and for scaled gradients.
+    Bag b has the ids from `offsets[b]` on; an empty one is zeros. Raises ValueError for scaled gradients.
     """
-    if mode == 2 or scale_grad_by_freq:
-        raise ValueError(f"mode={mode}, scale_grad_by_freq={scale_grad_by_freq} is not supported")
+    if scale_grad_by_freq:
+        raise ValueError("scale_grad_by_freq=True is not supported")
     bags = offsets.shape[0] - include_last_offset
     bag = (jnp.arange(ids.shape[0])[:, None] >= offsets[None, :bags]).sum(1) - 1
     counted = (ids != padding_id).astype(table.dtype)
+    if mode == 2:
+        return _maxima(jnp.take(table, ids, axis=0, mode="clip"), bag, counted > 0, bags), None, None, None
     rows = jnp.take(table, ids, axis=0, mode="clip") * (counted if weights is None else counted * weights)[:, None]
     sums = jnp.zeros((bags, table.shape[1]), table.dtype).at[bag].add(rows)
     sizes = jnp.zeros(bags, table.dtype).at[bag].add(counted)
     means = sums / jnp.maximum(sizes, 1)[:, None]
     return means if mode == 1 else sums, None, None, None
+
+
+def _maxima(rows: Array, bag: Array, is_counted: Array, bags: int) -> Array:
+    """Returns the maxima (bags, D) of the rows (n, D) that count in each bag; a derivative goes to the first."""
+    n = rows.shape[0]
+    seen = jnp.where(is_counted[:, None], lax.stop_gradient(rows), -jnp.inf)
+    most = jnp.full((bags, rows.shape[1]), -jnp.inf, rows.dtype).at[bag].max(seen)
+    is_most = is_counted[:, None] & (seen == most[bag])
+    places = jnp.where(is_most, jnp.arange(n)[:, None], n)
+    first = jnp.full(most.shape, n).at[bag].min(places)
+    return jnp.take_along_axis(jnp.pad(rows, ((0, 1), (0, 0))), first, axis=0)
 
 
 INDEXING: Mapping[str, Function] = {

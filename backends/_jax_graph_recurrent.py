@@ -43,14 +43,21 @@ def simple_cell(activation: Callable[[Array], Array]) -> Cell:
     return lambda carry, of_input, weight, bias: (activation(of_input + carry[0] @ weight.T + bias),)
 
 
-def layer(cell: Cell, x: Array, carry: Carry, parameters: Sequence[Array], is_reversed: bool) -> tuple[Array, Carry]:
-    """Returns one layer in one direction over `x` (T, N, in), as (T, N, H), and its last carry."""
+def layer(
+    cell: Cell, x: Array, carry: Carry, parameters: Sequence[Array], projection: Array | None, is_reversed: bool
+) -> tuple[Array, Carry]:
+    """Returns one layer in one direction over `x` (T, N, in), as (T, N, H), and its last carry.
+
+    A projection (P, H) makes (T, N, P) of it, and hidden states of that width (Sak et al. 2014, arXiv:1402.1128).
+    """
     weight_ih, weight_hh, *biases = parameters
     bias_ih, bias_hh = biases or (jnp.zeros((), x.dtype), jnp.zeros((), x.dtype))
 
     def step(held: Carry, of_input: Array) -> tuple[Carry, Array]:
-        new = cell(held, of_input, weight_hh, bias_hh)
-        return new, new[0]
+        hidden, *others = cell(held, of_input, weight_hh, bias_hh)
+        if projection is not None:
+            hidden = hidden @ projection.T
+        return (hidden, *others), hidden
 
     last, hidden = jax.lax.scan(step, carry, x @ weight_ih.T + bias_ih, reverse=is_reversed)
     return hidden, last
@@ -71,8 +78,7 @@ def recurrent(cell: Cell) -> Function:
         batch_first: bool,
     ) -> tuple[Array, ...]:
         directions, each = 2 if bidirectional else 1, 4 if has_biases else 2
-        if len(parameters) != num_layers * directions * each:
-            raise ValueError("a recurrent layer with a projection is not supported")
+        per_layer = len(parameters) // (num_layers * directions)
         if dropout and train and num_layers > 1:
             raise ValueError(f"dropout {dropout} between layers is another computation in every step")
         states = first if isinstance(first, list) else [first]
@@ -82,8 +88,10 @@ def recurrent(cell: Cell) -> Function:
             both = []
             for direction in range(directions):
                 at = depth * directions + direction
-                own = parameters[at * each : (at + 1) * each]
-                hidden, last = layer(cell, y, tuple(state[at] for state in states), own, direction == 1)
+                own = parameters[at * per_layer : (at + 1) * per_layer]
+                projection = own[each] if per_layer > each else None
+                first_of_layer = tuple(state[at] for state in states)
+                hidden, last = layer(cell, y, first_of_layer, own[:each], projection, direction == 1)
                 both.append(hidden)
                 lasts.append(last)
             y = jnp.concatenate(both, -1) if len(both) > 1 else both[0]

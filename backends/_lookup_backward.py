@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workloads.graph import UnsupportedOperator
+
 SUM, MEAN = 0, 1
 """PyTorch's numbers for what is made of the rows of a bag; 2 is the maximum."""
 
@@ -25,7 +27,7 @@ def embedding_bag(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns what is made of each bag (bags, D), the bag of each id, the bags' sizes, and an unused tensor.
 
-    Bag b has the ids from `offsets[b]` on. Raises ValueError for maxima.
+    Bag b has the ids from `offsets[b]` on. Raises UnsupportedOperator for maxima.
     """
     _refuse(mode, scale_grad_by_freq)
     starts = offsets[:-1] if include_last_offset else offsets
@@ -88,7 +90,7 @@ def _counted(ids: Tensor, padding_idx: int, weights: Tensor | None, like: Tensor
 
 def _refuse(mode: int, scale_grad_by_freq: bool) -> None:
     if mode not in (SUM, MEAN) or scale_grad_by_freq:
-        raise ValueError(f"no decomposition of bags of embeddings with {mode=}, {scale_grad_by_freq=}")
+        raise UnsupportedOperator(f"operator aten._embedding_bag.default with {mode=}, {scale_grad_by_freq=}")
 
 
 def linear_weights(n: int, size: int, align_corners: bool, scale: float | None, like: Tensor) -> Tensor:

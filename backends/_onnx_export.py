@@ -19,17 +19,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from backends._decompositions import decomposition_table
+from backends._decompositions import IN_OPERATORS, decomposition_table
 from backends._graphs import carries_a_cache, graph_file
 from backends._onnx_lacks import named_as_ours
 from backends._torch_experts import in_static_shapes, parameters_of
-from backends._torch_module import CPU, StatelessModule, placed
+from backends._torch_graph import evaluate_with
+from backends._torch_module import CPU, StatelessModule, placed, without_fused_kernels
 from backends._torch_ops import Places, TorchOps, to_torch
 from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.count import output_names
 from workloads.generate import Generating
+from workloads.graph import Graph
 from workloads.ops import Array, Expert, Parameters
 from workloads.program import Program
 
@@ -60,6 +61,9 @@ class ExportOps(TorchOps):
             n = query.shape[-2]
             scores = scores + torch.full((n, n), float("-inf")).triu(1)
         return torch.softmax(scores, -1).to(query.dtype) @ value
+
+    def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
+        return evaluate_with(graph, tensors, IN_OPERATORS)
 
     def silu(self, x: Array) -> Array:
         return x * torch.sigmoid(x)  # the derivative of torch's own has no translation to ONNX (2.13)
@@ -223,8 +227,7 @@ def export_step(program: Program, tensors: Mapping[str, Tensor], batch: Arrays, 
         names[:] = outputs
         return (*outputs.values(), *(new[name] for name in state))
 
-    # A fused attention kernel has no ONNX translation of its backward pass; its mathematical form has.
-    with sdpa_kernel(SDPBackend.MATH):
+    with without_fused_kernels():
         traced = make_fx(step, decomposition_table=decomposition_table(), tracing_mode="fake")(
             *inputs, *constants.values(), *state.values()
         )

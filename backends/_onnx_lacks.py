@@ -18,6 +18,8 @@ def named_as_ours() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if (ours := _own_refusal(error)) is not None:
+            raise UnsupportedOperator(str(ours)) from error
         if names := missing_in(error):
             raise UnsupportedOperator(f"operator {', '.join(names)} has no translation to ONNX") from error
         raise
@@ -25,9 +27,17 @@ def named_as_ours() -> Iterator[None]:
 
 def missing_in(error: BaseException) -> list[str]:
     """Returns the operators that an error, or what caused it, names as missing."""
-    found: dict[str, None] = {}
+    found = [".".join(parts) for cause in _causes(error) for parts in MISSING.findall(str(cause))]
+    return list(dict.fromkeys(found))
+
+
+def _own_refusal(error: BaseException) -> BaseException | None:
+    """Returns the refusal of a decomposition of ours that the exporter has wrapped in an error of its own."""
+    return next((cause for cause in _causes(error) if isinstance(cause, UnsupportedOperator)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
-        found |= dict.fromkeys(".".join(parts) for parts in MISSING.findall(str(cause)))
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return list(found)

@@ -102,6 +102,12 @@ def _make(graph: Graph, key: str, device: str, is_wide: bool) -> bool:
     return True
 
 
+def evaluate_with(graph: Graph, tensors: Mapping[str, Tensor], instead: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the same, with functions in place of some operators, by their names: to be traced once."""
+    outputs: dict[str, Tensor] = _module(graph, "cpu", instead)(tensors)
+    return outputs
+
+
 def random_operators(graph: Graph) -> dict[str, int]:
     """Returns how often each operator is called that draws random numbers: such a model is another at each step."""
     drawn = [node.operator for node in graph.nodes if _draws(node)]
@@ -130,7 +136,7 @@ def _operator(name: str) -> Any:
         raise ValueError(f"torch {torch.__version__} has no operator {name}: export the model again") from None
 
 
-def _module(graph: Graph, device: str) -> fx.GraphModule:
+def _module(graph: Graph, device: str, instead: Mapping[str, Any] | None = None) -> fx.GraphModule:
     made = fx.Graph()
     tensors = made.placeholder("tensors")
     values: dict[str, Any] = {
@@ -161,7 +167,8 @@ def _module(graph: Graph, device: str) -> fx.GraphModule:
         # A tensor whose channels lie last in memory has no view of another shape.
         name = "aten.reshape.default" if node.operator == "aten.view.default" else node.operator
         keywords = {known: value(x) for known, x in node.keywords.items()}
-        values[node.name] = made.call_function(_operator(name), tuple(map(value, node.arguments)), keywords)
+        function = (instead or {}).get(name) or _operator(name)
+        values[node.name] = made.call_function(function, tuple(map(value, node.arguments)), keywords)
     made.output({name: value(reference) for name, reference in graph.outputs.items()})
     return fx.GraphModule({}, made)
 

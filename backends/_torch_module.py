@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends._torch_ops import TorchOps, to_torch
 from workloads.program import Program
@@ -24,6 +26,13 @@ def placed(setting: Setting, arrays: Arrays) -> dict[str, Tensor]:
     return {
         name: to_torch(a, CPU).to(compute) if name in setting.low else to_torch(a, CPU) for name, a in arrays.items()
     }
+
+
+@contextmanager
+def without_fused_kernels() -> Iterator[None]:
+    """Traces attention and LSTM in operators that have a translation to ONNX: fused kernels (torch 2.13) have none."""
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+        yield
 
 
 class StatelessModule(nn.Module):

@@ -58,12 +58,12 @@ def convolutions():
 
 
 class Lstm(nn.Module):
-    """Two layers, both directions."""
+    """Two layers, both directions, states of a width of their own where one is given."""
 
-    def __init__(self):
+    def __init__(self, width=0):
         super().__init__()
-        self.rnn = nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True)
-        self.head = nn.Linear(12, 5)
+        self.rnn = nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True, proj_size=width)
+        self.head = nn.Linear(2 * (width or 6), 5)
 
     def forward(self, x):
         y, (h, c) = self.rnn(x)
@@ -216,6 +216,7 @@ MODULES = {
     "mlp": mlp,
     "convolutions": convolutions,
     "lstm": lambda: (Lstm(), sequences()),
+    "lstm_projected": lambda: (Lstm(width=4), sequences()),
     "gru": lambda: (Gru(), sequences()),
     "transformer": _transformer,
     "attention": _attention,

@@ -80,6 +80,13 @@ BITS = ["bitwise_and", "bitwise_or", "bitwise_xor"]
 
 bn = (f(4, 3, 5), u(3), f(3), h(3), h(3))
 rnn = lambda gates, n: [x for _ in range(n) for x in (f(gates * 4, 3), f(gates * 4, 4), f(gates * 4), f(gates * 4))]  # noqa: E731
+
+
+def projected(width, n):
+    """Parameters of `n` layers of an LSTM whose hidden states are projected to a width."""
+    return [x for _ in range(n) for x in (f(16, 3), f(16, width), f(16), f(16), f(width, 4))]
+
+
 conv = lambda *more: (f(2, 4, 7, 6), f(6, 2, 3, 2), f(6), *more)  # noqa: E731
 
 SAMPLES = {
@@ -165,6 +172,8 @@ SAMPLES = {
     "_embedding_bag.default": [
         (f(5, 3), i(7), torch.tensor([0, 2, 2]), False, 1),
         (f(5, 3), i(7), torch.tensor([0, 3])),
+        (f(5, 3), i(7), torch.tensor([0, 2, 2]), False, 2),
+        (f(5, 3), i(7), torch.tensor([0, 3]), False, 2, False, None, False, 1),
     ],
     "_embedding_bag_forward_only.default": [(h(5, 3), i(7), torch.tensor([0, 2, 2]), False, 0)],
     "embedding.default": [(f(5, 3), i(2, 4)), (f(5, 3), i(2, 4), 2)],
@@ -234,7 +243,10 @@ SAMPLES = {
     "smooth_l1_loss.default": [(f(3), f(3)), (f(3), f(3), 2, 0.3)],
     "softmax.int": [(f(3, 4), 1)],
     "gru.input": [(f(6, 2, 3), f(1, 2, 4), rnn(3, 1), True, 1, 0.0, True, False, False)],
-    "lstm.input": [(f(2, 6, 3), [f(2, 2, 4), f(2, 2, 4)], rnn(4, 2), True, 1, 0.0, True, True, True)],
+    "lstm.input": [
+        (f(2, 6, 3), [f(2, 2, 4), f(2, 2, 4)], rnn(4, 2), True, 1, 0.0, True, True, True),
+        (f(2, 6, 3), [f(2, 2, 2), f(2, 2, 4)], projected(2, 2), True, 1, 0.0, True, True, True),
+    ],
     "rnn_relu.input": [(f(6, 2, 3), f(1, 2, 4), rnn(1, 1), True, 1, 0.0, True, False, False)],
     "rnn_tanh.input": [(f(6, 2, 3), f(1, 2, 4), rnn(1, 1), True, 1, 0.0, True, False, False)],
     "all.dim": [(b(3, 4), 1), (b(3, 4), 1, True)],

@@ -20,6 +20,8 @@ from workloads.specs import InputSpec, ParameterSpec
 NAMES = (
     "mlp",
     "convolutions",
+    "lstm",
+    "lstm_projected",
     "gru",
     "transformer",
     "attention",

@@ -111,3 +111,30 @@ def test_an_operator_without_a_function_is_named():
     graph = Graph({"x": Input("x", (2,), "float32")}, (node,), {"y": Reference("y")})
     with pytest.raises(UnsupportedOperator, match=r"^operator aten\.unknown\.default$"):
         _jax_graph.evaluate(graph, {"x": np.zeros(2, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        (
+            Node("y", "aten.relu.default", (Reference("x"),), {"slope": 2}, (Tensor((2,), "float32"),)),
+            "unexpected keyword",
+        ),
+        (Node("y", "aten.sum.dim_IntList", (Reference("x"), (7,)), {}, (Tensor((), "float32"),)), "out of bounds"),
+        (Node("y", "aten.relu.default", (Reference("x"),), {}, (Tensor((3,), "float32"),)), r"got the shape \(2,\)"),
+        (Node("y", "aten.relu.default", (Reference("x"),), {}, (Tensor((2,), "complex32"),)), "complex32"),
+    ],
+)
+def test_an_operator_that_is_called_as_its_function_does_not_know_is_named(node, reason):
+    graph = Graph({"x": Input("x", (2,), "float32")}, (node,), {"y": Reference("y")})
+    with pytest.raises(UnsupportedOperator, match=rf"^operator {node.operator}, as y calls it: .*{reason}"):
+        _jax_graph.evaluate(graph, {"x": np.zeros(2, np.float32)})
+
+
+def test_an_operator_without_a_derivative_is_named(monkeypatch):
+    node = Node("y", "aten.relu.default", (Reference("x"),), {}, (Tensor((), "float32"),))
+    graph = Graph({"x": Input("x", (), "float32")}, (node,), {"y": Reference("y")})
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    monkeypatch.setitem(_jax_graph.TABLE, node.operator, lambda x: jax.pure_callback(np.abs, scalar, x))
+    with pytest.raises(UnsupportedOperator, match=r"^operator aten\.relu\.default, as y calls it: .*JVP"):
+        jax.grad(lambda x: _jax_graph.evaluate(graph, {"x": x})["y"])(1.0)
