@@ -104,7 +104,7 @@ def _table(options: argparse.Namespace) -> str:
     text = render(frame, options.baseline, options.metric, width()) if rows or not services else ""
     write_outputs(frame, options)
     beside = beside_text(services, rows, width()) if options.beside_services else ""
-    return "\n\n".join(block for block in (text, services_text(services, width()), beside) if block)
+    return "\n\n".join(block for block in (text, services_text(services, width(), options.baseline), beside) if block)
 
 
 def _ab(options: argparse.Namespace) -> str:

@@ -16,7 +16,7 @@ def shown_at_the_end(run: Run, baseline: str | None, width: int) -> str:
     is_ab = bool(run.header["options"].get("selection", {}).get("--ab"))
     frame = to_frame(run.rows)
     table = render_pairs(pairs_of(run), width) if is_ab else render(frame, baseline, width=width)
-    services = services_text(run.services, width)
+    services = services_text(run.services, width, baseline)
     if services and not run.rows:
         return "\n".join([*run.problems, services, "", f"rows: {run.path / CSV_NAME}"])
     found = precisions(frame)

@@ -1,4 +1,4 @@
-"""Services as text, apart from every table of verified numbers."""
+"""Loads as text: services, and steps of this machine that answered queries; apart from the table of steps."""
 
 from __future__ import annotations
 
@@ -7,61 +7,100 @@ from collections.abc import Iterable, Mapping, Sequence
 from results.record.dimensions import name_parts
 from results.record.human import ratio
 from results.record.row import Row
-from results.record.services.columns import STATUSES, VERIFICATION
+from results.record.services.columns import BACKEND, STATUSES, VERIFICATION
 from results.show.layout import Cell, side_by_side, wrapped
-from results.tables.services.compare import Compared, beside_decoding
+from results.tables.services.compare import Compared, beside_decoding, is_proven, times_as_fast
 
 TITLE = f"Services, verification {VERIFICATION}. What they compute is not proven; they are in no ratio with the above."
 VERIFIED_TITLE = (
     "Services. Of those that say so below, log-probabilities are those of our reference; what others compute is not "
     "proven. They are in no ratio with the above."
 )
+STEPS_TITLE = (
+    "Steps under load: queries that waited for one another, each one batch. The step was verified before and after. "
+    "{}one measurement each, without an interval."
+)
+MIXED_TITLE = "Beside them services, which are not verified so: they are in no ratio with these."
+P90 = "e2e_s_p90"
+"""Latencies of MLPerf's SingleStream are told by it."""
 TIMES = {
     "TTFT p50 ms": "ttft_s_p50",
     "p99 ms": "ttft_s_p99",
     "TPOT p50 ms": "tpot_s_p50",
     "ITL p50 ms": "itl_s_p50",
     "E2E p50 ms": "e2e_s_p50",
+    "E2E p90 ms": P90,
     "E2E p99 ms": "e2e_s_p99",
 }
 RATES = {
     "tokens/s": "output_tokens_per_s",
     "requests/s": "requests_per_s",
+    "samples/s": "samples_per_s",
     "goodput/s": "goodput_requests_per_s",
     "highest/s": "highest_rate_per_s",
 }
 COUNTS = {"requests": "n_requests", "failed": "n_failed"}
 
 
-def services_text(rows: Sequence[Row], width: int) -> str:
-    """Returns the services as a table, with what failed and what is not known; nothing for none."""
+def services_text(rows: Sequence[Row], width: int, baseline: str | None = None) -> str:
+    """Returns the loads as a table, with what failed and what is not known; nothing for none.
+
+    Ratios are of verified steps to that of the `baseline` under the same load.
+    """
     if not rows:
         return ""
-    left = [[str(row["model"]), str(row["scenario"]), _tokens(row), _short(str(row["source"]))] for row in rows]
+    left = [[_model(row), str(row["scenario"]), _asked(row), _by(row)] for row in rows]
+    named, ratios = times_as_fast(rows, baseline)
     columns = {
-        **{title: [_time(row[name]) for row in rows] for title, name in TIMES.items()},
-        **{title: [_rate(row[name]) for row in rows] for title, name in RATES.items()},
+        **{title: [_time(row[name] if _is_told(row, name) else None) for row in rows] for title, name in TIMES.items()},
+        **{title: [_rate(row[name] if _is_told(row, name) else None) for row in rows] for title, name in RATES.items()},
+        f"as fast as {named}": [Cell("" if one is None else ratio(one)) for one in ratios],
         **{
             title: [Cell("" if row[name] is None else str(row[name])) for row in rows] for title, name in COUNTS.items()
         },
     }
     shown = {title: cells for title, cells in columns.items() if any(cell.number for cell in cells)}
-    table = side_by_side(("model", "scenario", "tokens", "by"), left, shown, width)
-    title = TITLE if all(row["verification"] == VERIFICATION for row in rows) else VERIFIED_TITLE
-    return "\n\n".join(block for block in (wrapped([title], width), table, _remarks(rows, width)) if block)
+    table = side_by_side(("model", "scenario", "asked", "by"), left, shown, width)
+    return "\n\n".join(
+        block for block in (wrapped(_titles(rows, ratios), width), table, _remarks(rows, width)) if block
+    )
+
+
+def _titles(rows: Sequence[Row], ratios: Sequence[float | None]) -> list[str]:
+    """Returns what is said above the table: what is proven of it, and what its ratios are of."""
+    of_services = [row for row in rows if row["backend"] == BACKEND]
+    if len(of_services) == len(rows):
+        return [TITLE if all(row["verification"] == VERIFICATION for row in rows) else VERIFIED_TITLE]
+    words = "Ratios are of each scenario's own metric, " if any(ratios) else "It is "
+    return [STEPS_TITLE.format(words), *([MIXED_TITLE] if of_services else [])]
+
+
+def _is_told(row: Row, name: str) -> bool:
+    """Returns whether the column is told of the row: some are of steps, or of a scenario."""
+    is_step = row["backend"] != BACKEND
+    told = {
+        P90: row["scenario"] == "single_stream",
+        "samples_per_s": is_step,
+        "goodput_requests_per_s": not is_step or row["bounds"] is not None,
+    }
+    return told.get(name, True)
 
 
 def compared_text(found: Sequence[Compared], width: int) -> str:
     """Returns ratios of services, side by side; nothing for none."""
     if not found:
         return ""
-    left = [[str(one.row["model"]), str(one.row["scenario"]), one.metric] for one in found]
+    left = [[_model(one.row), str(one.row["scenario"]), one.metric] for one in found]
     columns = {
         "before": [Cell(f"{one.before:.4g}") for one in found],
         "after": [Cell(f"{one.after:.4g}") for one in found],
         "times as fast": [Cell(ratio(one.ratio)) for one in found],
     }
-    title = "Services, not verified: one measurement a side, without an interval, so that small ratios say nothing"
+    proven = [is_proven(one.row) for one in found]
+    what = "Steps under load" if all(proven) else "Services, not verified"
+    if any(proven) and not all(proven):
+        what = "Steps under load, and services, not verified"
+    title = f"{what}: one measurement a side, without an interval, so that small ratios say nothing"
     return "\n".join([title, side_by_side(("model", "scenario", "metric"), left, columns, width)])
 
 
@@ -86,8 +125,26 @@ def beside_text(services: Sequence[Row], rows: Iterable[Mapping[str, object]], w
     return "\n".join([wrapped([title], width), side_by_side(("model", "scenario", "step"), left, columns, width)])
 
 
-def _tokens(row: Row) -> str:
-    return f"{_known(row['prompt_tokens_asked'])}+{_known(row['output_tokens_asked'])}"
+def _model(row: Row) -> str:
+    """Returns what answered: of a step its phase and precision, too."""
+    if row["backend"] == BACKEND:
+        return str(row["model"])
+    return f"{row['model']} {row['kind']} {row['precision']}"
+
+
+def _asked(row: Row) -> str:
+    """Returns the size of a request: tokens of prompt and answer; of a query of steps its samples."""
+    tokens = f"{_known(row['prompt_tokens_asked'])}+{_known(row['output_tokens_asked'])}"
+    if row["backend"] == BACKEND:
+        return tokens
+    if row["output_tokens_asked"] is None:
+        tokens = "" if row["sequence"] is None else f" × {row['sequence']}"
+        return f"{row['batch']}{tokens}"
+    return f"{row['batch']} × {tokens}"
+
+
+def _by(row: Row) -> str:
+    return _short(str(row["source"])) if row["backend"] == BACKEND else str(row["backend"])
 
 
 def _known(value: object) -> str:
@@ -110,10 +167,10 @@ def _remarks(rows: Sequence[Row], width: int) -> str:
     """Returns a line for each row that has no number, has failures, or has something to note."""
     lines = []
     for row in rows:
-        name = f"{row['model']} at {row['service']}, {row['scenario']}"
+        name = f"{_model(row)} {'at' if row['backend'] == BACKEND else 'on'} {row['service']}, {row['scenario']}"
         if row["status"] != "ok":
             lines.append(f"{name}: {row['status']} ({STATUSES[str(row['status'])]}): {row['reason']}")
-        if row["verification"] != VERIFICATION and row["status"] == "ok":
+        if row["backend"] == BACKEND and row["verification"] != VERIFICATION and row["status"] == "ok":
             lines.append(f"{name}: is {row['model_is']}: verification {row['verification']}")
         for words, column in (
             ("failed", "failures"),
