@@ -81,7 +81,7 @@ def all_made(folder: Path) -> Iterator[Made]:
             workload = replace(load(name, "tiny"), seed=seed)
             for phase, program in workload.programs.items():
                 for precision in PRECISIONS if phase != "prefill" else ():
-                    if why_undefined(program, precision):
+                    if why_undefined(program, precision) or not _runs(phase, precision):
                         continue
                     (at := folder / f"{name}-{phase}-{precision.name}-{seed}").mkdir()
                     folders = make_in(at, workload, phase, MADE, precision)
@@ -90,6 +90,11 @@ def all_made(folder: Path) -> Iterator[Made]:
                         make(ONNX, workload, phase, at / ONNX.name, folders, precision)
                     print(f"    made {name} {phase} {precision.name} of seed {seed}", flush=True)
                     yield Made(name, phase, precision.name, seed, at)
+
+
+def _runs(phase: str, precision: Precision) -> bool:
+    """Returns whether a backend that is asked computes in the precision on this machine."""
+    return any(backends.get(name).why_unsupported(phase, precision.name) is None for name in ASKED)
 
 
 def children(backend: str, threads: int, environment: dict[str, str], asked: Sequence[Made]) -> list[dict[str, Any]]:
