@@ -8,6 +8,7 @@ trace through `torch.func.grad`, so that `make_fx` traces it first, with the dec
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import accumulate
 from math import sqrt
 from pathlib import Path
@@ -134,7 +135,9 @@ def _make(setting: Setting, folder: Path, inputs: Mapping[str, Path], batch: Arr
         export_step(program, tensors, batch, path)
     else:
         is_quantized = setting.precision.is_quantized
-        export_stateless(program, tensors, batch, path, setting.kept, is_quantized)
+        # A fused kernel's strides make a view of what follows, which its translation's strides do not allow (T5's mask).
+        with without_fused_kernels() if setting.workload.given is not None else nullcontext():
+            export_stateless(program, tensors, batch, path, setting.kept, is_quantized)
 
 
 def export_stateless(
