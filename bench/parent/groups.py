@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -22,12 +22,14 @@ class Order:
 
     launches: int
     seed: str
+    rungs: Mapping[Cell, Sequence[Cell]] = field(default_factory=dict, hash=False)
+    """Cells that come behind others, each with these: what smaller batches gave decides on larger ones."""
 
     def shuffled(self, groups: Iterable[Sequence[Cell]], number: int) -> list[Sequence[Cell]]:
-        """Returns the groups in the order of generation `number`: what bounds the chip first."""
+        """Returns the groups in the order of generation `number`: what bounds the chip first, larger batches last."""
         ordered = sorted(groups, key=lambda group: (group[0].phase, group[0].id))
         self.random(number).shuffle(ordered)
-        ordered.sort(key=lambda group: group[0].workload not in LIMITS)
+        ordered.sort(key=lambda group: (group[0].workload not in LIMITS, len(self.rungs.get(group[0], ()))))
         return ordered
 
     def random(self, *of: object) -> Random:

@@ -18,6 +18,7 @@ from bench.parent.children.child import Outcome
 from bench.parent.merge import arithmetic, of_rounds
 from bench.parent.verdict import Bounds, Verdict, of_cell, of_launch
 from results.record import rounds
+from results.record.dimensions import CELL_COLUMNS
 from results.record.schema import COLUMN
 from results.record.vocabulary import REASON_CODES, STATUSES
 from workloads.count import count
@@ -25,7 +26,7 @@ from workloads.precision import DEFAULT, Precision
 from workloads.workload import Workload
 
 if TYPE_CHECKING:
-    from bench.parent.children.member import Measured
+    from bench.parent.children.member import Measured, Slice
 
 SERIES = ("samples_s", "throughput_samples_s", "warm_up_samples_s", "operators")
 """What a launch measured, sample by sample and operator by operator, in seconds per step: in its record, not in a row.
@@ -177,6 +178,14 @@ def to_launch(
         columns |= rounds_columns(measured)
         speed |= of_rounds(columns | speed)
     return Launch(columns | speed | arithmetic(columns | speed), series, is_timed=is_timed)
+
+
+def to_round(cell: Cell, launch: int, number: int, one: Slice) -> dict[str, Any]:
+    """Returns what a cell gave in a round of a launch, as the journal has it."""
+    identity = {name: value for name, value in cell.columns().items() if name in CELL_COLUMNS}
+    beside = [[reading.alone_s, reading.together_s, reading.worth] for reading in one.readings]
+    numbers = {"latency_s": one.latency_s, "samples_per_s": one.samples_per_s, "n": one.n, "control": beside}
+    return {**identity, "launch": launch, "round": number, **numbers}
 
 
 def rounds_columns(measured: Measured) -> dict[str, Any]:

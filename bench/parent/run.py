@@ -18,6 +18,8 @@ from bench.parent.header import new_header
 from bench.parent.limits import of_today
 from bench.parent.lock import MachineLock, NoLockError
 from bench.parent.plans import plan
+from bench.parent.plans.climb import Climb
+from bench.parent.plans.ladder import rungs_of
 from bench.parent.plans.options import Settings, effort
 from bench.parent.plans.parse import PlanError
 from bench.parent.record import Launch
@@ -89,7 +91,8 @@ class OpenRun:
     ) -> None:
         self.cells = tuple(cells)
         asked = selection.services if services is None else tuple(services)
-        self.order = Order(selection.launches, settings.order_seed)
+        rungs = rungs_of(selection, self.cells)
+        self.order = Order(selection.launches, settings.order_seed, rungs)
         if len({*cells}) < len(cells):
             raise PlanError(
                 "a cell is there twice (pytest-repeat's --count?); a run has each once, and repeats by --launches N"
@@ -132,6 +135,7 @@ class OpenRun:
                 control=self.control if settings.effort.warm_up_s > 0 else None,
                 fails_on_disturbed=settings.fails_on_disturbed,
                 stops_at_failure=settings.stops_at_failure,
+                climb=Climb(rungs, settings.effort.is_timed),
             )
             if settings.past is not None:
                 _recall(self.session, settings.past, cells)

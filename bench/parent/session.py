@@ -15,13 +15,12 @@ from bench.cell import Cell
 from bench.parent import belief
 from bench.parent.children.control import Control
 from bench.parent.children.group import Group
-from bench.parent.children.member import Slice
 from bench.parent.environment import cpu_ceiling_flops_per_s
 from bench.parent.groups import Order, group_id_of
-from bench.parent.record import Launch, to_row
+from bench.parent.plans.climb import Climb
+from bench.parent.record import Launch, to_round, to_row
 from bench.parent.suite import CellResult, Suite
 from bench.parent.verdict import REPEATABLE, SKIPPED, Bounds, fails
-from results.record.dimensions import CELL_COLUMNS
 from results.record.human import in_words
 from results.record.journal import Journal, not_run_row
 from results.record.limits import bounds_of
@@ -54,6 +53,7 @@ class BenchSession:
     fails_on_disturbed: bool = False
     stops_at_failure: bool = False
     """Whether nothing of a group is timed once one of its cells has failed."""
+    climb: Climb = field(default_factory=Climb)
     begun: int = field(default=0, init=False)
     failed: list[dict[str, Any]] = field(default_factory=list, init=False)
     ran_out_of_time: bool = field(default=False, init=False)
@@ -165,6 +165,9 @@ class BenchSession:
 
     def _generation(self, group: Sequence[Cell], number: int) -> None:
         """Launches those of a group that need launch `number`, side by side; each record is on disk afterwards."""
+        for cell, columns in self.climb.left_out(group, self._rows, self._launches):
+            self._write(cell, columns)
+            self.say(f"    {cell.title}: {columns['reason']}")
         places = {cell: place for cell in group if (place := self._next(cell)) is not None and place[0] == number}
         if not places:
             return
@@ -172,6 +175,7 @@ class BenchSession:
         if any(map(self.suite.can_start, places)):  # what is not here is said once, below the tables
             self.say(self._title(group, number))
         self.suite.prepare(places)
+        self.climb.made_s.update(dict.fromkeys(places, monotonic() - started))
         readies = {cell: self.suite.ready(cell) for cell in places} | belief.refused(self.suite, places)
         idle = {cell: ready for cell, ready in readies.items() if isinstance(ready, Launch)}
         working = [ready for ready in readies.values() if not isinstance(ready, Launch)]
@@ -187,7 +191,7 @@ class BenchSession:
             self.stops_at_failure,
             first_round=OF_LAUNCH * number + OF_LAUNCH // MOST_ATTEMPTS * (attempt - 1),
             say=self.say,
-            on_slice=lambda cell, n, one: self._keep(cell, number, n, one),
+            on_slice=lambda cell, n, one: self.journal.round(to_round(cell, number, n, one)),
         )
         found = engine.run(working)
         if len(found) < len(working):
@@ -209,13 +213,6 @@ class BenchSession:
         if working:
             self._group_s.append(monotonic() - started)
 
-    def _keep(self, cell: Cell, launch: int, number: int, one: Slice) -> None:
-        """Writes what a cell gave in a round into the journal."""
-        identity = {name: value for name, value in cell.columns().items() if name in CELL_COLUMNS}
-        beside = [[reading.alone_s, reading.together_s, reading.worth] for reading in one.readings]
-        numbers = {"latency_s": one.latency_s, "samples_per_s": one.samples_per_s, "n": one.n, "control": beside}
-        self.journal.round({**identity, "launch": launch, "round": number, **numbers})
-
     def _bounds(self, cell: Cell, columns: Mapping[str, Any]) -> Bounds:
         """Returns the most FLOP/s and byte/s that the cell may reach: the highest peaks known of its device."""
         is_on_cpu = cell.workload in LIMITS and backends.get(cell.backend).device_kind == "cpu"
@@ -226,7 +223,7 @@ class BenchSession:
         row = make_row(**{**self.common, **columns})
         self.journal.row(row)
         self._rows[cell] = row
-        if row["status"] not in ("ok", *SKIPPED):
+        if row["status"] not in ("ok", *SKIPPED) and not self.climb.has_ended(cell, str(row["status"])):
             self.failed.append({"cell": cell.id, "phase": cell.phase, "status": row["status"], "reason": row["reason"]})
 
     @contextmanager
@@ -266,12 +263,13 @@ class BenchSession:
 
     def fails(self, cell: Cell, status: str) -> bool:
         """Returns whether a row of this status fails the run."""
-        return fails(status, cell.backend in self.asked, self.fails_on_disturbed)
+        is_end = self.climb.has_ended(cell, status)
+        return not is_end and fails(status, cell.backend in self.asked, self.fails_on_disturbed)
 
     def _title(self, group: Sequence[Cell], number: int) -> str:
         """Returns the line that says what is being done, and how long the rest should take."""
         of = f", launch {number + 1} of {self.order.launches}" if self.order.launches > 1 else ""
-        names = ", ".join(cell.name for cell in group if self.suite.can_start(cell))
+        names = ", ".join(cell.name for cell in group if self.suite.can_start(cell) and not self.is_done(cell))
         return f"{group_id_of(group[0])}{of}: {names}{self._remaining()}"
 
     def _tell(self, cell: Cell, launch: Launch) -> None:

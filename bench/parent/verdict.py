@@ -90,7 +90,7 @@ IN_A_MOMENT = 10.0
 several times slower between the two does as much, and one that computes nothing hundreds."""
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
-SKIPPED = ("unavailable", "unsupported", "disturbed", "not_run")
+SKIPPED = ("unavailable", "unsupported", "not_needed", "disturbed", "not_run")
 """Statuses of cells that need no attention, unless their backend was asked for by name and is absent."""
 LEAST_KEPT = 5
 """Rounds that must be left where some were left out."""

@@ -11,6 +11,7 @@ STATUSES = (
     "ok",
     "unavailable",
     "unsupported",
+    "not_needed",
     "disturbed",
     "known_failure",
     "wrong",
@@ -74,6 +75,8 @@ REASON_CODES = (
     "interrupted",
     "killed",
     "first_failure",
+    "saturated",
+    "smaller_failed",
 )
 VERIFICATIONS = ("passed", "before only", "unverified", "not applicable")
 QUALITIES = ("valid", "degraded", "invalid")

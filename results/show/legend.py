@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from results.record.cells.ladder import NOT_NEEDED
 from results.record.dimensions import DIMENSIONS, POSITION
 from results.record.human import DEGRADED, EMULATED, in_time_unit, time_unit
 from results.record.vocabulary import STATUSES
@@ -10,7 +11,8 @@ from results.tables.table import idle_labels, is_verified
 
 NAMELESS = tuple(d.column for d in DIMENSIONS if d.is_name)
 """Levels whose values say by themselves what they are."""
-BY_URGENCY = (*STATUSES[STATUSES.index("wrong") :], "disturbed", "known_failure", "unsupported", "unavailable", "ok")
+NO_FAULT = ("disturbed", "known_failure", NOT_NEEDED, "unsupported", "unavailable", "ok")
+BY_URGENCY = (*STATUSES[STATUSES.index("wrong") :], *NO_FAULT)
 """All statuses, what needs somebody first."""
 
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,6 +42,8 @@ class Made:
     batch: int
     path: str | None = None
     failure: str | None = None
+    is_rung: bool = False
+    """Whether the batch is one of a ladder, above those that were asked for."""
 
     @property
     def digest(self) -> str | None:
@@ -59,19 +61,36 @@ class Made:
         return phase in (PHASES[:1] if self.path is None else phases_of(self.path))
 
 
-def make(asked: Iterable[Asked], batches: Sequence[int] | None, threads: int) -> tuple[Made, ...]:
+def make(
+    asked: Iterable[Asked],
+    batches: Sequence[int] | None,
+    threads: int,
+    rungs: Callable[[int], Sequence[int]] = lambda batch: (),
+) -> tuple[Made, ...]:
     """Returns the models at each of the `batches`, at their own where none is asked for; none is made twice.
 
-    Raises PlanError where there is no cache to put them into.
+    Each also at the `rungs` above the largest of its batches, up to the first that it cannot be made at. Raises
+    PlanError where there is no cache to put them into.
     """
-    wanted = [(one, batch) for one in asked for batch in (batches or (None,))]
-    if not wanted:
+    models = tuple(asked)
+    if not models:
         return ()
     try:
         cache = Cache(default_root(os.environ), _say)
     except (UnsafeCache, NoHomeError) as error:
         raise PlanError(str(error)) from error
-    return tuple(_made(one, batch, cache, threads) for one, batch in wanted)
+    found: list[Made] = []
+    for one in models:
+        given = [_made(one, batch, cache, threads) for batch in batches or (None,)]
+        largest = max(given, key=lambda made: made.batch)
+        found += given
+        for batch in () if largest.failure else rungs(largest.batch):
+            made = _made(one, batch, cache, threads)
+            if made.failure or made.batch != batch:
+                _say(f"{one.name}: no larger batch than {batch // 2}: {made.failure or 'its batch is its own'}")
+                break
+            found.append(replace(made, is_rung=True))
+    return tuple(found)
 
 
 def _made(asked: Asked, batch: int | None, cache: Cache, threads: int) -> Made:

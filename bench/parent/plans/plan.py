@@ -10,7 +10,8 @@ import backends
 from bench.cell import Cell, Side
 from bench.parent.own import asked, made
 from bench.parent.own.cells import cells_of
-from bench.parent.plans import services, training
+from bench.parent.plans import ladder, services, training
+from bench.parent.plans.ladder import Ladder, with_rungs
 from bench.parent.plans.parse import PlanError, index, number, numbers, words
 from bench.parent.plans.presets import ALWAYS, PRESETS
 from bench.parent.plans.shapes import has_phase, shapes_of, workloads_of
@@ -62,6 +63,8 @@ class Selection:
     """Options of training steps."""
     services: tuple[Loaded, ...] = ()
     """What is put under a load, last of all: over a network, or steps of this machine."""
+    ladder: Ladder | None = None
+    """Which batches are tried beyond `batches`; None where nothing was said of it."""
     has_cells: bool = True
     """Whether there are cells; a run that was asked for a service alone has none."""
     models: tuple[made.Made, ...] = ()
@@ -126,20 +129,21 @@ def _size(preset: str, workload: str) -> str:
 
 def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: int) -> Selection:
     """Returns what the command line asks for, on `cores` cores. Raises PlanError, before anything runs."""
-    preset = option("--preset")
-    preset = "quick" if preset is None else preset
+    preset = "quick" if option("--preset") is None else option("--preset")
     if preset not in PRESETS:
         raise PlanError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
     threads = number(option("--threads"), "--threads") or cores
     if threads > cores:
         raise PlanError(f"--threads {threads} is more than the {cores} cores this process may use; at most {cores}")
     own = asked.asked_for(option)
+    batches, climbed = ladder.batches_of(option("--batch"))
     selection = Selection(
         backends=words(option("--backends"), "--backends", known_backends),
         workloads=words(option("--workloads"), "--workloads", tuple(CATALOG)),
         phases=words(option("--phases"), "--phases", phases()),
         precisions=words(option("--precision"), "--precision", tuple(PRECISIONS)) or (DEFAULT.name,),
-        batches=numbers(option("--batch"), "--batch"),
+        batches=batches,
+        ladder=climbed,
         sequences=numbers(option("--sequence"), "--sequence"),
         depths=numbers(option("--depth"), "--depth"),
         generated=numbers(option("--generated-tokens"), "--generated-tokens"),
@@ -173,8 +177,10 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
     if selection.generated and not any(name in DECODING for name in chosen):
         raise PlanError(f"--generated-tokens is for what generates ({', '.join(DECODING)}), not {', '.join(chosen)}")
     training.check(selection.training, chosen, selection.phases)
+    ladder.check(selection, chosen, has_models=bool(own))
     # A shape that a model refuses is refused here.
-    models = made.make(own, selection.batches, threads)
+    climbing = [name for name in chosen_backends(selection, known_backends) if ladder.is_climbed(selection, name)]
+    models = made.make(own, batches, threads, lambda batch: ladder.rungs(selection, climbing, batch))
     digests = {f"{one.name} at batch {one.batch}": one.digest for one in models}
     selection = replace(selection, models=models, chosen={**selection.chosen, made.DIGESTS: digests})
     for cell in planned(replace(selection, backends=selection.backends or tuple(known_backends[:1])), ()):
@@ -276,7 +282,7 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
             for backend in names
             if place == 0 or is_verified(backend)
         ]
-        of_phase += [side for cell in of_workload for side in sides_of(cell, selection.sides)]
+        of_phase += [side for cell in with_rungs(selection, of_workload) for side in sides_of(cell, selection.sides)]
     return [*_of_models(selection, phase, known_backends), *of_phase]
 
 
@@ -291,4 +297,4 @@ def _of_models(selection: Selection, phase: str, known_backends: Sequence[str]) 
         selection.threads,
         lambda name: device_of(name, selection),
     )
-    return [side for cell in cells for side in sides_of(cell, selection.sides)]
+    return [side for cell in ladder.of_models(selection, cells) for side in sides_of(cell, selection.sides)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from results.record.cells.ladder import NOT_NEEDED
 from results.record.dimensions import SETTINGS
 from results.record.human import in_time_unit, rate, ratio, time_unit
 from results.show.legend import BY_URGENCY
@@ -23,7 +24,7 @@ from results.tables.ratio import Fastest, fastest, half_width, times_as_fast
 from results.tables.table import default_baseline
 from results.tables.tokens.kinds import TOKENS_OF
 
-EXPECTED_ABSENT = ("unavailable", "unsupported")
+EXPECTED_ABSENT = ("unavailable", "unsupported", NOT_NEEDED)
 OPEN_CHARTS = 40
 """Machines with more cells than this are folded."""
 
