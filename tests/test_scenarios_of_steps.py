@@ -23,7 +23,7 @@ from bench.serving.arrivals import Concurrency, MultiStream, Offline, Server, Si
 from bench.serving.definitions import percentile
 from bench.serving.driver import LateClient, drive, lags_s, latency_s, why_late
 from bench.serving.local.asked import Asked
-from bench.serving.local.target import StepClock, StepTarget
+from bench.serving.local.target import FullTarget, StepClock, StepTarget
 from bench.serving.rate_search import Plan, highest_rate
 from bench.serving.service.load import must_be_on_time
 from bench.serving.virtual import QueueTarget, VirtualClock
@@ -234,6 +234,32 @@ def test_a_real_step_answers_and_is_verified_before_and_after(loaded):
     assert row["samples_per_s"] == pytest.approx(4 * row["requests_per_s"])
     assert row["duration_s"] >= 6 * row["e2e_s_mean"] * 0.999
     assert row["goodput_requests_per_s"] == row["requests_per_s"]
+
+
+@pytest.mark.usefixtures("_unhurried")
+@pytest.mark.parametrize("least", [1, 12])
+def test_all_at_once_steps_overlap_and_each_query_has_its_end(loaded, monkeypatch, least):
+    monkeypatch.setattr("bench.child.served.QUEUED", least)
+    trial = loaded(asked=Asked(scenario="offline", samples=4, requests=12))
+    trial.prepare()
+    trial.settle()
+    before = trial.clock.i
+    trial.serve(12, 0.0)
+    assert trial.clock.i - before == 12 + 1  # and the one after a rest, that is not counted
+    columns = trial.finish([])
+    assert (columns["n_requests"], columns["in_flight"]) == (12, None)
+    assert columns["notes"].startswith("steps overlapped (queued)")
+    assert columns["samples_per_s"] == pytest.approx(12 * 4 / columns["duration_s"])
+    assert 0 < columns["e2e_s_p50"] <= columns["e2e_s_p99"] == pytest.approx(columns["duration_s"], rel=0.01)
+
+
+def test_of_a_flow_that_runs_more_steps_those_that_end_first_answer():
+    time = Time()
+    clock = StepClock(time.now, time.rest)
+    spans = [(0.0, 1.0 + k) for k in (3, 0, 1, 4, 2)]
+    answers = drive(FullTarget(clock, lambda n: spans, samples=2), Offline(samples=2), clock, 4, timeout_s=FOREVER_S)
+    assert [answer.end_s for answer in answers] == [1.0, 2.0, 3.0, 4.0]
+    assert {answer.sent_s for answer in answers} == {answers[0].sent_s}
 
 
 @pytest.mark.usefixtures("_unhurried")

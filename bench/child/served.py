@@ -6,6 +6,8 @@ search are those of services (`bench.serving`).
 
 from __future__ import annotations
 
+import json
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -16,15 +18,18 @@ from bench.child.beside.generation import answer_of, take_times
 from bench.child.checks.verify import Refused
 from bench.child.measure import quiet_collector
 from bench.child.trial import Trial
-from bench.serving.answer import Answer, Chunk
-from bench.serving.arrivals import Scenario
+from bench.serving.answer import Answer, Chunk, Target
+from bench.serving.arrivals import Offline, Scenario
 from bench.serving.definitions import summary
 from bench.serving.driver import LateClient, drive
 from bench.serving.local.asked import Asked
-from bench.serving.local.target import StepClock, StepTarget
+from bench.serving.local.target import FullTarget, StepClock, StepTarget
 from bench.serving.rate_search import HighestRate
 from bench.serving.service import load
 from workloads.generate import Generating
+
+QUEUED = 8
+"""Steps that are under way at once where a device has a queue of its own."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +41,9 @@ class Served(Trial):
     _found: HighestRate | None = field(default=None, init=False)
 
     def _choose_load(self) -> fullness.Load:
-        """Returns steps one after the other: queries wait for each other."""
+        """Returns steps one after the other; where all queries are there at once, how the device is kept full."""
+        if isinstance(self.asked.arrivals(), Offline) and not isinstance(self.request.program, Generating):
+            return super()._choose_load()
         return fullness.Load("serial", {})
 
     def serve(self, queries: int, duration_s: float) -> dict[str, Any]:
@@ -75,7 +82,9 @@ class Served(Trial):
 
     def _drive(self, scenario: Scenario, queries: int, duration_s: float) -> Sequence[Answer]:
         clock = StepClock()
-        target = StepTarget(clock, self._answer)
+        target: Target = StepTarget(clock, self._answer)
+        if self._load.mode != "serial":
+            target = FullTarget(clock, self._all, self.asked.samples)
         return drive(target, scenario, clock, queries, duration_s, timeout_s=float("inf"))
 
     def _answer(self, number: int) -> Answer:
@@ -90,6 +99,25 @@ class Served(Trial):
             return replace(answer_of(times, program.prompt_tokens), end_s=end, samples=samples)
         return Answer(begin, begin, end, samples=samples)
 
+    def _all(self, queries: int) -> Sequence[tuple[float, float]]:
+        """Runs as many steps, or a few more, as throughput is measured; returns when each began and ended."""
+        if self._load.flow is not None:
+            return [(begin * 1e-9, end * 1e-9) for begin, end in self._load.flow.run(queries, 0.0)]
+        waiting: deque[tuple[float, object]] = deque()
+        spans = []
+        for number in range(queries):
+            waiting.append((perf_counter(), self._started()))
+            while len(waiting) > QUEUED or (waiting and number == queries - 1):
+                begin, token = waiting.popleft()
+                self.step.wait(token)
+                spans.append((begin, perf_counter()))
+        return spans
+
+    def _started(self) -> object:
+        self.step.step(self.clock.i)
+        self.clock.i += 1
+        return self.step.mark()
+
     def finish(self, kept: Collection[int]) -> dict[str, Any]:
         """Verifies the step once more; returns the columns of the row, of all parts of the load together."""
         self._stages.enter("after")
@@ -99,6 +127,9 @@ class Served(Trial):
         more = load.of_scenario(scenario) if self._found is None else load.of_search(self._found)
         stopped = load.early_stopping(scenario, self._answers, asked.bounds) if asked.mlperf else {}
         columns = load.of_answers(self._answers, told) | more | stopped
+        self._load.close()
+        if self._load.mode != "serial":
+            columns["notes"] = f"steps overlapped ({self._load.mode}): {json.dumps(self._load.setting)}"
         for name in ("output_tokens_per_s", "total_tokens_per_s"):  # of all sequences of a batch
             columns[name] = None if columns[name] is None else asked.samples * columns[name]
         return columns | {"verification": self.columns["verification"]}

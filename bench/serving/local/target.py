@@ -8,7 +8,7 @@ nothing ran begins when this thread wakes, and how late that was is `lag_s`, as 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from time import perf_counter, sleep
@@ -20,6 +20,8 @@ SPINS_S = 1e-3
 
 Serve = Callable[[int], Answer]
 """Answers a query of this number, now; its times are those of the clock."""
+ServeAll = Callable[[int], Sequence[tuple[float, float]]]
+"""Runs so many steps, or a few more, with the device kept full; returns when each began and ended."""
 
 
 class StepClock:
@@ -77,3 +79,26 @@ class StepTarget:
             done(replace(answer, due_s=due_s, sent_s=sent_s))
 
         self._clock.enqueue(query)
+
+
+class FullTarget:
+    """Serves all queries that wait by steps that overlap, where each is due at once; `samples` is of each query."""
+
+    def __init__(self, clock: StepClock, serve_all: ServeAll, samples: int) -> None:
+        self._clock = clock
+        self._serve_all = serve_all
+        self._samples = samples
+        self._waiting: list[tuple[float, Callable[[Answer], None]]] = []
+
+    def start(self, number: int, due_s: float, done: Callable[[Answer], None]) -> None:
+        """Has query `number` served with all that wait when the first of them is."""
+        if not self._waiting:
+            self._clock.enqueue(self._serve)
+        self._waiting.append((due_s, done))
+
+    def _serve(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        first_s = self._clock.now()
+        ends = sorted(end for _, end in self._serve_all(len(waiting)))
+        for (due_s, done), end_s in zip(waiting, ends, strict=False):  # some runtimes run whole turns of batches
+            done(Answer(due_s, first_s, end_s, samples=self._samples))
