@@ -134,7 +134,7 @@ def test_of_machines_that_cost_the_same_the_one_with_the_most_room_serves():
     costed = costs(to_frame(rows), DEMAND, [price()], whole_machines=True)
     (row,) = cheapest_mix(costed).to_dict("records")
     assert (row["serve_on"], row["serve_batch"], row["devices_needed"]) == ("torch_cpu", 4, pytest.approx(50 / 86_400))
-    assert row["serve_equal"] == "a_cpu, jax_cpu~, torch_cpu (batch 8)"
+    assert row["serve_equal"] == "a_cpu, jax_cpu~"
     assert pd.isna(row["serve_as_good"])
     assert (row["train_on"], row["train_as_good"]) == ("torch_cpu", "a_cpu")
     assert pd.isna(row["train_equal"])
@@ -142,7 +142,7 @@ def test_of_machines_that_cost_the_same_the_one_with_the_most_room_serves():
     assert "serve on torch_cpu (fp32, batch 4; $3.60/h 2026-11-26 [1]) for $86.4 a day." in text
     assert (
         "Training costs up to 5 % more, or more by no more than is known, on a_cpu. "
-        "Serving costs the same on a_cpu, jax_cpu~, torch_cpu (batch 8), which take no less of a device."
+        "Serving costs the same on a_cpu, jax_cpu~, which take no less of a device."
     ) in text
 
 

@@ -10,10 +10,10 @@ from results.record.human import quantity, significant
 from results.show.layout import wrapped
 from results.show.money import Sources, dollars
 from results.show.numbers import plus_minus
-from results.show.phases_text import NOTHING, by_step, gaps, half_width_of, mark, marks, shown, step_words, timed
+from results.show.phases_text import NOTHING, by_step, gaps, half_width_of, mark, marks, named, shown, step_words, timed
 from results.show.terminal import columns_text
 from results.tables.cost import AS_GENERATED, AS_READ, ASSUMPTIONS, HORIZON_YEARS, WHOLE_MACHINES, Demand
-from results.tables.phases import PHASES
+from results.tables.phases import PHASES, at_common
 from results.tables.table import to_rows
 
 UNSAID = (
@@ -45,7 +45,7 @@ def costs_text(
         *tables,
         wrapped(cheapest, width),
         wrapped(sources.lines(), width),
-        gaps(rows, "reason", width),
+        gaps(at_common(rows), "reason", width),
         wrapped([UNSAID] if demand.generated is None and demand.query_unit == "tokens" else [], width),
         marks([*tables, *cheapest], width),
         wrapped(["Assumed:", *(f"- {line}" for line in assumed)], width),
@@ -72,7 +72,7 @@ def _block(rows: Sequence[dict[str, Any]], whole_machines: bool, sources: Source
     header += ["serve,\nUSD a day", "USD a\nmillion\nqueries", "serving\ncosts\nmore on\nday", "price of a device"]
     lines = []
     for row in rows:
-        line = [row["backend"], timed(row, "train_hours", quantity, "train"), shown(row, "train_usd", dollars, "train")]
+        line = [named(row), timed(row, "train_hours", quantity, "train"), shown(row, "train_usd", dollars, "train")]
         line += ["-" if row[name] is None else dollars(row[name]) for name in tokens]
         line.append(timed(row, "devices_needed", quantity, "infer"))
         line += [shown(row, "devices_paid", quantity, "infer")] if whole_machines else []

@@ -12,9 +12,10 @@ from results.show.layout import wrapped
 from results.show.money import Sources, dollars
 from results.show.numbers import plus_minus
 from results.show.terminal import columns_text
-from results.tables.phases import PHASES, STEP, best
+from results.tables.phases import PHASES, STEP, at_common, best
 from results.tables.table import to_rows
 
+AT_BEST = "each at its best batch"
 NOTHING = "No verified step of a workload in these rows."
 LEGEND = (
     "Time and joules are of one sample, USD of a million. Ratios are training / inference: 3.00x takes three times as "
@@ -48,9 +49,9 @@ def phases_text(
 
 
 def by_step(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Returns the rows in groups of one step each, in their order."""
+    """Returns the rows in groups of one step each, in their order; of several batches two, as `at_common` says."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in at_common(rows):
         groups.setdefault(tuple(row[name] for name in STEP), []).append(row)
     return list(groups.values())
 
@@ -58,8 +59,17 @@ def by_step(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def step_words(row: Mapping[str, Any]) -> str:
     """Returns the step in words: `gpt2 124m fp32, batch 2, sequence 128, threads 2`."""
     shown = [d for d in DIMENSIONS if d.column in STEP and d.is_shown(row.get(d.column))]
-    named = " ".join(str(row[d.column]) for d in shown if d.is_name)
-    return ", ".join([named, *(f"{d.column} {row[d.column]}" for d in shown if not d.is_name)])
+    names = " ".join(str(row[d.column]) for d in shown if d.is_name)
+    best = [AT_BEST] if row.get("at_best") else []
+    return ", ".join([names, *best, *(f"{d.column} {row[d.column]}" for d in shown if not d.is_name)])
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Returns the row's backend, with the batch of each phase where these are its best: `torch_cpu (16, 64)`."""
+    if not row["at_best"]:
+        return str(row["backend"])
+    batches = ["-" if row[f"{phase}_batch"] is None else str(row[f"{phase}_batch"]) for phase in PHASES]
+    return f"{row['backend']} ({', '.join(batches)})"
 
 
 def gaps(rows: Sequence[Mapping[str, Any]], column: str, width: int) -> str:
@@ -113,7 +123,7 @@ def _block(rows: Sequence[dict[str, Any]], sources: Sources, width: int) -> str:
     header += ["train,\nJ", "infer,\nJ", "ratio,\nJ"] if has_energy else []
     lines = []
     for row in rows:
-        line = [row["backend"]]
+        line = [named(row)]
         for name, column, in_words in _KINDS if has_energy else [kind for kind in _KINDS if kind[0] != "energy"]:
             say = timed if name == "time" else shown
             line += [say(row, f"{phase}_{column}", in_words, phase) for phase in PHASES]
@@ -129,9 +139,9 @@ def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
         cheapest, usd, seconds = "unknown", row["usd_per_million_samples"], row["s_per_sample"]
         if isinstance(usd, float):
             price = dollars(usd) + mark(row, "cheapest_quality")
-            cheapest = f"{row['cheapest']}, {price} ({sources.day(row)}){_as_good(row, 'cheapest')}"
+            cheapest = f"{_at(row, 'cheapest')}, {price} ({sources.day(row)}){_as_good(row, 'cheapest')}"
         assert isinstance(seconds, float)
-        fastest = f"{row['fastest']}, {_time(seconds)}{mark(row, 'fastest_quality')}{_as_good(row, 'fastest')}"
+        fastest = f"{_at(row, 'fastest')}, {_time(seconds)}{mark(row, 'fastest_quality')}{_as_good(row, 'fastest')}"
         lines.append(
             [
                 step_words(row),
@@ -143,6 +153,11 @@ def _best_block(compared: pd.DataFrame, sources: Sources, width: int) -> str:
         )
     table = columns_text(["step", "phase", "machine", "fastest", "cheapest, USD of a million"], lines, 5, width)
     return f"Best, of equal work:\n{table}"
+
+
+def _at(row: Mapping[str, Any], of: str) -> str:
+    """Returns the label of the `fastest` or the `cheapest`, with its batch where each has its own."""
+    return f"{row[of]} at {row[f'{of}_batch']}" if row["at_best"] else str(row[of])
 
 
 def _as_good(row: Mapping[str, Any], of: str) -> str:

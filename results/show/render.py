@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from results.record.cells.ladder import NOT_NEEDED
 from results.record.dimensions import POSITION
 from results.record.human import in_time_unit, mark, prefixed, ratio
 from results.record.limits import BYTE_LIMITS
 from results.record.vocabulary import STATUSES
+from results.show.batches_text import batches_text
 from results.show.layout import Cell, plural, side_by_side, wrapped
 from results.show.legend import legend, without_number
 from results.show.numbers import METRICS, TITLES, metric_table, plus_minus, positions
@@ -47,12 +49,14 @@ def render(
     everything = placed(frame)
     work = frame[~(is_control(frame) | is_limit(frame))]
     frame = frame if work.empty else work
+    frame = frame[(frame["status"] != NOT_NEEDED).fillna(True)]
     rows = placed(frame)
     chosen, no_ratios = _baseline(frame, rows, baseline)
     blocks = [
         _heading(frame, everything, width),
         summary(rows[~is_served(rows)], chosen, width),
         served(rows, chosen, width),
+        batches_text(everything, chosen, width) if metrics is None else "",
         *(metric_table(frame, rows, metric, chosen, width, with_idle=bool(metrics)) for metric in metrics or METRICS),
         roofs(rows, width),
         generated(rows, width),

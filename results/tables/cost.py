@@ -13,7 +13,7 @@ import pandas as pd
 from results.record import dimensions
 from results.record.dimensions import HINTS
 from results.tables.choice import as_good, is_equal, least, names
-from results.tables.phases import PHASES, SECONDS_PER_HOUR, STEP, frame_of, phases
+from results.tables.phases import PHASES, SECONDS_PER_HOUR, STEP, best_only, frame_of, phases
 from results.tables.prices import Price
 from results.tables.table import to_rows
 from results.tables.tokens.queries import OF_TOKENS, queries
@@ -87,11 +87,11 @@ class Demand:
             )
 
 
-_KEPT = (*STEP, "machine", "machine_id", "backend", "device")
+_KEPT = (*STEP, "machine", "machine_id", "backend", "device", "at_best")
 _MEASURED = tuple(
     f"{phase}_{name}"
     for phase in PHASES
-    for name in ("s_per_sample", "quality", "half_width", "group", "rounds_samples_per_s")
+    for name in ("s_per_sample", "quality", "half_width", "group", "rounds_samples_per_s", "batch")
 )
 _PRICED = ("usd_per_hour", "price", "price_source", "price_retrieved", "price_confidence")
 _NUMBERS = (
@@ -157,7 +157,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
     In these `~` stands after a label whose number is degraded, and in brackets what else is not as in the chosen one.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in to_rows(costed):
+    for row in best_only(to_rows(costed)):
         groups.setdefault(tuple(row[name] for name in _MIXED), []).append(row)
     mixes = []
     for key, rows in groups.items():
@@ -171,7 +171,7 @@ def cheapest_mix(costed: pd.DataFrame) -> pd.DataFrame:
             for of, row in (("train", train), ("serve", serve))
             for name, column in _OF_EACH.items()
         }
-        of_each["train_batch"] = train.get("train_batch", train["batch"])
+        of_each |= {"train_batch": train["train_batch"], "serve_batch": serve["infer_batch"]}
         of_each |= {"train_quality": train["train_quality"], "serve_quality": serve["infer_quality"]}
         of_each |= _others(rows, train, "train") | _others(rows, serve, "serve")
         numbers = {name: train[name] for name in ("train_hours", "train_usd")}

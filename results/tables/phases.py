@@ -1,6 +1,6 @@
 """Training against inference: what a sample of each costs in time, energy and money, and who is best at which."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from results.record import dimensions
 from results.record.dimensions import SETTINGS
 from results.record.schema import COLUMN
+from results.tables.batches.best import best_of, common_batch
 from results.tables.choice import as_good, least, names
 from results.tables.prices import Price, known_prices, price_of, why_unpriced
 from results.tables.ratio import half_width
@@ -39,6 +40,8 @@ COLUMNS = {
     **{f"{phase}_quality": "string" for phase in PHASES},
     **{f"{phase}_half_width": "Float64" for phase in PHASES},
     **{f"{phase}_{name}": "string" for name in ("group", "rounds_samples_per_s") for phase in PHASES},
+    **{f"{phase}_batch": "Int64" for phase in PHASES},
+    "at_best": "boolean",
 }
 """The columns of `phases` and their dtypes."""
 
@@ -51,6 +54,8 @@ _BEST = {
     **dict.fromkeys(("cheapest_quality", "cheapest_as_good"), "string"),
     "usd_per_hour": "Float64",
     **dict.fromkeys(_SOURCE, "string"),
+    **dict.fromkeys(("fastest_batch", "cheapest_batch"), "Int64"),
+    "at_best": "boolean",
 }
 
 
@@ -67,6 +72,9 @@ def phases(
     `*_rounds_samples_per_s` are what it was measured with, and in which rounds.
     Only verified rows enter, the newest of each cell; the control, limits and `null` do not.
 
+    Where a step was measured at several batches, each backend has one more row, without batch and digest: each phase
+    `at_best`, with the most samples/s, at `train_batch` and `infer_batch`.
+
     `precisions` names that of each phase where they are to differ, as `{"train": "bf16", "infer": "int8"}`: only such
     rows enter then, and `precision` is `bf16 → int8`. Raises ValueError where a phase has no row in its own.
 
@@ -77,6 +85,10 @@ def phases(
     for row in _verified(frame) if precisions is None else _mixed(_verified(frame), precisions):
         of_step.setdefault(tuple(row[name] for name in (*STEP, *PLACE)), {})[row["phase"]] = row
     records = [_record(of_phase, all_prices) for of_phase in of_step.values()]
+    records += [
+        {**_record(of_phase, all_prices), "batch": None, "workload_digest": None, "at_best": True}
+        for of_phase in _at_best([row for of_phase in of_step.values() for row in of_phase.values()])
+    ]
     return frame_of(sorted(records, key=_order), COLUMNS)
 
 
@@ -90,12 +102,13 @@ def best(compared: pd.DataFrame) -> pd.DataFrame:
     cheapest, usd_per_million_samples  the label and its USD; `cheapest_quality` and `cheapest_as_good` alike
 
     `compared` is what `phases` returns. Only equal work is compared (one workload digest), at any number of threads.
+    Of several batches only the one that all have counts, and each backend's best (`at_best`), which is `*_batch`.
     In `*_as_good` `~` stands after a label whose number is degraded, and its threads where they are others.
     What nobody measured has no row; `cheapest` is NA where nobody has a price.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     several = len(compared[["machine", "machine_id"]].drop_duplicates()) > 1
-    for record in to_rows(compared):
+    for record in at_common(to_rows(compared)):
         step = tuple(record[name] for name in STEP if name not in SETTINGS)
         for phase in PHASES:
             if record[f"{phase}_s_per_sample"] is not None:
@@ -111,6 +124,49 @@ def _verified(frame: pd.DataFrame) -> list[dict[str, Any]]:
     rows = placed(frame)
     rows = rows[is_verified(rows) & ~is_control(rows) & ~is_limit(rows) & rows["phase"].isin(PHASES)]
     return to_rows(rows.assign(backend=rows["label"]))
+
+
+def at_common(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rows of `phases` that a person reads of several batches: at the one that all have, and at the best.
+
+    All of them, where there is none that all have.
+    """
+    chosen = []
+    for family in _by(rows, _FAMILY).values():
+        best = [row for row in family if row["at_best"]]
+        others = [row for row in family if not row["at_best"]]
+        of_backend = _by(others, PLACE)
+        common = common_batch([row["batch"] for row in of_one] for of_one in of_backend.values()) if best else None
+        chosen += [row for row in others if common is None or row["batch"] == common] + best
+    return chosen
+
+
+def best_only(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rows of `phases` without those at some batch of several: of such a step only those `at_best`."""
+    families = _by(rows, _FAMILY).values()
+    return [row for family in families for row in [one for one in family if one["at_best"]] or family]
+
+
+def _at_best(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, dict[str, Any]]]:
+    """Yields each phase's row at the best batch, of each backend, where one of them has several in some phase."""
+    families = _by(rows, _FAMILY).values()
+    several = (one for one in families if any(len(same) > 1 for same in _by(one, (*PLACE, "phase")).values()))
+    for family in several:
+        for of_backend in _by(family, PLACE).values():
+            of_phase = _by((row for row in of_backend if row["throughput_samples_per_s"]), ("phase",))
+            if of_phase:
+                yield {phase: best_of(found) for (phase,), found in of_phase.items()}
+
+
+def _by(rows: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups
+
+
+_FAMILY = tuple(name for name in STEP if name not in ("batch", "workload_digest"))
+"""What steps have in common that differ in their batch."""
 
 
 def _mixed(rows: Sequence[dict[str, Any]], precisions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -148,7 +204,7 @@ def _best_order(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
 def _record(of_phase: Mapping[str, Mapping[str, Any]], prices: Sequence[Price]) -> dict[str, Any]:
     """Returns the row of one step on one backend, from its row of each phase."""
     first = next(iter(of_phase.values()))
-    record: dict[str, Any] = {name: first[name] for name in (*STEP, *PLACE, "device")}
+    record: dict[str, Any] = {name: first[name] for name in (*STEP, *PLACE, "device")} | {"at_best": False}
     for phase in PHASES:
         row = of_phase.get(phase, {})
         record[f"{phase}_s_per_sample"] = _inverse(row.get("throughput_samples_per_s"))
@@ -159,6 +215,7 @@ def _record(of_phase: Mapping[str, Mapping[str, Any]], prices: Sequence[Price]) 
         group = row.get("group_id")
         record[f"{phase}_group"] = None if group is None else f"{row['run_id']} {group}"
         record[f"{phase}_rounds_samples_per_s"] = row.get("rounds_samples_per_s")
+        record[f"{phase}_batch"] = row.get("batch")
     price = priced(first, prices)
     for phase in PHASES:
         seconds = record[f"{phase}_s_per_sample"]
@@ -203,6 +260,8 @@ def _best_of(key: tuple[Any, ...], group: Sequence[dict[str, Any]]) -> dict[str,
         "cheapest_quality": cheapest and cheapest[quality],
         "cheapest_as_good": cheapest and names(as_good(group, cheapest, usd, phase), cheapest, phase, SETTINGS),
         **{name: cheapest and cheapest[name] for name in ("usd_per_hour", *_SOURCE)},
+        **{"fastest_batch": fastest[f"{phase}_batch"], "cheapest_batch": cheapest and cheapest[f"{phase}_batch"]},
+        "at_best": fastest["at_best"],
     }
 
 

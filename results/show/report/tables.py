@@ -14,12 +14,12 @@ from results.record.human import in_time_unit, rate, ratio, time_unit
 from results.show.legend import BY_URGENCY
 from results.show.money import Sources, dollars
 from results.show.numbers import plus_minus
-from results.show.phases_text import half_width_of, step_words
+from results.show.phases_text import half_width_of, named, step_words
 from results.show.report import svg
 from results.show.report.rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
 from results.tables.choice import as_good, least
 from results.tables.means import means_by_machine
-from results.tables.phases import PHASES, STEP, phases
+from results.tables.phases import PHASES, STEP, at_common, phases
 from results.tables.ratio import Fastest, fastest, half_width, times_as_fast
 from results.tables.table import default_baseline
 from results.tables.tokens.kinds import TOKENS_OF
@@ -205,10 +205,10 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
     if compared.empty:
         return Phases()
     sources = Sources()
-    ends = [end for row in records(compared) for end in (row["time_ratio"], *_ends(row)) if end is not None]
+    rows = at_common(records(compared))
+    ends = [end for row in rows for end in (row["time_ratio"], *_ends(row)) if end is not None]
     least, most = svg.axis(ends)
     several = compared["machine"].nunique() > 1
-    rows = records(compared)
     of_cell = grouped(rows, *(name for name in STEP if name not in SETTINGS))
     words = {phase: _words_of_best(of_cell.values(), phase) for phase in PHASES}
     lines = []
@@ -217,7 +217,7 @@ def training_against_inference(frame: pd.DataFrame) -> Phases:
         lines.append(
             {
                 "workload": step_words(row),
-                "label": row["backend"] + (f", {row['machine']}" if several and "@" not in row["backend"] else ""),
+                "label": named(row) + (f", {row['machine']}" if several and "@" not in row["backend"] else ""),
                 "train": time(train) + plus_minus(half_width_of(row, "train")),
                 "infer": time(infer) + plus_minus(half_width_of(row, "infer")),
                 "best_train": words["train"].get(id(row), ""),

@@ -39,7 +39,8 @@ def queries(
     that generates, or one that reads prompts, has a row without that time: `no_serving` says why.
     """
     known = known_prices() if prices is None else prices
-    training, served = _by_model(phases(frame, known)), _by_model(rates(frame, known))
+    compared = phases(frame, known)
+    training, served = _by_model(compared[~compared["at_best"]]), _by_model(rates(frame, known))
     records = []
     for model in [*training, *(model for model in served if model not in training)]:
         steps = served.get(model, [])
@@ -70,9 +71,11 @@ def _record(
 ) -> dict[str, Any]:
     """Returns the row of one step that generates, beside the training and the prompts of the same backend."""
     first = next(row for row in (deep, read, train) if row is not None)
-    record = dict.fromkeys(COLUMNS | OF_TOKENS) | {
-        name: first[name] for name in (*STEP, *PLACE, "device", *PRICED) if deep is not None or name not in _SHAPE
-    }
+    record = (
+        dict.fromkeys(COLUMNS | OF_TOKENS)
+        | {"at_best": False, "infer_batch": deep and deep["batch"]}
+        | {name: first[name] for name in (*STEP, *PLACE, "device", *PRICED) if deep is not None or name not in _SHAPE}
+    )
     record |= {} if train is None else {name: train[name] for name in _OF_TRAINING}
     for of, row in (("train", train), ("prompt", read)):
         record |= {f"{of}_{name}": row and row[name] for name in ("batch", "sequence")}

@@ -1,0 +1,148 @@
+"""Several batches of one step: the one that all have, the best of each backend, and what is made of them."""
+
+import pytest
+
+from results.record.cells.ladder import best_batch
+from results.show.batches_text import batches_text
+from results.show.cost_text import costs_text
+from results.show.phases_text import phases_text
+from results.show.render import render
+from results.show.report.page import page
+from results.tables.batches.best import best_batches
+from results.tables.cost import Demand, cheapest_mix, costs
+from results.tables.phases import best, phases
+from results.tables.table import to_frame, to_rows
+from tests.fakes.prices import price
+from tests.fakes.rows import row_of
+
+REASON = "batch 32 gained 2.0 % over 16, under 5 %"
+RATES = {
+    "torch_cpu": {"infer": {4: 100.0, 8: 150.0}, "train": {4: 10.0, 8: 10.2}},
+    "jax_cpu": {"infer": {4: 50.0, 8: 100.0, 16: 400.0, 32: 408.0}, "train": {4: 5.0, 8: 9.0, 16: 20.0}},
+}
+
+
+def rows(rates=RATES):
+    return [
+        row_of(
+            backend=backend,
+            phase=phase,
+            batch=batch,
+            samples_per_step=batch,
+            throughput_samples_per_s=rate,
+            latency_p50_s=batch / rate,
+            workload_digest=f"{phase}-{batch}" if phase == "infer" else f"infer-{batch}",
+        )
+        for backend, of_phase in rates.items()
+        for phase, of_batch in of_phase.items()
+        for batch, rate in of_batch.items()
+    ]
+
+
+def skipped(**changes):
+    return row_of("not_needed", **{"reason_code": "saturated", "reason": REASON, **changes})
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({4: 1.0}, 4),
+        ({4: 1.0, 8: 1.05}, 8),
+        ({4: 1.0, 8: 1.0499}, 4),
+        ({8: 1.0499, 4: 1.0, 16: 1.06}, 16),
+        ({4: 2.0, 8: 1.0, 16: 2.05}, 4),
+    ],
+)
+def test_a_larger_batch_is_better_only_where_it_gains_5_per_cent(rates, expected):
+    assert best_batch(rates) == expected
+
+
+def test_the_common_batch_and_the_best():
+    found = to_rows(best_batches(to_frame([*rows(), skipped(backend="jax_cpu", batch=64), row_of(workload="cnn")])))
+    told = {(row["label"], row["phase"]): row for row in found}
+    assert {place: (row["common_batch"], row["best_batch"], row["largest"]) for place, row in told.items()} == {
+        ("jax_cpu", "infer"): (4, 16, 32),
+        ("jax_cpu", "train"): (4, 16, 16),
+        ("torch_cpu", "infer"): (4, 8, 8),
+        ("torch_cpu", "train"): (4, 4, 8),
+    }
+    row = told["jax_cpu", "infer"]
+    assert (row["common_throughput_samples_per_s"], row["best_throughput_samples_per_s"]) == (50.0, 400.0)
+    assert row["why_no_larger"] == REASON
+
+
+def test_what_is_wrong_or_was_not_verified_is_not_best():
+    bad = [
+        row_of("wrong", backend="torch_cpu", batch=16, reason="it differs"),
+        row_of(backend="torch_cpu", batch=32, throughput_samples_per_s=1e9, verification="before only"),
+    ]
+    found = to_rows(best_batches(to_frame([*rows(), *bad])))
+    assert {row["best_batch"] for row in found if row["label"] == "torch_cpu" and row["phase"] == "infer"} == {8}
+
+
+def test_without_a_common_batch_there_is_none():
+    of_two = {"torch_cpu": {"infer": {4: 1.0, 8: 2.0}}, "jax_cpu": {"infer": {16: 1.0}}}
+    found = to_rows(best_batches(to_frame(rows(of_two))))
+    assert [(row["label"], row["common_batch"], row["best_batch"]) for row in found] == [
+        ("jax_cpu", None, 16),
+        ("torch_cpu", None, 8),
+    ]
+
+
+def test_the_table_says_both_with_the_batch_and_why_no_larger_was_tried():
+    everything = [*rows(), *(skipped(backend="jax_cpu", batch=batch) for batch in (64, 128))]
+    text = render(to_frame(everything), width=100)
+    block = next(part for part in text.split("\n\n") if part.startswith("Batches"))
+    assert [line.split() for line in block.splitlines()[-5:-1]] == [
+        ["mlp", "infer", "4", "100", "50.0"],
+        ["mlp", "infer", "best", "150", "at", "8", "1.50x", "400", "at", "16", "8.00x"],
+        ["mlp", "train", "4", "10.0", "5.00"],
+        ["mlp", "train", "best", "10.0", "at", "4", "1.00x", "20.0", "at", "16", "4.00x"],
+    ]
+    assert max(map(len, text.splitlines())) <= 100
+    assert f"jax_cpu  not_needed  2 cells  {REASON}" in text
+    assert "2 not_needed" in text
+    tables = text.partition("Without a number")[0]
+    assert "128" not in tables  # no line of a batch that nobody measured
+    assert batches_text(to_frame([row_of()]), None, 100) == ""
+
+
+def test_phases_show_the_common_batch_and_each_at_its_best():
+    compared = phases(to_frame(rows()), [])
+    of_best = [row for row in to_rows(compared) if row["at_best"]]
+    assert [(row["backend"], row["train_batch"], row["infer_batch"], row["time_ratio"]) for row in of_best] == [
+        ("jax_cpu", 16, 16, 20.0),
+        ("torch_cpu", 4, 8, 15.0),
+    ]
+    assert {row["batch"] for row in to_rows(compared)} == {4, 8, 16, 32, None}
+    text = phases_text(compared, 120)
+    assert "mlp tiny fp32, each at its best batch, threads 2" in text
+    assert "torch_cpu (4, 8)" in text
+    assert "batch 8" not in text
+    found = [(row["at_best"], row["phase"], row["fastest"], row["fastest_batch"]) for row in to_rows(best(compared))]
+    assert sorted(found) == [
+        (False, "infer", "torch_cpu", 4),
+        (False, "train", "torch_cpu", 4),
+        (True, "infer", "jax_cpu", 16),
+        (True, "train", "jax_cpu", 16),
+    ]
+
+
+def test_costs_are_those_of_the_best_batch():
+    demand = Demand(3600.0, "samples", 86_400.0, 1.0, "samples")
+    costed = costs(to_frame(rows()), demand, [price()])
+    of_best = {row["backend"]: row for row in to_rows(costed) if row["at_best"]}
+    assert of_best["jax_cpu"]["train_hours"] == pytest.approx(1 / 20)
+    assert of_best["torch_cpu"]["devices_needed"] == pytest.approx(1 / 150)
+    (row,) = to_rows(cheapest_mix(costed))
+    assert (row["train_on"], row["train_batch"], row["serve_on"], row["serve_batch"]) == ("jax_cpu", 16, "jax_cpu", 16)
+    text = costs_text(costed, cheapest_mix(costed), demand, 120)
+    assert "each at its best batch" in text
+    assert "torch_cpu (4, 8)" in text
+
+
+def test_the_report_shows_them():
+    text = page(to_frame([*rows(), skipped(backend="jax_cpu", batch=64)]))
+    assert "each at its best batch" in text
+    assert "torch_cpu (4, 8)" in text
+    assert REASON in text.partition("Not here, and not expected")[2]
