@@ -24,7 +24,7 @@ from results import __main__ as door
 from results.record.journal import Journal
 from results.record.run import read_run
 from results.show.operators import render_operators
-from results.tables.operators import OPERATOR_COLUMNS, operators_of
+from results.tables.operators import OPERATOR_COLUMNS, operators_frame, operators_of
 from tests.fakes.door import bench, rows_of_work, run_in
 from tests.fakes.rows import HEADER, RUN_ID, cell, idle_row, row_of
 from tests.fakes.steps import request_in
@@ -307,6 +307,17 @@ def test_the_table_shows_shares_the_step_and_what_is_in_no_operator(run):
     assert ["torch_cpu", "matmul", "700", "µs", "77.8", "%", "8.00x", "Gemm"] in lines
     assert ["jax_cpu", "it", "names", "none", "(mlp", "infer)"] in lines
     assert not any("=Mul" in line for line in lines)
+
+
+def test_a_step_too_short_for_the_profilers_clock_has_no_shares(tmp_path):
+    with Journal.create(tmp_path / "runs", RUN_ID, HEADER) as journal:
+        journal.plan([cell()])
+        journal.launch(record({**GEMM, "seconds_per_step": 0.0}))
+        journal.row(row_of())
+        journal.end("the plan is done")
+    run = read_run(tmp_path / "runs" / RUN_ID)
+    assert operators_frame(run)["share"].tolist() == [None]
+    assert ["sum", "0", "ms", "-"] in [line.split() for line in render_operators(run).splitlines()]
 
 
 def test_a_run_that_was_not_asked_says_how_to_ask(tmp_path):

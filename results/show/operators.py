@@ -47,7 +47,7 @@ def _title(row: Row) -> str:
 
 def _table(group: Sequence[Operators], width: int) -> str:
     kinds = dict.fromkeys(kind for one in group for kind in one.by_kind())
-    totals = {kind: sum(one.by_kind().get(kind, 0.0) / one.sum_s for one in group) for kind in kinds}
+    totals = {kind: sum(one.share_of(one.by_kind().get(kind, 0.0)) or 0.0 for one in group) for kind in kinds}
     kinds = dict.fromkeys(sorted(kinds, key=lambda kind: (kind == "other", -totals[kind])))
     latencies = [one.latency_s for one in group]
     unit = time_unit([*(one.sum_s for one in group), *latencies])
@@ -55,8 +55,8 @@ def _table(group: Sequence[Operators], width: int) -> str:
     for one, latency_s in zip(group, latencies, strict=True):
         by_kind = one.by_kind()
         columns[label_of(one.row)] = [
-            *(_cell(by_kind.get(kind), one.sum_s, unit) for kind in kinds),
-            Cell(in_time_unit(one.sum_s, unit), "100 %"),
+            *(_cell(one, by_kind.get(kind), unit) for kind in kinds),
+            Cell(in_time_unit(one.sum_s, unit), _percent(one.share_of(one.sum_s))),
             Cell(in_time_unit(latency_s, unit)),
             Cell(_percent(1 - one.sum_s / latency_s)),
         ]
@@ -66,12 +66,12 @@ def _table(group: Sequence[Operators], width: int) -> str:
     )
 
 
-def _cell(seconds: float | None, sum_s: float, unit: str) -> Cell:
-    return Cell(word="-") if seconds is None else Cell(in_time_unit(seconds, unit), _percent(seconds / sum_s))
+def _cell(one: Operators, seconds: float | None, unit: str) -> Cell:
+    return Cell(word="-") if seconds is None else Cell(in_time_unit(seconds, unit), _percent(one.share_of(seconds)))
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _percent(share: float | None) -> str:
+    return "-" if share is None else "100 %" if share == 1 else f"{100 * share:.1f} %"
 
 
 def _names(group: Sequence[Operators], names: int, width: int) -> str:
@@ -84,7 +84,7 @@ def _names(group: Sequence[Operators], names: int, width: int) -> str:
             label_of(one.row),
             kind,
             in_time_unit(s, time_unit([s])),
-            _percent(s / one.sum_s),
+            _percent(one.share_of(s)),
             f"{significant(calls)}x",
         ]
         for one, (_, kind, s, calls) in shown

@@ -41,6 +41,10 @@ class Operators:
         assert isinstance(latency, float), "a row that is ok has a latency"
         return latency
 
+    def share_of(self, seconds: float) -> float | None:
+        """Returns how much of all operators' time that is; None where the profiler's clock saw none at all."""
+        return seconds / self.sum_s if self.sum_s else None
+
     def by_kind(self) -> dict[str, float]:
         """Returns seconds of a step by kind, the largest first."""
         seconds_of: defaultdict[str, float] = defaultdict(float)
@@ -77,5 +81,5 @@ def operators_frame(run: Run) -> pd.DataFrame:
     for one in operators_of(run):
         place = (one.row["run_id"], *cell_of(one.row))
         for name, kind, seconds, calls in one.listed:
-            lines.append([*place, kind, name, seconds, calls, seconds / one.sum_s, one.row["latency_p50_s"]])
+            lines.append([*place, kind, name, seconds, calls, one.share_of(seconds), one.row["latency_p50_s"]])
     return pd.DataFrame(lines, columns=list(OPERATOR_COLUMNS), dtype=object)
