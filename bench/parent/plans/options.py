@@ -43,7 +43,7 @@ def options() -> Mapping[str, Mapping[str, Any]]:
         "--workloads": text("LIST", f"workloads, of: {', '.join(CATALOG)}"),
         "--phases": text("LIST", f"phases, of: {', '.join(phases())}"),
         "--precision": text("LIST", f"precisions, of: {', '.join(PRECISIONS)} (default: {DEFAULT.name})"),
-        "--batch": text("LIST", "samples per step; `max` or `max:N`: doubled while that gains 5 % (docs/measuring.md)"),
+        "--batch": text("LIST", "samples per step; `max`, `max:N`: doubled while that gains 5 %% (docs/measuring.md)"),
         "--sequence": text("LIST", "tokens per sample, for language models"),
         "--depth": text("LIST", f"tokens that decode steps have before them and with them, for {', '.join(DECODING)}"),
         "--generated-tokens": text("LIST", "tokens that a generation has behind its prompt of --sequence tokens"),

@@ -9,6 +9,7 @@ from typing import Any
 import backends
 from bench.cell import Cell
 from bench.parent.plans import plan
+from bench.parent.plans.ladder import MAX, rungs_of
 from bench.parent.plans.parse import PlanError
 from bench.parent.plans.services import bounds_of, scenarios_of, texts_of, whole
 from bench.scenario_cell import ScenarioCell, samples_of
@@ -29,6 +30,8 @@ def served(selection: plan.Selection, option: Callable[[str], Any]) -> plan.Sele
     for name, why in NOT_BESIDE.items():
         if option(f"--{name}") is not None:
             raise PlanError(f"--{name} is for steps by themselves, not for --scenario: {why}")
+    if selection.ladder is not None:
+        raise PlanError(f"--scenario: a load has the batch that it is given; name batches in place of {MAX}")
     asked = []
     try:
         for cell in _cells(selection):
@@ -46,8 +49,10 @@ def served(selection: plan.Selection, option: Callable[[str], Any]) -> plan.Sele
 
 def _cells(selection: plan.Selection) -> Iterator[Cell]:
     """Yields what answers queries: steps that are verified, and carry nothing from one to the next."""
-    for cell in plan.planned(selection, backends.names()):
-        if not plan.is_verified(cell.backend) or cell.workload in (*CONTROLS, *LIMITS):
+    cells = plan.planned(selection, backends.names())
+    larger = rungs_of(selection, cells)
+    for cell in cells:
+        if cell in larger or not plan.is_verified(cell.backend) or cell.workload in (*CONTROLS, *LIMITS):
             continue
         program = cell.load_workload().programs[cell.phase]
         if program.update is None and not program.state and _is_asked(selection, cell):
