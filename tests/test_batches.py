@@ -1,5 +1,7 @@
 """Several batches of one step: the one that all have, the best of each backend, and what is made of them."""
 
+import re
+
 import pytest
 
 from results.record.cells.ladder import best_batch
@@ -146,3 +148,14 @@ def test_the_report_shows_them():
     assert "each at its best batch" in text
     assert "torch_cpu (4, 8)" in text
     assert REASON in text.partition("Not here, and not expected")[2]
+    section = text.partition('<section id="batches">')[2].partition("</section>")[0]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", section)
+    assert cells[:6] == [
+        "mlp tiny infer",
+        "jax_cpu",
+        "50.0 at 4",
+        "400 at 16",
+        "8.00x",
+        REASON,
+    ]
+    assert 'id="batches"' not in page(to_frame([row_of()]))

@@ -15,6 +15,7 @@ from results.nights.store import series_of
 from results.record.row import Row
 from results.record.samples import Samples
 from results.record.text import directions_written_out
+from results.show.report.batches import batch_lines
 from results.show.report.rows import Line, numbered, of_backend, row_lines
 from results.show.report.series import alarm_lines, first_night, histories, missing_lines
 from results.show.report.spread import spreads
@@ -34,6 +35,7 @@ TEMPLATE, STYLE = "report.html.j2", "report.css"
 CONTENTS = {
     "failures": "What needs attention",
     "summary": "Who is fastest",
+    "batches": "Which batch",
     "tokens": "Prompt and generated tokens",
     "comparisons": "Side by side",
     "phases": "Training against inference",
@@ -72,6 +74,7 @@ def page(
     of_tokens, fastest = served(rows, chosen), summary(rows, chosen)
     has_rows = dict.fromkeys(("comparisons", "rows"), not frame.empty) | {"summary": fastest, "tokens": of_tokens}
     sections = has_rows | {
+        "batches": (of_batches := batch_lines(frame)),
         "phases": of_phases.lines,
         "histories": nights,
         "distributions": spread_lines,
@@ -89,6 +92,7 @@ def page(
         "absent": absent,
         "baseline": of_backend(chosen),
         "summary": fastest,
+        "batches": of_batches,
         "tokens": of_tokens,
         "curves": drawn(frame) if of_tokens else [],
         "means": mean_lines,
