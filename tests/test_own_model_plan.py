@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 import backends
+from backends._records import Probe
 from bench.cell import Cell
 from bench.child.own.conditioned import check
 from bench.effort import ONE_STEP
+from bench.parent import suite
 from bench.parent.cache import Cache
 from bench.parent.own.asked import Asked, asked_for
 from bench.parent.own.depends import digest_of_module, libraries_of
@@ -104,7 +106,7 @@ def test_a_module_that_is_not_there_is_named(tmp_path):
 
 def select(monkeypatch, made, **options):
     """Returns a plan in which the models are made already."""
-    monkeypatch.setattr(plan.made, "make", lambda asked, batches, threads: made)
+    monkeypatch.setattr(plan.made, "make", lambda *arguments: made)
     names = {"--model": "a:f", **{f"--{name}": value for name, value in options.items()}}
     return plan.select(names.get, backends.names(), 2)
 
@@ -131,12 +133,20 @@ def test_a_model_beside_named_workloads_runs_with_them(monkeypatch):
 
 def test_what_could_not_be_made_has_a_row_that_says_why(monkeypatch, tmp_path):
     (cell, *_) = plan.planned(select(monkeypatch, (FAILED,), backends="torch_cpu"), backends.names())
-    suite = Suite(Cache(tmp_path / "cache", print), tmp_path, ONE_STEP)
-    suite.prepare([cell])
+    of_run = Suite(Cache(tmp_path / "cache", print), tmp_path, ONE_STEP)
+    of_run.prepare([cell])
     assert not (tmp_path / "cache").exists()  # nothing was made for it
-    columns = suite.run(cell).columns
+    columns = of_run.run(cell).columns
     assert (columns["status"], columns["reason_code"]) == ("error", "model_refused")
     assert columns["reason"] == "a:f raised ValueError: no"
+
+
+def test_what_could_not_be_made_is_absent_where_the_hardware_is(monkeypatch, tmp_path):
+    absent = Probe("absent", reason="no such chip", reason_code="no_device")
+    monkeypatch.setattr(suite, "probed", lambda adapter: absent)
+    (cell, *_) = plan.planned(select(monkeypatch, (FAILED,), backends="torch_cpu"), backends.names())
+    columns = Suite(Cache(tmp_path / "cache", print), tmp_path, ONE_STEP).run(cell).columns
+    assert (columns["status"], columns["reason"]) == ("unavailable", "no such chip")
 
 
 def test_a_failure_is_no_dimension_of_a_cell():

@@ -17,6 +17,7 @@ FACTORY = "tests.models.faulty"
     ("name", "said"),
     [
         ("raises", r"raised RuntimeError: no such layer: 12 \(faulty.py, line \d+\)$"),
+        ("leaves", r"raised SystemExit: no weights here \(faulty.py, line \d+\)$"),
         ("nonsense", r"returned a dict; expected samestep.Model\(module, inputs"),
         ("nothing", r"returned nothing; expected samestep.Model"),
         ("on_a_gpu", r"raised .*; the model is made on the CPU, on every machine: leave out .cuda\(\)"),

@@ -86,12 +86,11 @@ class Suite:
 
     def ready(self, cell: Cell) -> Launch | Ready:
         """Returns what starts `cell`, its artifacts made; a launch that says why where it cannot be started."""
-        workload = cell.load_workload()
-        if refusal := _refused(cell):
+        workload, adapter = cell.load_workload(), self.find_adapter(cell.backend)
+        probe = probed(adapter)
+        if cell.phase in workload.refused and (refusal := why_not(adapter, probe, cell)):
             return Launch(cell.columns() | refusal)
         columns = cell.columns() | workload_columns(workload, cell.phase, PRECISIONS.get(cell.precision, DEFAULT))
-        adapter = self.find_adapter(cell.backend)
-        probe = probed(adapter)
         columns |= adapter_columns(adapter, probe)
         if cell.overrides.python is not None:  # whose versions its child alone can tell
             columns |= {"library_versions": None, "python_version": None}

@@ -1,5 +1,7 @@
 """Factories with one fault each."""
 
+import sys
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,6 +15,10 @@ def model(module, batch=4, **more):
 
 def raises(batch=4):
     raise RuntimeError("no such layer: 12")
+
+
+def leaves(batch=4):
+    sys.exit("no weights here")
 
 
 def nonsense(batch=4):

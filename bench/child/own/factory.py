@@ -35,7 +35,7 @@ def call(reference: str, batch: int | None) -> Model:
     torch.manual_seed(SEED)
     try:
         model = factory(**taken)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         raise Refusal(f"{reference} raised {said(error)}{_cure(error)}") from error
     if not isinstance(model, Model):
@@ -63,7 +63,7 @@ def _imported(reference: str) -> Any:
     name, _, function = reference.partition(":")
     try:
         module = import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         raise Refusal(f"{name} cannot be imported: {said(error)}") from error
     factory = getattr(module, function, None)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -289,5 +290,7 @@ def _explain(outcome: Outcome, returncode: int, log: Path, killed_for_memory: bo
 
 
 def _tail(log: Path) -> str:
+    """Returns the last line of the log; of faulthandler's dump of a crash the line of code that it was in."""
     lines = log.read_text(errors="replace").strip().splitlines()
-    return f": {lines[-1][:300]}" if lines else ""
+    crashed = [below for line, below in pairwise(lines) if line.startswith("Current thread ")]
+    return f": {(crashed or lines)[-1].strip()[:300]}" if lines else ""
