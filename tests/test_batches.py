@@ -11,11 +11,12 @@ from results.show.phases_text import phases_text
 from results.show.render import render
 from results.show.report.page import page
 from results.tables.batches.best import best_batches
+from results.tables.compare import compare
 from results.tables.cost import Demand, cheapest_mix, costs
 from results.tables.phases import best, phases
 from results.tables.table import to_frame, to_rows
 from tests.fakes.prices import price
-from tests.fakes.rows import row_of
+from tests.fakes.rows import LATER_RUN_ID, RUN_ID, row_of
 
 REASON = "batch 32 gained 2.0 % over 16, under 5 %"
 RATES = {
@@ -159,3 +160,18 @@ def test_the_report_shows_them():
         REASON,
     ]
     assert 'id="batches"' not in page(to_frame([row_of()]))
+
+
+def test_a_batch_that_one_side_did_not_need_is_not_compared():
+    def side(run_id, *more):
+        return to_frame([{**row, "run_id": run_id} for row in (row_of(batch=4), *more)])
+
+    measured, needless = row_of(batch=8), skipped(batch=8)
+    for before, after, batches in (
+        ((measured,), (measured,), {4, 8}),
+        ((measured,), (needless,), {4}),
+        ((needless,), (measured,), {4}),
+        ((measured,), (row_of("wrong", batch=8, reason="it differs"),), {4, 8}),
+    ):
+        found = compare(side(RUN_ID, *before), side(LATER_RUN_ID, *after))
+        assert set(found["batch"]) == batches

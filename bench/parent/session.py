@@ -288,7 +288,8 @@ class BenchSession:
             return ""
         left = sum(not all(map(self.is_done, group)) for group in self.groups)
         seconds = left * sum(self._group_s) / len(self._group_s)
-        return f"  (about {seconds / 60:.0f} min left)" if seconds >= 90 else f"  (about {seconds:.0f} s left)"
+        about = "at most" if self.climb.rungs else "about"
+        return f"  ({about} {seconds / 60:.0f} min left)" if seconds >= 90 else f"  ({about} {seconds:.0f} s left)"
 
     def _time_is_up(self) -> bool:
         return monotonic() - self._started >= self.time_budget_s

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from results.record.cells.ladder import NOT_NEEDED
 from results.record.dimensions import ACROSS, HINTS, MATCHED, WORK
 from results.record.schema import COLUMN
 from results.record.vocabulary import QUALITIES
@@ -188,6 +189,8 @@ def _lines(
     shown |= {name: _both([_listed(side, name) for side in rows]) for name in across}
     shown["machine"] = _both([_listed(side, "machine") for side in rows])
     runs = {f"run_{name}": _runs(side) for name, side in zip(("before", "after"), rows, strict=True)}
+    if any(side is not None and side["status"].eq(NOT_NEEDED).all() for side in rows):
+        return []  # the side has its best at a smaller batch
     ok_rows = [None if side is None else side[(side["status"] == "ok").fillna(False)] for side in rows]
     if reason := _why_not(rows, ok_rows, absent, across):
         return [{**shown, **runs, "metric": metrics[0], "verdict": "not comparable", "reason": reason}]
