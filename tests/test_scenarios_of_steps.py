@@ -337,6 +337,19 @@ def test_scenarios_stand_in_the_place_of_cells():
     assert len({one.id for one in found.services}) == len(found.services) == 6
 
 
+def test_a_generation_answers_a_query_with_bounds_on_its_tokens():
+    words = {
+        "phases": "generate",
+        "workloads": "llama",
+        "backends": "torch_cpu",
+        "service_bound": "ttft_s=1,tpot_s=0.1",
+    }
+    (found,) = selected(scenario="concurrency:2", **words).services
+    columns = found.columns()
+    assert (columns["prompt_tokens_asked"], columns["output_tokens_asked"], columns["batch"]) == (16, 8, 1)
+    assert columns["bounds"] == '{"tpot_s": 0.1, "ttft_s": 1.0}'
+
+
 def test_a_batch_that_is_asked_for_is_a_query():
     found = selected(scenario="server:5,multi_stream", workloads="mlp", backends="torch_cpu", batch="4,16")
     assert sorted((one.asked.scenario, one.asked.samples) for one in found.services) == [
@@ -353,6 +366,7 @@ def test_a_batch_that_is_asked_for_is_a_query():
         ({"service_bound": "e2e_s=1"}, "--service-bound without --service URL"),
         ({"scenario": "offline", "service_model": "m"}, "--service-model without --service URL"),
         ({"scenario": "offline", "phases": "train"}, "train carries state on"),
+        ({"scenario": "offline", "phases": "decode", "workloads": "gpt2"}, "decode carries state on"),
         ({"scenario": "offline", "workloads": "matmul"}, "none of what was chosen answers queries"),
         ({"scenario": "offline", "launches": "2"}, "--launches is for steps by themselves"),
         ({"scenario": "server:max", "service_bound": "ttft_s=1"}, "makes no tokens one by one"),

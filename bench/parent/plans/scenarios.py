@@ -15,6 +15,7 @@ from bench.parent.plans.services import bounds_of, scenarios_of, texts_of, whole
 from bench.scenario_cell import ScenarioCell, samples_of
 from bench.service_cell import REQUESTS
 from workloads.catalog import CONTROLS, LIMITS, load, phases_of
+from workloads.generate import Generating
 
 NOT_BESIDE = {"ab": "an A/B holds steps against each other", "launches": "a load is measured in one process"}
 """Options that say nothing of a load, and why."""
@@ -41,23 +42,22 @@ def served(selection: plan.Selection, option: Callable[[str], Any]) -> plan.Sele
     except ValueError as error:
         raise PlanError(f"--scenario: {error}") from error
     if not asked:
-        raise PlanError(
-            "--scenario: none of what was chosen answers queries: take models, in a phase that infers"
-        )
+        raise PlanError("--scenario: none of what was chosen answers queries: take models, in a phase that infers")
     return replace(selection, services=tuple(dict.fromkeys(asked)), has_cells=False)
 
 
 def _cells(selection: plan.Selection) -> Iterator[Cell]:
-    """Yields what answers queries: steps that are verified, and carry nothing from one to the next."""
+    """Yields what answers queries: steps that are verified, and begin anew each time, as a generation does."""
     cells = plan.planned(selection, backends.names())
     larger = rungs_of(selection, cells)
     for cell in cells:
         if cell in larger or not plan.is_verified(cell.backend) or cell.workload in (*CONTROLS, *LIMITS):
             continue
         program = cell.load_workload().programs[cell.phase]
-        if program.update is None and not program.state and _is_asked(selection, cell):
+        goes_on = program.update is not None or (bool(program.state) and not isinstance(program, Generating))
+        if not goes_on and _is_asked(selection, cell):
             yield cell
-        elif selection.phases is not None and cell.phase in selection.phases:
+        elif goes_on and selection.phases is not None:
             raise PlanError(f"--scenario is for steps that answer queries, and {cell.phase} carries state on")
 
 
