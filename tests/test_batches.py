@@ -1,10 +1,13 @@
 """Several batches of one step: the one that all have, the best of each backend, and what is made of them."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
+from results.nights.history import history
 from results.record.cells.ladder import best_batch
+from results.record.csvfile import write_csv
 from results.show.batches_text import batches_text
 from results.show.cost_text import costs_text
 from results.show.phases_text import phases_text
@@ -17,6 +20,7 @@ from results.tables.phases import best, phases
 from results.tables.table import to_frame, to_rows
 from tests.fakes.prices import price
 from tests.fakes.rows import LATER_RUN_ID, RUN_ID, row_of
+from tests.fakes.runs import FIRST, rows_of_run, write_run
 
 REASON = "batch 32 gained 2.0 % over 16, under 5 %"
 RATES = {
@@ -175,3 +179,13 @@ def test_a_batch_that_one_side_did_not_need_is_not_compared():
     ):
         found = compare(side(RUN_ID, *before), side(LATER_RUN_ID, *after))
         assert set(found["batch"]) == batches
+
+
+@pytest.mark.parametrize(("status", "missing"), [("not_needed", []), ("refused", ["refused"])])
+def test_a_batch_that_is_not_needed_one_night_is_not_missing(tmp_path, status, missing):
+    write_run(tmp_path, "alpha", FIRST, dict.fromkeys(("torch_cpu", "jax_cpu"), 1e-3))
+    today = FIRST + timedelta(1)
+    folder = write_run(tmp_path, "alpha", today, {"torch_cpu": 1e-3, "jax_cpu": None})
+    kept, lost = rows_of_run("alpha", today, {"torch_cpu": 1e-3, "jax_cpu": None})
+    write_csv([kept, {**lost, "status": status}], folder / "results.csv")
+    assert history(tmp_path).missing_cells["status"].tolist() == missing
