@@ -274,3 +274,8 @@ def test_a_users_model_climbs_where_it_is_asked_to():
     assert [one.batch for one in ladder.of_models(selection, cells)] == [2, 4, 8]
     assert [one.batch for one in ladder.of_models(replace(selection, ladder=None), cells)] == [2]
     assert list(ladder.rungs_of(selection, cells)) == cells[1:]
+
+
+def test_a_shape_that_the_model_refuses_is_refused_as_ever():
+    with pytest.raises(PlanError, match=r"^mlp: "):
+        planned(batch="3,max", phases="train", accumulate="2")

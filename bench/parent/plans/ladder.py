@@ -117,11 +117,18 @@ def with_rungs(selection: Selection, cells: Sequence[Cell]) -> list[Cell]:
     planned = dict.fromkeys(cells)
     for family in _families(selection, cells):
         cell, ladder = _base(selection, family), ladder_of(selection, family[0].backend)
-        adapter = backends.get(cell.backend)
-        probe = probed(adapter)
-        if ladder is not None and probe.status == "usable" and why_not(adapter, probe, cell) is None:
+        if ladder is not None and _can_start(cell):
             planned |= dict.fromkeys(replace(cell, batch=batch) for batch in ladder.above(cell.batch, cell.backend))
     return list(planned)
+
+
+def _can_start(cell: Cell) -> bool:
+    adapter = backends.get(cell.backend)
+    probe = probed(adapter)
+    try:
+        return probe.status == "usable" and why_not(adapter, probe, cell) is None
+    except ValueError:  # a shape that the model refuses: planning says so
+        return False
 
 
 def of_models(selection: Selection, cells: Iterable[Cell]) -> list[Cell]:
