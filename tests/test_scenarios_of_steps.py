@@ -344,7 +344,7 @@ def test_a_generation_answers_a_query_with_bounds_on_its_tokens():
         "backends": "torch_cpu",
         "service_bound": "ttft_s=1,tpot_s=0.1",
     }
-    (found,) = selected(scenario="concurrency:2", **words).services
+    (found,) = selected(scenario="concurrency:2", backends="torch_cpu", **words).services
     columns = found.columns()
     assert (columns["prompt_tokens_asked"], columns["output_tokens_asked"], columns["batch"]) == (16, 8, 1)
     assert columns["bounds"] == '{"tpot_s": 0.1, "ttft_s": 1.0}'
