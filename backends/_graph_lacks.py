@@ -54,8 +54,12 @@ def in_onnx(setting: Setting) -> tuple[str, ...]:
 
     from backends._onnx_export import OPSET
 
+    try:
+        traced = _traced(setting)
+    except UnsupportedOperator as error:
+        return (str(error).removeprefix("operator "),)
     registry, names = ONNXRegistry.from_torchlib(opset_version=OPSET), dict[str, None]()
-    for node in _traced(setting).graph.nodes:
+    for node in traced.graph.nodes:
         target = _functional(node.target)
         if node.op == "call_function" and hasattr(target, "_schema") and str(target) not in HANDLED:
             made_for = {meta.is_complex for meta in registry.get_decomps(target)}

@@ -135,7 +135,7 @@ def _make(setting: Setting, folder: Path, inputs: Mapping[str, Path], batch: Arr
         export_step(program, tensors, batch, path)
     else:
         is_quantized = setting.precision.is_quantized
-        # A fused kernel's strides make a view of what follows, which its translation's strides do not allow (T5's mask).
+        # A fused kernel's strides make a view of what follows; its translation's do not allow one (T5's mask).
         with without_fused_kernels() if setting.workload.given is not None else nullcontext():
             export_stateless(program, tensors, batch, path, setting.kept, is_quantized)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from backends._arithmetic import SHORT, in_words
 from backends._graphs import graph_of, with_optimizer, zeros
 from backends._openvino_constants import separate_squares
+from backends._openvino_lacks import read
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.count import output_names
 from workloads.precision import FLOAT32, Precision
@@ -36,7 +37,7 @@ class OpenVinoStep(Step):
         self.core = ov.Core()
         self.hint = {"PERFORMANCE_HINT": request.options.get("hint", "latency").upper()}
         self.count = 0
-        self.model = self.core.read_model(str(graph_of(request)))
+        self.model = read(self.core, str(graph_of(request)))
         if request.program.update is not None:
             separate_squares(self.model)
         initial = request.program.initial_state(request.parameters, zeros)

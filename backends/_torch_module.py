@@ -31,8 +31,13 @@ def placed(setting: Setting, arrays: Arrays) -> dict[str, Tensor]:
 @contextmanager
 def without_fused_kernels() -> Iterator[None]:
     """Traces attention and LSTM in operators that have a translation to ONNX: fused kernels (torch 2.13) have none."""
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
-        yield
+    was_on = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # `flags()` sets TF32 too, and warns where there is no Intel GPU (2.13)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mkldnn.enabled = was_on
 
 
 class StatelessModule(nn.Module):

@@ -61,3 +61,30 @@ def test_the_exporters_error_is_told_as_ours():
         raise outer
     with pytest.raises(ValueError, match="something else"), named_as_ours():
         raise ValueError("something else")
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (("Det", ["x"], ["y"]), r"^operator Det-20 of the ONNX graph is not converted by OpenVINO$"),
+        (("Gemm", ["x", "x"], ["y"]), r"^operator Gemm-20 of .* OpenVINO: .*matmul_shape"),
+    ],
+)
+def test_what_openvino_does_not_convert_is_named(node, said, tmp_path):
+    onnx, openvino = pytest.importorskip("onnx"), pytest.importorskip("openvino")
+    from backends._openvino_lacks import read
+
+    kinds = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 3]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node(*node)], "graph", kinds[:1], kinds[1:])
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedOperator, match=said):
+        read(openvino.Core(), str(tmp_path / "model.onnx"))
+    with pytest.raises(RuntimeError, match="no_such"):
+        read(openvino.Core(), str(tmp_path / "no_such.onnx"))
+
+
+def test_bags_of_maxima_are_named_in_onnx_and_run_in_jax(tmp_path):
+    bags = own("tests.models.zoo:bags_of_maxima", tmp_path / "model")
+    assert in_jax(setting(bags, "train")) == ()
+    assert in_onnx(setting(bags, "infer")) == ("aten._embedding_bag.default with mode=2, scale_grad_by_freq=False",)

@@ -41,7 +41,7 @@ def _position(row: Row) -> tuple[object, ...]:
 
 def _title(row: Row) -> str:
     shape = f"batch {row['batch']}" + ("" if row["sequence"] is None else f", sequence {row['sequence']}")
-    shape += f", {row['precision']}, {row['threads']} threads{more_in_words(row)}"
+    shape += f", {row['precision'] or 'the types of its file'}, {row['threads']} threads{more_in_words(row)}"
     return f"{row['workload']} {row['size']} {row['phase']}, {shape}"
 
 

@@ -167,3 +167,15 @@ class Upsampled(nn.Module):
 def upsampled(batch=4):
     x, labels = torch.randn(batch, 3, 16, 16), torch.randint(0, 10, (batch,))
     return samestep.Model(Upsampled(), (x,), labels, F.cross_entropy)
+
+
+def bags_of_maxima(batch=4):
+    class Bags(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bag, self.head = nn.EmbeddingBag(30, 8, mode="max"), nn.Linear(8, 2)
+
+        def forward(self, ids):
+            return self.head(self.bag(ids))
+
+    return samestep.Model(Bags(), (torch.randint(0, 30, (batch, 3)),), torch.randint(0, 2, (batch,)), F.cross_entropy)
