@@ -245,7 +245,7 @@ class Trial:
 
     def _memory(self, of_steps: int | None) -> dict[str, Any]:
         """Returns the most memory that was held, `of_steps` while they were timed, and the size of the graph."""
-        peak = max(self._held_before, peak_bytes())
+        peak = max(self._held_before, peak_bytes(), of_steps or 0)
         columns: dict[str, Any] = {"host_peak_memory_bytes": peak, "step_peak_memory_bytes": of_steps}
         if self.adapter.device_kind in ON_HOST:
             columns["peak_memory_bytes"] = peak
