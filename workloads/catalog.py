@@ -96,7 +96,7 @@ _POLICIES = {DPO: dpo, GRPO: grpo}
 @cache
 def phases_of(name: str) -> tuple[str, ...]:
     """Returns the names of the workload's programs, those of decoding, generating and tuning last."""
-    return (*load(name, "tiny").programs, *_deep(name), *((GENERATE,) if name in DECODING else ()), *_tuned(name))
+    return (*load(name, "tiny").programs, *deep_phases(name), *((GENERATE,) if name in DECODING else ()), *_tuned(name))
 
 
 def _tuned(name: str) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def rank_of(phase: str) -> int | None:
 
 
 @cache
-def _deep(name: str) -> tuple[str, ...]:
+def deep_phases(name: str) -> tuple[str, ...]:
     """Returns the names of the programs that a workload has at a depth."""
     servings = getattr(CATALOG[name], "SERVINGS", None)
     return tuple(load(name, "tiny", depth=servings["tiny"].depth).programs) if servings else ()
@@ -126,7 +126,7 @@ def _deep(name: str) -> tuple[str, ...]:
 
 def depth_of(name: str, size: str, phase: str) -> int | None:
     """Returns the depth of a workload's phase where nobody asks for another; None where the phase has none."""
-    return CATALOG[name].SERVINGS[size].depth if phase in _deep(name) else None
+    return CATALOG[name].SERVINGS[size].depth if phase in deep_phases(name) else None
 
 
 def generated_of(name: str, size: str, phase: str) -> int | None:

@@ -139,8 +139,9 @@ class OpenRun:
             )
             if settings.past is not None:
                 _recall(self.session, settings.past, cells)
-            if settings.past is None and selection.workloads is None:
-                self.session.take_over(of_today(cells, settings.results_dir, common))
+            if settings.past is None:
+                not_named = [cell for cell in cells if cell.workload not in (selection.workloads or ())]
+                self.session.take_over(of_today(not_named, settings.results_dir, common))
             if left_out := plan.left_out(selection, backends.names()):
                 say(left_out)
         except BaseException:  # Ctrl-C too must not leave the machine locked; it is raised again

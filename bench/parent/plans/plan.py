@@ -14,7 +14,7 @@ from bench.parent.plans import ladder, services, training
 from bench.parent.plans.ladder import Ladder, with_rungs
 from bench.parent.plans.parse import PlanError, index, number, numbers, words
 from bench.parent.plans.presets import ALWAYS, PRESETS
-from bench.parent.plans.shapes import has_phase, shapes_of, workloads_of
+from bench.parent.plans.shapes import bounding, has_phase, shapes_of, workloads_of
 from bench.parent.plans.sides import PAIRS, sides, sides_of, takes_both
 from bench.parent.plans.weights import files
 from bench.scenario_cell import Loaded
@@ -249,11 +249,11 @@ def cells(selection: Selection, phase: str, known_backends: Sequence[str]) -> li
     of_phase = []
     # An A/B holds a setting against itself, not against what bounds the chip.
     of_suites = workloads_of(selection)
-    chosen = tuple(name for name in of_suites if name in MODELS) if selection.sides else of_suites
-    chosen = selection.workloads or chosen
+    chosen = selection.workloads or tuple(name for name in of_suites if name in MODELS or not selection.sides)
+    bounds = () if selection.sides else bounding(selection, chosen, phase)
     if selection.phases is not None and phase not in selection.phases:
         chosen = ()
-    for workload in dict.fromkeys((*chosen, *CONTROLS)):
+    for workload in dict.fromkeys((*chosen, *bounds, *CONTROLS)):
         size, file = _size(selection.preset, workload), selection.weights.get(workload)
         path, sha256 = (None, None) if file is None else (file.path, file.sha256)
         names = [

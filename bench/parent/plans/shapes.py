@@ -7,7 +7,19 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from bench.parent.plans.presets import PRESETS
-from workloads.catalog import CATALOG, CONTROLS, FIRST_SUITE, LIMITS, SUITES, depth_of, generated_of, load, phases_of
+from results.record.limits import READING
+from workloads.catalog import (
+    CATALOG,
+    CONTROLS,
+    FIRST_SUITE,
+    LIMITS,
+    SUITES,
+    deep_phases,
+    depth_of,
+    generated_of,
+    load,
+    phases_of,
+)
 from workloads.generate import GENERATE
 from workloads.tuning import TUNED
 
@@ -23,6 +35,13 @@ def workloads_of(selection: Selection) -> tuple[str, ...]:
     if selection.models and not selection.suites:
         return selection.workloads or tuple(name for name in LIMITS if name in SUITES[FIRST_SUITE])
     return selection.workloads or tuple(dict.fromkeys(name for suite in selection.suites for name in SUITES[suite]))
+
+
+def bounding(selection: Selection, workloads: Sequence[str], phase: str) -> tuple[str, ...]:
+    """Returns what runs in the phase beside the workloads, whatever was named: how fast memory is read, of a cache."""
+    deep = {of for name in workloads for of in deep_phases(name)}
+    is_deep = deep.intersection(deep if selection.phases is None else selection.phases)
+    return (READING,) if is_deep and phase in phases_of(READING) else ()
 
 
 def has_phase(selection: Selection, workload: str, phase: str) -> bool:
@@ -65,7 +84,8 @@ def shapes_of(selection: Selection, workload: str, size: str, phase: str) -> Ite
 def _whole(selection: Selection, workload: str, size: str) -> Iterator[tuple[int, int | None]]:
     """Yields batch and sequence of what has no depth."""
     default = load(workload, size)
-    if workload in CONTROLS:  # the same in every run
+    is_left_to_us = workload in LIMITS and workload not in (selection.workloads or ())
+    if workload in CONTROLS or is_left_to_us:  # the same in every run
         yield default.batch, default.sequence
         return
     shapes = ((default.batch, default.sequence),)
