@@ -142,6 +142,7 @@ def test_bench_imports_results_only_to_write_rows():
             "results.record.run.Run",
             "results.record.run.read_run",
         },
+        "parent/plans/shapes.py": {"results.record.limits.READING"},
         "parent/record.py": {
             "results.record.dimensions.CELL_COLUMNS",
             "results.record.rounds",
