@@ -156,7 +156,7 @@ STATUSES = {
     "ok": "answered",
     "unavailable": "nobody listens there, or its name or certificate is none; no such device or library here",
     "unsupported": "it cannot be asked such a thing",
-    "wrong": "what it computes is not the model that it was said to serve",
+    "wrong": "what it computes is not the model that it was said to be",
     "refused": "cannot be believed: our own client sent late, or the step runs otherwise than asked",
     "broken": "it answers, and no request whole; a runtime that fails",
     "known_failure": "declared by its adapter",
