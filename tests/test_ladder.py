@@ -125,6 +125,16 @@ def row(batch, rate=None, status="ok", **more):
         ([row(4, 100.0), row(8, 105.0)], None),
         ([row(4, 100.0), row(8, 104.9)], ("saturated", "batch 8 gained 4.9 % over 4, under 5 %")),
         ([row(4, 100.0), row(8, 50.0)], ("saturated", "batch 8 gained -50.0 % over 4, under 5 %")),
+        # A number that may be off by more says nothing yet.
+        ([row(4, 100.0), row(8, 104.0, throughput_ci_high_samples_per_s=110.0)], None),
+        ([row(4, 100.0, throughput_ci_low_samples_per_s=90.0), row(8, 95.0)], None),
+        (
+            [
+                row(4, 100.0, throughput_ci_low_samples_per_s=99.5),
+                row(8, 103.0, throughput_ci_high_samples_per_s=104.0),
+            ],
+            ("saturated", "batch 8 gained 3.0 % over 4, under 5 %"),
+        ),
         ([row(4, 100.0), {}, row(16, 104.0)], ("saturated", "batch 16 gained 4.0 % over 4, under 5 %")),
         ([row(4, 100.0), row(8, None, "disturbed")], None),
         ([row(4, 100.0), row(8, None, "wrong")], ("smaller_failed", "no larger batch is tried: 8 is wrong")),

@@ -19,7 +19,7 @@ UNKNOWN = ("disturbed", "not_run")
 """Statuses of smaller batches from which nothing follows: they may have a number yet."""
 ENDS = "out_of_memory"
 """How the largest batch that is tried may end: that is what was asked, and no fault."""
-RATE = "throughput_samples_per_s"
+RATE, LOW, HIGH = (f"throughput_{of}samples_per_s" for of in ("", "ci_low_", "ci_high_"))
 
 Rows = Mapping[Cell, Mapping[str, Any]]
 
@@ -85,10 +85,17 @@ def why_skipped(batch: int, smaller: Sequence[Mapping[str, Any]], room_bytes: in
         return _skipped("smaller_failed", f"no larger batch is tried: {last['batch']} is {last['status']}")
     rates = {columns["batch"]: columns[RATE] for columns in known if columns["status"] == "ok"}
     best = best_batch(rates)
-    if best != last["batch"]:
+    (of_best,) = (columns for columns in known if columns["batch"] == best and columns["status"] == "ok")
+    if best != last["batch"] and _most_gained(of_best, last) < LEAST_GAIN:
         gain, least = (100 * (times - 1) for times in (rates[last["batch"]] / rates[best], LEAST_GAIN))
         return _skipped("saturated", f"batch {last['batch']} gained {gain:.1f} % over {best}, under {least:.0f} %")
     return _too_large(batch, known, room_bytes)
+
+
+def _most_gained(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+    """Returns how many times the rate of before that of after may be, by the intervals of both where they have one."""
+    low, high = before.get(LOW), after.get(HIGH)
+    return (after[RATE] if high is None else high) / (before[RATE] if low is None else low)
 
 
 def _too_large(batch: int, known: Sequence[Mapping[str, Any]], room_bytes: int | None) -> dict[str, Any] | None:
