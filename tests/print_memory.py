@@ -23,7 +23,7 @@ from bench.effort import ONE_STEP
 from bench.parent.cache import Cache, default_root
 from bench.parent.plans.options import cores
 from bench.parent.suite import Suite
-from workloads.catalog import CATALOG
+from workloads.catalog import CATALOG, phases_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu")
@@ -67,11 +67,14 @@ def held(columns: dict[str, Any]) -> dict[str, Any]:
 
 def main(workload: str = "gpt2", batch: str = "1", sequence: str = "1024", *names: str) -> None:
     name, _, size = workload.partition("-")
+    length = int(sequence) if CATALOG[name].SEQUENCES else None
     print("MB: between steps, at most in a step; with the first step, compiling and building; losses")
     for backend in names or BACKENDS:
         for kind, more in KINDS.items():
+            if more["phase"] not in phases_of(name):
+                continue
             columns = {"workload": name, "size": size or CATALOG[name].PUBLISHED, "backend": backend, **more}
-            columns |= {"batch": int(batch), "sequence": int(sequence), "precision": "fp32", "threads": cores()}
+            columns |= {"batch": int(batch), "sequence": length, "precision": "fp32", "threads": cores()}
             command = [sys.executable, "-m", "tests.print_memory", "--only", json.dumps(columns)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             if done.returncode != 0:
