@@ -7,6 +7,7 @@ The latencies and rates are those of `bench.serving.definitions`, by their names
 
 from __future__ import annotations
 
+from results.record.dimensions import DIMENSIONS
 from results.record.schema import Column
 
 SERVICE_FORMAT = 1
@@ -138,7 +139,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 COLUMN: dict[str, Column] = {column.name: column for column in COLUMNS}
 MEASURED = tuple(column.name for column in COLUMNS if column.measured)
-OF_STEP = ("precision", "batch", "sequence", "threads")
+OF_STEP = tuple(d.column for d in DIMENSIONS if d.column in COLUMN and not d.in_label)
 """What tells steps apart that are the same but for it."""
 KEY = (
     "run_id",
