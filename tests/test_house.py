@@ -26,7 +26,12 @@ FLOORS = {
     "results.show": {"results.record", "results.tables", "results.nights", "results.show"},
     "results.cli": {"results.record", "results.tables", "results.nights", "results.show", "results.cli"},
     "bench.parent": {
-        "bench.artifacts", "bench.cell", "bench.effort", "bench.parent", "bench.scenario_cell", "bench.service_cell",
+        "bench.artifacts",
+        "bench.cell",
+        "bench.effort",
+        "bench.parent",
+        "bench.scenario_cell",
+        "bench.service_cell",
     },
     "bench.child": {"bench.cell", "bench.effort", "bench.child", "bench.serving"},
 }

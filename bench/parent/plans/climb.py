@@ -95,7 +95,7 @@ def why_skipped(batch: int, smaller: Sequence[Mapping[str, Any]], room_bytes: in
 def _most_gained(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
     """Returns how many times the rate of before that of after may be, by the intervals of both where they have one."""
     low, high = before.get(LOW), after.get(HIGH)
-    return (after[RATE] if high is None else high) / (before[RATE] if low is None else low)
+    return float(after[RATE] if high is None else high) / float(before[RATE] if low is None else low)
 
 
 def _too_large(batch: int, known: Sequence[Mapping[str, Any]], room_bytes: int | None) -> dict[str, Any] | None:
