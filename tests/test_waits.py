@@ -107,6 +107,22 @@ def test_steps_that_take_no_longer_however_many_are_refused(checked):
         checked(device)
 
 
+@pytest.mark.parametrize(("slowed", "status"), [({6}, "disturbed"), (set(), "refused")])
+def test_tries_that_contradict_each_other_prove_nothing(checked, slowed, status):
+    """Whatever the work, a wait takes as long: but for one that the machine held up."""
+    device, waits = Silent(0.05), []
+    device.step = lambda i: None
+
+    def sync():
+        waits.append(1)
+        device.now += 0.5 if len(waits) in slowed else 0.05
+
+    device.sync = sync
+    with pytest.raises(Refused) as refusal:
+        checked(device)
+    assert refusal.value.status == status
+
+
 def test_steps_of_a_busy_machine_are_not_refused_for_its_hiccups(checked):
     """Every third and fourth wait takes much longer than it should: no first try comes out as twice as long."""
     device = Device(0.001)

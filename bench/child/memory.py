@@ -36,6 +36,6 @@ def forget_peak() -> bool:
 
 def peak_since_forgotten_bytes() -> int:
     """Returns the most memory that the process held at once since `forget_peak` did what it does."""
-    # Not `peak_bytes`: getrusage(2) has the peak of what the process was before exec(2) in it.
+    # Not `peak_bytes`: getrusage(2) has the peak of what the process was before execve(2) in it.
     (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) * 1024

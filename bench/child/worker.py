@@ -205,7 +205,7 @@ def run_cell(job: dict[str, Any], report: Reporter) -> NoReturn:
     except UnsupportedOperator as lacking:
         report.end("unsupported", "operator_not_supported", str(lacking))
     except Refused as refusal:
-        report.end("refused", refusal.code, str(refusal))
+        report.end(refusal.status, refusal.code, str(refusal))
     except WrongResult as wrong:
         report.send(event="result", result=wrong.columns)
         report.end("wrong", wrong.code, str(wrong))

@@ -84,7 +84,7 @@ class Launch:
     @property
     def is_disturbed(self) -> bool:
         """Whether the machine did not let it be measured: its numbers enter no statistic."""
-        return self.is_invalid
+        return self.is_invalid or self.status == "disturbed"
 
     def to_record(self, cell: Cell) -> dict[str, Any]:
         """Returns all of it in a form that JSON can hold. Samples of what computes nothing are left out.

@@ -83,9 +83,20 @@ def _badness(deviation: Deviation) -> float:
 class Refused(Exception):
     """The measurement cannot be believed. `code` is the row's reason code."""
 
+    status = "refused"
+
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class Disturbed(Refused):
+    """The machine did not let it be told: nobody's fault."""
+
+    status = "disturbed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("disturbed", reason)
 
 
 def observe(

@@ -159,6 +159,7 @@ STATUSES = {
     "unsupported": "it cannot be asked such a thing",
     "wrong": "what it computes is not the model that it was said to be",
     "refused": "cannot be believed: our own client sent late, or the step runs otherwise than asked",
+    "disturbed": "too much else happened on the machine",
     "broken": "it answers, and no request whole; a runtime that fails",
     "known_failure": "declared by its adapter",
     "out_of_memory": "memory was not enough",
