@@ -58,7 +58,8 @@ class TorchStep(Step):
         chosen = request.options.get("memory_format", "contiguous")
         # Training with channels last, torch's batch norm (CPU, 2.13) adds up all values of a channel one by one in each
         # thread: of 50,176 the variance is off by 1e-5, and with one thread ResNet-50 is no longer the same step.
-        mixed = "channels_last" if program.update is None else "contiguous"
+        # What carries a cache has no images, and torch's fused attention (2.13) does not take one with its heads last.
+        mixed = "channels_last" if program.update is None and not program.state else "contiguous"
         self.memory_format = mixed if chosen == "mixed" else chosen
         self.low = request.low
         tensors = {name: self._placed(name, p) for name, p in request.parameters.items()}

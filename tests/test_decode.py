@@ -1,10 +1,13 @@
 """Prefill and decode: against whole sequences, on every binding; what reads a wrong place is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+import backends
 from backends._torch_ops import EagerTorchOps
 from bench.child.checks import verify
 from bench.child.expected import load_expected
@@ -253,3 +256,16 @@ def test_jax_decodes_with_a_cache_that_is_given_away(name, prepared):
     assert not verify.compare(observed, expected, allowed).failures
     aliased = step.executable.memory_analysis().alias_size_in_bytes
     assert aliased >= sum(4 * spec.size for spec in request.program.state)
+
+
+@pytest.mark.parametrize("name", DECODING)
+def test_torch_reads_the_cache_by_its_fused_attention(name, prepared):
+    """Laid out as images are, with its heads last, a cache would take torch's slow path."""
+    from torch.profiler import ProfilerActivity, profile
+
+    adapter, (request, *_) = backends.get("torch_cpu"), prepared(name, "decode")
+    step = adapter.prepare(replace(request, options=adapter.chosen_options({})))
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step.step(0)
+    called = {event.key for event in profiled.key_averages()}
+    assert "aten::_scaled_dot_product_flash_attention_for_cpu" in called
