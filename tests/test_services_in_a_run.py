@@ -267,7 +267,7 @@ def test_failures_by_class_are_those_of_the_client():
     [
         ({"verification": "passed"}, "verification is 'passed'; expected 'none: a service'"),
         ({"verification": "wrong"}, "these do not go together"),
-        ({"status": "disturbed"}, "unknown status 'disturbed'"),
+        ({"status": "not_needed"}, "unknown status 'not_needed'"),
         ({"n_failed": 3}, "of 3 requests 3 failed; expected a whole answer"),
         ({"status": "unavailable"}, "reason is missing"),
         ({"status": "unavailable", "reason": "x"}, "only an answered service has numbers"),
