@@ -8,7 +8,7 @@ import pandas as pd
 from results.record import dimensions
 from results.record.dimensions import SETTINGS
 from results.record.schema import COLUMN
-from results.tables.batches.best import best_of, common_batch
+from results.tables.batches.best import best_of, common_batch, grouped
 from results.tables.choice import as_good, least, names
 from results.tables.prices import Price, known_prices, price_of, why_unpriced
 from results.tables.ratio import half_width
@@ -132,10 +132,10 @@ def at_common(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     All of them, where there is none that all have.
     """
     chosen = []
-    for family in _by(rows, _FAMILY).values():
+    for family in grouped(rows, _FAMILY).values():
         best = [row for row in family if row["at_best"]]
         others = [row for row in family if not row["at_best"]]
-        of_backend = _by(others, PLACE)
+        of_backend = grouped(others, PLACE)
         common = common_batch([row["batch"] for row in of_one] for of_one in of_backend.values()) if best else None
         chosen += [row for row in others if common is None or row["batch"] == common] + best
     return chosen
@@ -143,26 +143,19 @@ def at_common(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def best_only(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the rows of `phases` without those at some batch of several: of such a step only those `at_best`."""
-    families = _by(rows, _FAMILY).values()
+    families = grouped(rows, _FAMILY).values()
     return [row for family in families for row in [one for one in family if one["at_best"]] or family]
 
 
 def _at_best(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, dict[str, Any]]]:
     """Yields each phase's row at the best batch, of each backend, where one of them has several in some phase."""
-    families = _by(rows, _FAMILY).values()
-    several = (one for one in families if any(len(same) > 1 for same in _by(one, (*PLACE, "phase")).values()))
+    families = grouped(rows, _FAMILY).values()
+    several = (one for one in families if any(len(same) > 1 for same in grouped(one, (*PLACE, "phase")).values()))
     for family in several:
-        for of_backend in _by(family, PLACE).values():
-            of_phase = _by((row for row in of_backend if row["throughput_samples_per_s"]), ("phase",))
+        for of_backend in grouped(family, PLACE).values():
+            of_phase = grouped((row for row in of_backend if row["throughput_samples_per_s"]), ("phase",))
             if of_phase:
                 yield {phase: best_of(found) for (phase,), found in of_phase.items()}
-
-
-def _by(rows: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
-    return groups
 
 
 _FAMILY = tuple(name for name in STEP if name not in ("batch", "workload_digest"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -35,7 +35,7 @@ def best_batches(frame: pd.DataFrame) -> pd.DataFrame:
     ended = {_place(row): str(row["reason"]) for row in to_rows(rows[(rows["status"] == NOT_NEEDED).fillna(False)])}
     found = [
         line
-        for of_step in _by(verified, OF_STEP).values()
+        for of_step in grouped(verified, OF_STEP).values()
         if len({row["batch"] for row in of_step}) > 1
         for line in _lines(of_step, ended)
     ]
@@ -56,7 +56,7 @@ def common_batch(batches: Iterable[Iterable[int]]) -> int | None:
 
 
 def _lines(of_step: Sequence[dict[str, Any]], ended: Mapping[tuple[Any, ...], str]) -> list[dict[str, Any]]:
-    by_label = _by(of_step, ("label",))
+    by_label = grouped(of_step, ("label",))
     common = common_batch([row["batch"] for row in rows] for rows in by_label.values())
     lines = []
     for (label,), rows in sorted(by_label.items()):
@@ -79,8 +79,9 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in (*OF_STEP, "label"))
 
 
-def _by(rows: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[tuple[Hashable, ...], list[dict[str, Any]]]:
-    groups: dict[tuple[Hashable, ...], list[dict[str, Any]]] = {}
+def grouped(rows: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Returns the rows in groups of those that are alike in the named columns, in their order."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)
     return groups
