@@ -10,7 +10,13 @@ from backends._graphs import ONNX
 from backends._probes import probe_cpu
 from backends.base import Adapter, Options, Probe, Request, Setting, Step
 from workloads.generate import Generating
-from workloads.precision import BF16, CODES_TYPE, FP16, FP32, INT8, W8
+from workloads.precision import BF16, FP16, FP32, INT8, PRECISIONS, W8
+
+ASKS_OF_CHIP: Mapping[str, str] = {
+    BF16.name: "without instructions for bf16 it computes a graph of that type in float32",
+    INT8.name: "without VNNI its sums of 8-bit products saturate at 16 bits, so that outputs are off by 6 % and more",
+}
+"""What it runs where the CPU multiplies the type, and what it would compute elsewhere."""
 
 
 class OpenVinoCpu(Adapter):
@@ -22,10 +28,8 @@ class OpenVinoCpu(Adapter):
     extra = "openvino"
     kinds = ("cpu", "openvino")
     overlap = "stateless"
-    precisions = (FP32.name, INT8.name, W8.name)
+    precisions = (FP32.name, BF16.name, INT8.name, W8.name)
     lacks: ClassVar[Mapping[str, str]] = {
-        BF16.name: "on a CPU without bf16 OpenVINO computes it in float32 (2026.4), and on one that has it this adapter"
-        " has not been run yet",
         FP16.name: "OpenVINO's CPU plugin computes it in another type: FP16 is none of its capabilities (2026.4)",
     }
     artifacts = (ONNX,)
@@ -33,11 +37,8 @@ class OpenVinoCpu(Adapter):
     options: ClassVar[Options] = {"hint": ("latency", "throughput"), "pinning": ("off", "on")}
 
     def why_unsupported(self, phase: str, precision: str) -> tuple[str, str] | None:
-        if precision == INT8.name and not cpu_has(CODES_TYPE):
-            reason = (
-                f"{self.name} cannot run in {precision} on this CPU: without VNNI its sums of 8-bit products saturate "
-                "at 16 bits (2026.4), so that outputs are off by 6 % and more"
-            )
+        if precision in ASKS_OF_CHIP and not cpu_has(PRECISIONS[precision].multiplied):
+            reason = f"{self.name} cannot run in {precision} on this CPU: {ASKS_OF_CHIP[precision]} (2026.4)"
             return "precision_not_supported", reason
         return super().why_unsupported(phase, precision)
 

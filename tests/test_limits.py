@@ -248,6 +248,14 @@ def test_a_moment_of_disturbance_is_no_contradiction():
     assert computing_nothing["reason_code"] == "implausible"
 
 
+@pytest.mark.parametrize(("reached", "status"), [(220.0, "disturbed"), (1200.0, "disturbed"), (4100.0, "refused")])
+def test_a_contradiction_where_others_compute_proves_nothing(reached, status):
+    found = judged(columns(throughput_samples_per_s=reached, cpu_pressure_share=0.6), None, None)
+    assert found["status"] == status
+    assert "throughput and latency contradict" in found["reason"]
+    assert "latency_p50_s" not in found
+
+
 def test_requests_in_flight_may_be_faster_than_one_after_the_other():
     assert judged(columns(throughput_samples_per_s=160.0, in_flight=4), None, None)["status"] == "ok"
 

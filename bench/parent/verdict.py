@@ -82,12 +82,15 @@ FLAGS: tuple[Flag, ...] = (
 )
 
 
-SUSPICIOUS = next(flag for flag in FLAGS if flag.name == "suspicious")
+BY_NAME = {flag.name: flag for flag in FLAGS}
+SUSPICIOUS, CPU_PRESSURE = BY_NAME["suspicious"], BY_NAME["cpu_pressure"]
 IMPOSSIBLE = 2.5
 """Times the highest peak known: Winograd's F(2x2, 3x3) saves 2.25 (arXiv:1509.09308), and nothing in use saves more."""
 IN_A_MOMENT = 10.0
 """Times more steps than are in flight that throughput x latency may say of under a second: a machine that turned
 several times slower between the two does as much, and one that computes nothing hundreds."""
+OTHERS_WORK = 50.0
+"""The same where tasks wait for a CPU: of two that are measured one after the other, either may get a core alone."""
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
 SKIPPED = ("unavailable", "unsupported", "not_needed", "disturbed", "not_run")
@@ -217,15 +220,24 @@ def _held_against(bounds: Bounds, verdict: Verdict, columns: dict[str, Any]) -> 
             why = f"{value:.3g} {unit} is {times:.1f} times the highest peak known here, {most:.3g}"
         elif SUSPICIOUS.is_raised(columns):
             verdict = Verdict("ok", SUSPICIOUS.effect, tuple(sorted({*verdict.flags, SUSPICIOUS.name})))
-    if why := why or _contradiction(columns):
+    if why:
         verdict = Verdict("refused", verdict.quality, verdict.flags, "implausible", why)
-        return verdict, without_numbers(columns) | {"stage": "measure"}
-    return verdict, columns
+    elif why := _contradiction(columns):
+        is_shared = CPU_PRESSURE.name in verdict.flags and _overlap(columns) < OTHERS_WORK * columns.get("in_flight", 1)
+        status, code = ("disturbed", "disturbed") if is_shared else ("refused", "implausible")
+        verdict = Verdict(status, verdict.quality, verdict.flags, code, why)
+    return verdict, without_numbers(columns) | {"stage": "measure"} if why else columns
+
+
+def _overlap(columns: Mapping[str, Any]) -> float:
+    """Returns how many steps were in flight, as throughput and latency have it."""
+    of_one = columns["throughput_samples_per_s"] / columns["samples_per_step"]
+    return float(of_one * columns["latency_p50_s"])
 
 
 def _contradiction(columns: Mapping[str, Any]) -> str:
     """Returns how throughput and latency contradict each other; nothing where they do not."""
-    overlap = columns["throughput_samples_per_s"] / columns["samples_per_step"] * columns["latency_p50_s"]
+    overlap = _overlap(columns)
     # Too little throughput says nothing where a disturbance does as much: to the mean of serial steps, which stands
     # beside their median, and to what was measured for a moment only. Nor does somewhat too much of the latter.
     is_watched = (columns.get("watched_s") or 0.0) >= 1

@@ -126,6 +126,7 @@ def verdict(adapter, given):
     """
     request, expected, allowed, plain = given
     step = adapter.prepare(request)
+    step.compile()
     try:
         Proof(adapter, request, expected, allowed, plain).before(step)
     except WrongResult as wrong:
