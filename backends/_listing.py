@@ -25,8 +25,20 @@ def describe(adapter: Adapter, probe: Probe) -> str:
 
 def in_precisions(adapter: Adapter) -> str:
     """Returns its precisions, each with who computes it: the chip and the runtime, or the runtime in a wider type."""
-    able = [name for name in adapter.precisions if _is_able(adapter, name)]
-    return " · ".join(_who_computes(adapter, PRECISIONS[n]) if n in PRECISIONS else n for n in able)
+    return " · ".join(_in_one(adapter, name) for name in adapter.precisions)
+
+
+def _in_one(adapter: Adapter, name: str) -> str:
+    precision = PRECISIONS.get(name)
+    if not _is_able(adapter, name):
+        if precision and adapter.device_kind == "cpu" and not cpu_has(precision.multiplied):
+            return f"no {name} (it takes {_flags_for(precision.multiplied)})"
+        return f"no {name}"
+    return _who_computes(adapter, precision) if precision else name
+
+
+def _flags_for(type_name: str) -> str:
+    return " or ".join(OF_CHIP[type_name][:2])
 
 
 def _is_able(adapter: Adapter, precision: str) -> bool:
@@ -43,7 +55,7 @@ def _who_computes(adapter: Adapter, precision: Precision) -> str:
     if why := adapter.emulates.get(precision.name):
         return f"{precision.name} emulated ({why})"
     if adapter.device_kind == "cpu" and not cpu_has(precision.multiplied):
-        without = " or ".join(OF_CHIP[precision.multiplied][:2])
+        without = _flags_for(precision.multiplied)
         # Every CPU multiplies small integers; those with VNNI sum them in one instruction.
         how = f"native, without {without}" if precision.multiplied == CODES_TYPE else f"emulated (no {without})"
         return f"{precision.name} {how}"

@@ -9,7 +9,7 @@ pytest.importorskip("onnxscript")
 
 import onnx
 
-from backends import openvino_cpu
+from backends import _listing, openvino_cpu
 from backends._arithmetic import cpu_has
 from backends._graphs import ONNX, ONNX_FILE
 from backends._onnx_arithmetic import graph_products
@@ -44,3 +44,16 @@ def test_a_chip_without_it_computes_in_float32_and_is_refused(tmp_path):
     request = request_of(replace(setting(workload, phase), precision=BF16), ADAPTER, made)
     given = request, load_expected(made["expected"]), allowed_in(made, BF16), load_expected(plain)
     assert verdict(ADAPTER, given) == (None if cpu_has(BF16.compute) else "effective_precision")
+
+
+@pytest.mark.parametrize(
+    ("has", "told"),
+    [
+        (False, "no bf16 (it takes avx512_bf16 or amx_bf16) · no int8 (it takes avx512_vnni or avx_vnni)"),
+        (True, "bf16 native · int8 native"),
+    ],
+)
+def test_the_listing_says_what_this_chip_lacks(has, told, monkeypatch):
+    for module in (openvino_cpu, _listing):
+        monkeypatch.setattr(module, "cpu_has", lambda type_name: has)
+    assert _listing.in_precisions(ADAPTER) == f"fp32 · {told} · w8"
