@@ -57,6 +57,8 @@ class ExportOps(TorchOps):
     def attention(self, query: Array, key: Array, value: Array, causal: bool) -> Array:
         if query.dtype == torch.float32:
             return super().attention(query, key, value, causal)
+        if (served := query.shape[1] // key.shape[1]) > 1:
+            key, value = (heads.repeat_interleave(served, dim=1) for heads in (key, value))
         scores = (query @ key.transpose(-1, -2)).float() / sqrt(query.shape[-1])
         if causal:
             n = query.shape[-2]

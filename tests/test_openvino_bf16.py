@@ -8,11 +8,14 @@ pytest.importorskip("openvino")
 pytest.importorskip("onnxscript")
 
 import onnx
+import torch
 
 from backends import _listing, openvino_cpu
 from backends._arithmetic import cpu_has
 from backends._graphs import ONNX, ONNX_FILE
 from backends._onnx_arithmetic import graph_products
+from backends._onnx_export import ExportOps
+from backends._torch_ops import TorchOps
 from bench.artifacts import EXPECTED
 from bench.child.expected import load_expected
 from bench.child.settings import request_of
@@ -57,3 +60,12 @@ def test_the_listing_says_what_this_chip_lacks(has, told, monkeypatch):
     for module in (openvino_cpu, _listing):
         monkeypatch.setattr(module, "cpu_has", lambda type_name: has)
     assert _listing.in_precisions(ADAPTER) == f"fp32 · {told} · w8"
+
+
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+def test_attention_of_a_short_type_serves_groups_of_heads(key_heads):
+    heads = [torch.randn(2, n, 6, 8, generator=torch.manual_seed(n)) for n in (4, key_heads, key_heads)]
+    expected = TorchOps().attention(*heads, causal=True)
+    found = ExportOps().attention(*(one.bfloat16() for one in heads), causal=True)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.05)
