@@ -171,7 +171,8 @@ class JaxOps(Ops):
 
     @scoped
     def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
-        return (jax.nn.softplus(logits) - labels * logits).mean()
+        # The difference of a softplus and a logit would be 0 where the loss is small beside it.
+        return jax.nn.softplus((1 - 2 * labels) * logits).mean()
 
     def exp(self, x: Array) -> Array:
         return jnp.exp(x)

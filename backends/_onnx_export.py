@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from backends._decompositions import IN_OPERATORS, decomposition_table
 from backends._graphs import carries_a_cache, graph_file
 from backends._onnx_lacks import named_as_ours
+from backends._softplus import Softplus
 from backends._torch_experts import in_static_shapes, parameters_of
 from backends._torch_graph import evaluate_with
 from backends._torch_module import CPU, StatelessModule, placed, without_fused_kernels
@@ -73,7 +73,7 @@ class ExportOps(TorchOps):
 
     def binary_cross_entropy(self, logits: Array, labels: Array) -> Array:
         # The derivative of torch's own makes tensors that have no translation to ONNX (2.13).
-        return (F.softplus(logits) - labels * logits).mean()
+        return Softplus.apply((1 - 2 * labels) * logits).mean()
 
     def split(self, x: Array, parts: int | Sequence[int]) -> Sequence[Array]:
         if x.dtype == torch.float32:
