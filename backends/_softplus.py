@@ -18,9 +18,12 @@ class Softplus(torch.autograd.Function):
     """log(1 + exp(x)), by operations that every runtime computes to its last digits; the derivative is the sigmoid."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(x: Tensor) -> Tensor:
         return torch.relu(x) + _log1p(torch.exp(-x.abs()))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
