@@ -13,14 +13,19 @@ from results.show.cost_text import costs_text
 from results.show.phases_text import phases_text
 from results.show.render import render
 from results.show.report.page import page
+from results.show.tokens.rates_text import rates_text
 from results.tables.batches.best import best_batches
+from results.tables.batches.rungs import are_read
 from results.tables.compare import compare
 from results.tables.cost import Demand, cheapest_mix, costs
+from results.tables.means import means_of_comparison, means_of_ratios
 from results.tables.phases import best, phases
 from results.tables.table import to_frame, to_rows
+from results.tables.tokens.rates import rates
 from tests.fakes.prices import price
-from tests.fakes.rows import LATER_RUN_ID, RUN_ID, row_of
+from tests.fakes.rows import CELL, LATER_RUN_ID, RUN_ID, row_of
 from tests.fakes.runs import FIRST, rows_of_run, write_run
+from tests.fakes.served import served_row
 
 REASON = "batch 32 gained 2.0 % over 16, under 5 %"
 RATES = {
@@ -112,6 +117,76 @@ def test_the_table_says_both_with_the_batch_and_why_no_larger_was_tried():
     tables = text.partition("Without a number")[0]
     assert "128" not in tables  # no line of a batch that nobody measured
     assert batches_text(to_frame([row_of()]), None, 100) == ""
+
+
+def test_a_depth_in_the_table_of_batches_is_a_whole_number():
+    both = [served_row("decode", batch=2), served_row("decode", batch=4), served_row("infer", batch=2)]
+    text = batches_text(to_frame([*both, served_row("infer", batch=4)]), None, 100)
+    assert "128.0" not in text
+    assert ["gpt2", "decode", "128", "2", "20.0"] in [line.split() for line in text.splitlines()]
+
+
+LADDER = {2: 1.0, 4: 2.0, 8: 4.0, 16: 8.0, 32: 8.1}
+"""How fast each batch of a ladder is: 16 is the best."""
+
+
+def ladder(phase="decode", **changes):
+    return [
+        served_row(phase, batch=batch, times=times, workload_digest=f"{phase} {batch}", **changes)
+        for batch, times in LADDER.items()
+    ]
+
+
+def test_token_tables_have_the_common_batch_and_the_best_and_no_other():
+    rows = [*ladder(), *ladder(backend="jax_cpu"), *ladder("prefill"), *ladder("prefill", backend="jax_cpu")]
+    roofed = [{**row, "memory_roof_s": 0.01, "times_memory_roof": 2.0, "peak_bytes_per_s": 1e9} for row in rows]
+    frame = to_frame(roofed)
+    blocks = [part for part in render(frame, width=120).split("\n\n") if part.startswith(("As lang", "Time per token"))]
+    assert [set(re.findall(r"(?:batch|124m|decode) +(\d+)(?=[× ])", block)) for block in blocks] == [{"2", "16"}] * 2
+    assert set(re.findall(r"(\d+) × 128|(\d+), depth 128", rates_text(rates(frame, []), 120))) == {
+        ("2", ""),
+        ("16", ""),
+        ("", "2"),
+        ("", "16"),
+    }
+    section = page(frame).partition('<section id="tokens">')[2].partition("</section>")[0].partition("<svg")[0]
+    assert set(re.findall("batch\N{NO-BREAK SPACE}(\\d+)", section)) == {"2", "16"}
+
+
+def test_who_is_fastest_is_told_at_the_common_batch_and_the_best():
+    rows = [*ladder("train"), *ladder("train", backend="jax_cpu")]
+    block = next(part for part in render(to_frame(rows), width=120).split("\n\n") if part.startswith("Fastest"))
+    assert re.findall(r"train +(\d+)", block) == ["2", "16"]
+    section = page(to_frame(rows)).partition('<section id="summary">')[2].partition("</section>")[0]
+    assert set(re.findall("(\\d+)\N{NO-BREAK SPACE}×", section)) == {"2", "16"}
+
+
+def test_batches_without_a_common_one_are_all_told():
+    rows = to_rows(to_frame([served_row("decode", batch=2), served_row("decode", backend="jax_cpu", batch=4)]))
+    labelled = [{**row, "label": row["backend"]} for row in rows]
+    assert are_read(labelled) == [True, True]
+    assert are_read([]) == []
+
+
+def test_a_ladder_enters_a_mean_once():
+    slower = {"backend": "jax_cpu", "latency_p50_s": 2e-3, "throughput_samples_per_s": 2000.0}
+    single = [row_of(), row_of(**slower)]
+    theirs = [{**row, "latency_p50_s": row["latency_p50_s"] / 8} for row in ladder("infer", backend="jax_cpu")]
+    for rungs in (theirs, theirs[:2]):
+        frame = to_frame([*single, *ladder("infer"), *rungs])
+        (line,) = means_of_ratios(frame, "latency_p50_s", "torch_cpu").to_dict("records")
+        assert (line["cells"], line["missing"], line["ratio"]) == (2, 0, pytest.approx(2))
+        (line,) = means_of_comparison(compare(frame, frame, metrics=["latency_p50_s"])).to_dict("records")
+        assert (line["cells"], line["missing"]) == (4, 0)
+    first_failed = [row_of("crashed", **{**CELL, **of_first(theirs[0])}), *theirs[1:]]
+    (line,) = means_of_ratios(to_frame([*ladder("infer"), *first_failed]), "latency_p50_s", "torch_cpu").to_dict(
+        "records"
+    )
+    assert (line["cells"], line["missing_cells"]) == (1, None)
+
+
+def of_first(row):
+    return {name: row[name] for name in ("workload", "size", "batch", "sequence", "backend")}
 
 
 def test_phases_show_the_common_batch_and_each_at_its_best():

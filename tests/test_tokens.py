@@ -38,7 +38,8 @@ def test_reading_a_prompt_and_generating_stand_apart_from_whole_sequences():
 
 
 def test_each_batch_and_depth_is_named():
-    text = text_of([served_row("decode", batch=batch, depth=depth) for batch in (1, 8) for depth in (128, 512)])
+    steps = [(batch, depth) for batch in (1, 8) for depth in (128, 512)]
+    text = text_of([served_row("decode", batch=batch, depth=depth, times=batch) for batch, depth in steps])
     lines = [line for line in text.splitlines() if "  time per token " in line]
     assert [line.split()[2:6] for line in lines] == [
         ["batch", b, "depth", d] for b, d in (("1", "128"), ("1", "512"), ("8", "128"), ("8", "512"))

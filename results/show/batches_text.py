@@ -27,7 +27,7 @@ def batches_text(frame: pd.DataFrame, baseline: str | None, width: int) -> str:
     steps: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for row in to_rows(found):
         steps.setdefault(tuple(row[name] for name in OF_STEP), {})[str(row["label"])] = row
-    header, left, caption = positions(pd.DataFrame([*steps], columns=list(OF_STEP)))
+    header, left, caption = positions(found[list(OF_STEP)].drop_duplicates())
     lines = [[*at, batch] for at, of_step in zip(left, steps.values(), strict=True) for batch in _batches(of_step)]
     columns = {
         label: [cell for of_step in steps.values() for cell in _cells(of_step.get(label))]

@@ -11,6 +11,7 @@ from results.record.dimensions import PLAIN_PRECISION, POSITION
 from results.record.human import ratio
 from results.show.layout import hanging, wrapped
 from results.show.numbers import SAMPLES, positions
+from results.tables.batches.rungs import without_rungs
 from results.tables.ratio import Fastest, fastest, times_as_fast
 from results.tables.table import is_verified
 
@@ -21,12 +22,12 @@ BOTH = 2
 
 def summary(rows: pd.DataFrame, baseline: str | None, width: int) -> str:
     """Returns a line for each step that two backends ran or more: who is fastest, and by how much; else nothing."""
-    verified = rows[is_verified(rows)]
+    verified = without_rungs(rows[is_verified(rows)])
     by = [*POSITION, "workload_digest"]  # what is not equal work is not set against each other
     groups = [group for _, group in verified.groupby(by, dropna=False, sort=False) if len(group) > 1]
     if not groups:
         return ""
-    groups.sort(key=lambda group: tuple(str(value) for value in group[list(POSITION)].iloc[0]))
+    groups.sort(key=place_order)
     _, left, caption = positions(pd.concat([group.iloc[:1] for group in groups])[list(POSITION)])
     places, texts = [], []
     for place, group in zip(left, groups, strict=True):
@@ -43,6 +44,12 @@ def summary(rows: pd.DataFrame, baseline: str | None, width: int) -> str:
     return "\n".join([wrapped([title], width), hanging(places, texts, width), *([f"\n{over}"] if over else [])])
 
 
+def place_order(group: pd.DataFrame) -> list[tuple[bool, Any]]:
+    """Returns what sorts groups of rows of one place each: text by text, numbers by their size, none last."""
+    first = group.iloc[0]
+    return [(pd.isna(first[name]), None if pd.isna(first[name]) else first[name]) for name in POSITION]
+
+
 def over_precisions(verified: pd.DataFrame, width: int) -> str:
     """Returns who is fastest at each step over all precisions: of exact ones, and of those in 8 bits; else nothing.
 
@@ -53,7 +60,7 @@ def over_precisions(verified: pd.DataFrame, width: int) -> str:
     groups = [group for _, group in named.groupby(by, dropna=False, sort=False) if group["precision"].nunique() > 1]
     if not groups:
         return ""
-    groups.sort(key=lambda group: tuple(str(value) for value in group[list(POSITION)].iloc[0]))
+    groups.sort(key=place_order)
     shown = [name for name in POSITION if name != "precision"]
     _, left, caption = positions(pd.concat([group.iloc[:1] for group in groups])[shown])
     places, texts = [], []

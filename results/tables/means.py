@@ -14,6 +14,7 @@ import pandas as pd
 
 from results.record.dimensions import IN_ORDER, POSITION
 from results.record.rounds import Estimate
+from results.tables.batches.rungs import of_one_batch
 from results.tables.table import (
     default_baseline,
     estimates_of_ratios,
@@ -62,7 +63,8 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
     A line has the columns `COLUMNS`: `phase` has the precision behind it where rows are of several, since no mean goes
     over two; `cells` are those with a ratio, `missing_cells` the others of which either side
     has a row, in words. The baseline itself, and what computes nothing, have none. The control, and what measures
-    limits, enter no mean. There is no line where the baseline has verified limits alone.
+    limits, enter no mean; of a step that was measured at several batches one does, the smallest of those at which most
+    backends have a ratio. There is no line where the baseline has verified limits alone.
     """
     everything = placed(frame)
     frame = frame[~is_control(frame) & ~is_limit(frame)]
@@ -71,7 +73,7 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
         wanted = label_of(everything, baseline)
         if wanted in _verified_labels(everything) and wanted not in _verified_labels(rows):
             return pd.DataFrame(columns=list(COLUMNS)).astype({"ratio": "Float64"})
-    of_labels = estimates_of_ratios(frame, metric, baseline)
+    of_labels = _of_one_batch(estimates_of_ratios(frame, metric, baseline), idle_labels(rows))
     lines: list[dict[str, object]] = []
     for label in of_labels.columns[1:]:
         if label in idle_labels(rows):
@@ -84,6 +86,12 @@ def means_of_ratios(frame: pd.DataFrame, metric: str = "latency_p50_s", baseline
             known = column.dropna().tolist()
             lines.append({"label": label, "phase": phase, "metric": metric, **_mean(known, missing)})
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"ratio": "Float64"})
+
+
+def _of_one_batch(of_labels: pd.DataFrame, idle: set[str]) -> pd.DataFrame:
+    """Returns the estimates at one batch of each step: a ladder of batches is no set of workloads."""
+    known = of_labels.drop(columns=[*idle]).notna().sum(axis=1)
+    return of_labels[of_one_batch(of_labels.index.to_frame(), known)]
 
 
 def _verified_labels(rows: pd.DataFrame) -> set[object]:
@@ -118,10 +126,14 @@ def _mean(of_cells: Sequence[Estimate], missing: Sequence[str], *, together: boo
 def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
     """Returns the geometric means of what `results.tables.compare.compare` returned, by phase and metric.
 
-    A line has `COLUMNS` without `label`; the interval is of 99 %, as theirs are. The control and limits enter no mean.
+    A line has `COLUMNS` without `label`; the interval is of 99 %, as theirs are. The control and limits enter no mean,
+    and of a step's batches one, as in `means_of_ratios`.
     """
     lines = []
     compared = compared[~is_control(compared) & ~is_limit(compared)]
+    places = compared[[*POSITION]]
+    known = compared["ratio"].notna().groupby([places[name] for name in POSITION], dropna=False).transform("sum")
+    compared = compared[of_one_batch(places, known)]
     for (phase, precision, metric), group in compared.groupby(["phase", "precision", "metric"], sort=True):
         missing = [_words(row) for row in to_rows(group[group["ratio"].isna()])]
         known = group[group["ratio"].notna()]

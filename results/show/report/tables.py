@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from results.show.numbers import plus_minus
 from results.show.phases_text import half_width_of, named, step_words
 from results.show.report import svg
 from results.show.report.rows import SAMPLES, Line, by_machine, grouped, mark, of_backend, records, time
+from results.tables.batches.rungs import are_read
 from results.tables.choice import as_good, least
 from results.tables.means import means_by_machine
 from results.tables.phases import PHASES, STEP, at_common, phases
@@ -61,8 +63,9 @@ def summary(rows: Sequence[Line], baseline: str | None) -> list[Line]:
 
 
 def equal_work(rows: Iterable[Line]) -> list[list[Line]]:
-    """Returns the rows that may be set against each other."""
-    with_digest = (row for row in rows if row["workload_digest"] is not None)
+    """Returns the rows that may be set against each other; of many batches of a step those that a person reads of."""
+    with_digest = [row for row in rows if row["workload_digest"] is not None]
+    with_digest = [*compress(with_digest, are_read(with_digest))]
     return list(grouped(with_digest, "cell", "workload_digest").values())
 
 

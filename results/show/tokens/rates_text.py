@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,8 @@ from results.show.money import Sources, dollars
 from results.show.numbers import plus_minus
 from results.show.phases_text import gaps, mark, marks
 from results.show.terminal import columns_text
+from results.tables.batches.rungs import are_read
+from results.tables.phases import PLACE
 from results.tables.table import to_rows
 
 HEADER = ["tokens", "batch", "backend", "tokens/s", "time", "of best", "USD a\nmillion", "price"]
@@ -27,7 +30,8 @@ LEGEND = (
 def rates_blocks(found: pd.DataFrame, sources: Sources, width: int = 120) -> list[str]:
     """Returns the frame of `rates` for a terminal: a table per model, and how to read them; nothing without a row."""
     by_model: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in to_rows(found):
+    rows = to_rows(found)
+    for row in compress(rows, are_read(rows, PLACE, "throughput_tokens_per_s")):
         by_model.setdefault(tuple(row[name] for name in MODEL), []).append(row)
     tables = [_block(rows, sources, width) for rows in by_model.values()]
     return [*tables, wrapped([LEGEND], width)] if tables else []

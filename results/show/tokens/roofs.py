@@ -11,6 +11,7 @@ from results.record.human import in_time_unit, mark, prefixed, ratio, time_in_wo
 from results.record.limits import LEAST_BYTES, READING
 from results.show.layout import Cell, side_by_side, wrapped
 from results.show.numbers import positions
+from results.tables.batches.rungs import without_rungs
 from results.tables.table import is_verified
 
 ROOF = "memory_roof_s"
@@ -35,6 +36,7 @@ def roofs(rows: pd.DataFrame, width: int) -> str:
         large = deep[deep["minimum_bytes_per_step"] >= LEAST_BYTES]
         names = ",".join(sorted(large["workload"].unique()))
         return wrapped([SMALL if large.empty else WITHOUT.format(names, READING)], width)
+    known = without_rungs(known)
     levels = [*POSITION, ROOF]
     by_line = [group for _, group in known.groupby(levels, dropna=False, sort=True)]
     heads = pd.concat([group.iloc[:1] for group in by_line])

@@ -17,7 +17,8 @@ from results.record.human import mark, rate, ratio, time_in_words
 from results.show.layout import hanging, wrapped
 from results.show.legend import NAMELESS
 from results.show.numbers import JOINED, SAMPLES, TOKENS, plus_minus, positions
-from results.show.summary import in_words
+from results.show.summary import in_words, place_order
+from results.tables.batches.rungs import without_rungs
 from results.tables.ratio import fastest, half_width
 from results.tables.table import is_verified
 from results.tables.tokens.kinds import GENERATED, PROMPT, is_served
@@ -40,7 +41,7 @@ LEGEND = (
 
 def served(rows: pd.DataFrame, baseline: str | None, width: int) -> str:
     """Returns a line for each number of each step that reads a prompt or generates; nothing where there is none."""
-    verified = rows[is_verified(rows) & is_served(rows)]
+    verified = without_rungs(rows[is_verified(rows) & is_served(rows)])
     by = [*POSITION, "workload_digest"]
     groups = [group for _, group in verified.groupby(by, dropna=False, sort=False)]
     if not groups:
@@ -68,8 +69,7 @@ def _named(level: str, value: str) -> str:
 def _order(group: pd.DataFrame) -> tuple[tuple[bool, Any], ...]:
     """Returns what sorts the steps: prompts first, then by place; numbers by their size."""
     first = group.iloc[0]
-    places = [(pd.isna(first[name]), None if pd.isna(first[name]) else first[name]) for name in POSITION]
-    return ((False, str(first["workload"])), (False, [PROMPT, GENERATED].index(first["phase"])), *places)
+    return (False, str(first["workload"])), (False, [PROMPT, GENERATED].index(first["phase"])), *place_order(group)
 
 
 def _best(rows: Sequence[dict[Hashable, Any]], metric: str, baseline: str | None) -> str:
