@@ -22,6 +22,9 @@ from workloads.weights import files
 ALWAYS_SENT: Mapping[str, object] = {"stream_options.include_usage": True}
 REQUESTS = 64
 KINDS = tuple(PATHS)
+MOST_TOKENS = 10_000_000
+"""Of one prompt, and of one answer: more than any model reads, and a prompt is kept in memory."""
+LEAST_IDS = 2
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,12 @@ class ServiceCell:
         self.endpoint()
         check(self.scenario, self.seed, self.requests, self.bounds, self.mlperf)
         for name in ("prompt_tokens", "output_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+            if not 1 <= getattr(self, name) <= MOST_TOKENS:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 to {MOST_TOKENS:,}")
+        if self.vocabulary is not None and self.vocabulary < LEAST_IDS:
+            raise ValueError(
+                f"the vocabulary has {self.vocabulary} ids; expected {LEAST_IDS} or more to tell prompts apart"
+            )
 
     def endpoint(self) -> Endpoint:
         """Returns where requests go."""

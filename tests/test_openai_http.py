@@ -178,6 +178,25 @@ def test_an_answer_that_is_no_stream_is_broken():
     assert "asked for a stream of events, got 'application/json'" in answer.detail
 
 
+def test_a_body_without_events_is_told():
+    reply = "<h1>Welcome</h1>"
+    answer = answer_to(Script("status", status=200, reply=reply, headers=["Content-Type: text/html"]))
+    assert answer.error == "broken_stream"
+    assert answer.detail == "no event came, in a body of type 'text/html': <h1>Welcome</h1>"
+
+
+@pytest.mark.parametrize(
+    "script", [Script("error_event", message="a\x1b[2Jb"), Script("status", status=500, reply="a\x1b[2Jb")]
+)
+def test_what_a_server_says_holds_nothing_that_a_terminal_obeys(script):
+    assert answer_to(script).detail.endswith("a [2Jb")
+
+
+def test_half_of_a_letter_can_be_printed():
+    answer = answer_to(Script("status", status=500, reply='{"error": "a\\ud800b"}'))
+    assert answer.detail == "status 500: a b"
+
+
 @pytest.mark.parametrize(
     ("status", "reply", "error", "detail"),
     [
@@ -391,6 +410,30 @@ def certificate(tmp_path):
     return context, pem
 
 
+def test_encryption_with_a_port_that_has_none_is_told():
+    def refuse(listening):
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=refuse, args=(listening,), daemon=True).start()
+        endpoint = Endpoint(f"https://127.0.0.1:{listening.getsockname()[1]}/v1", "fake", 8, timeout_s=20)
+        with OpenAITarget(endpoint, str) as target, pytest.raises(ConnectionError, match="speaks no TLS: expected"):
+            target.open(1)
+
+
+def test_a_connection_that_is_not_made_in_time_is_told(monkeypatch):
+    async def never(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr("bench.serving.openai_http.connect", never)
+    endpoint = Endpoint("http://host:9/v1", "fake", 8, timeout_s=3)
+    with OpenAITarget(endpoint, str) as target, pytest.raises(TimeoutError, match="to host, port 9, in 3 s"):
+        target.open(1)
+
+
 def test_an_encrypted_connection_is_to_whom_one_trusts(certificate, monkeypatch):
     context, pem = certificate
     with Server(Script(tells=["token_ids"]), context) as server:
@@ -408,6 +451,9 @@ def test_an_encrypted_connection_is_to_whom_one_trusts(certificate, monkeypatch)
         ({"url": "http://host/v1?api-key=secret"}, "a key belongs in the environment"),
         ({"url": "ftp://host/v1"}, "like http://host:port/v1, not 'ftp://host/v1'"),
         ({"url": "host:80/v1"}, "like http://host:port/v1"),
+        ({"url": "http://host/v1 x"}, "printable ASCII characters without spaces"),
+        ({"url": "http://host/v1\r\nX: y"}, "printable ASCII characters without spaces"),
+        ({"timeout_s": float("nan")}, "above 0, not 8 and nan"),
         ({"kind": "responses"}, "unknown kind 'responses'; known: completions, chat"),
         ({"max_tokens": 0}, "above 0, not 0 and 600"),
         ({"fields": {"stream": False, "model": "x"}}, "model, stream are no optional fields"),

@@ -66,8 +66,22 @@ def test_failures_are_counted_by_class_and_in_the_exit_status(served, capsys):
         (("--bound", "latency=3"), "no bound can be set on latency; known: ttft_s"),
         (("--bound", "ttft_s"), "expected NAME=VALUE, got 'ttft_s'"),
         (("--field", "ignore_eos=yes"), "a field's value is JSON"),
-        (("--requests", "0"), "requests is 0; expected 1 or more"),
-        (("--rate", "-1"), "a rate is above 0 requests per second"),
+        (("--field", "a=NaN"), "a field's value is JSON"),
+        (("--field", f"a={'[' * 10**5}"), "a field's value is JSON"),
+        (("--bound", "ttft_s=nan"), "the bound on ttft_s is nan; expected seconds above 0"),
+        (("--bound", "ttft_s=-1"), "the bound on ttft_s is -1; expected seconds above 0"),
+        (("--bound", "ttft_s=soon"), "the bound on ttft_s is a number of seconds, such as 0.5; got 'soon'"),
+        (("--bound", "ttft_s=1", "--bound", "ttft_s=2"), "a bound stands there twice: ttft_s=1, ttft_s=2"),
+        (("--requests", "0"), "requests is 0; expected 1 to 10,000,000"),
+        (("--requests", "1000000000000"), "expected 1 to 10,000,000"),
+        (("--prompt-tokens", "1000000000000"), "prompt_tokens is 1000000000000; expected 1 to 10,000,000"),
+        (("--max-tokens", "1000000000000"), "output_tokens is 1000000000000; expected 1 to 10,000,000"),
+        (("--vocabulary", "1"), "the vocabulary has 1 ids; expected 2 or more"),
+        (("--rate", "-1"), "a rate is a number of requests per second above 0, got -1.0"),
+        (("--rate", "inf"), "a rate is a number of requests per second above 0, got inf"),
+        (("--scenario", "server:fast"), "expected a number behind the colon, got 'fast'"),
+        (("--scenario", "concurrency:1.5"), "expected a whole number behind the colon, got '1.5'"),
+        (("--timeout", "nan"), "above 0, not 64 and nan"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_sent(capsys, words, said):
@@ -80,3 +94,12 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_sent(capsys, words, 
 def test_where_nobody_listens_it_is_said(capsys):
     assert main(["service", "http://127.0.0.1:9/v1", "--model", "m", *IDS]) == 1
     assert "samestep service: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_numbers_that_cannot_be_written_are_printed_and_that_is_said(served, capsys, tmp_path, form):
+    server = served(tokens=8, tells=["token_ids"])
+    assert service(server, *IDS, "--requests", "2", f"--{form}", str(tmp_path / "none" / "numbers")) == 2
+    told = capsys.readouterr()
+    assert "none failed" in told.out
+    assert "the numbers are not written: " in told.err

@@ -109,7 +109,11 @@ def test_a_last_event_without_a_blank_line_counts_where_the_body_is_whole():
     assert [event.is_done for event in events_of(pieces, is_whole=False)] == [False]
 
 
-@pytest.mark.parametrize("data", [b"data: {", b"data: [1]", b"data: 1", b"data: \xff", b"data: text"])
+@pytest.mark.parametrize(
+    "data",
+    [b"data: {", b"data: [1]", b"data: 1", b"data: \xff", b"data: text", b"data: " + b"[" * 10**5 + b"]" * 10**5],
+    ids=["cut", "list", "number", "no UTF-8", "text", "deep"],
+)
 def test_what_is_no_event_is_said(data):
     with pytest.raises(NoEvent):
         [*events_of([(1.0, data + b"\n\n")], is_whole=True)]

@@ -6,10 +6,14 @@ Source: MLPerf inference rules, and `loadgen/` of mlcommons/inference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
+from math import inf
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 class Scenario(Protocol):
@@ -87,8 +91,8 @@ class Server:
     samples: int = 1
 
     def __post_init__(self) -> None:
-        if not self.rate_per_s > 0:
-            raise ValueError(f"a rate is above 0 requests per second, got {self.rate_per_s}")
+        if not 0 < self.rate_per_s < inf:
+            raise ValueError(f"a rate is a number of requests per second above 0, got {self.rate_per_s}")
 
     @property
     def in_flight(self) -> int | None:
@@ -122,10 +126,17 @@ def scenario_named(text: str, seed: int = 0) -> Scenario:
         return SEARCHED
     try:
         if name == "concurrency":
-            return Concurrency(int(value))
+            return Concurrency(_number(value, int, "a whole number"))
         if name == "server":
-            return Server(float(value), seed)
+            return Server(_number(value, float, "a number"), seed)
     except ValueError as error:
         raise ValueError(f"scenario {text!r}: {error}") from error
     known = ", ".join((*WITHOUT_VALUE, "concurrency:N", "server:RATE", "server:max"))
     raise ValueError(f"unknown scenario {text!r}; known: {known}")
+
+
+def _number(text: str, kind: Callable[[str], Number], expected: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"expected {expected} behind the colon, got {text!r}") from None

@@ -75,7 +75,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str], prog: str) -> int:
-    """Measures, prints, and returns the exit status: 1 where no request was answered whole."""
+    """Measures, prints, and returns the exit status: 1 where no request was answered whole, 2 where a file failed."""
     command = parser(prog)
     given = command.parse_args(words)
     try:
@@ -88,7 +88,11 @@ def main(words: Sequence[str], prog: str) -> int:
         if "n_requests" not in record:
             return 1
     print(in_words(record, cell))
-    write(record, given)
+    try:
+        write(record, given)
+    except OSError as error:
+        print(f"{prog}: the numbers are not written: {error}", file=sys.stderr)
+        return 2
     return 0 if record["status"] == "ok" else 1
 
 

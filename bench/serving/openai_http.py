@@ -24,6 +24,8 @@ from bench.serving.wire.key import Key
 from bench.serving.wire.optional_fields import named_in
 from bench.serving.wire.read_answer import read_answer
 
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""What OpenSSL calls an answer that is none of TLS."""
 CONNECTIONS_AT_ONCE = 64
 """Warm connections are opened so many at a time: a listening server's queue is short."""
 
@@ -146,7 +148,7 @@ class OpenAITarget:
                 try:
                     connection = await self._connect()
                 except OSError as fault:
-                    said = self._key.hidden(str(fault) or "not in time")
+                    said = self._key.hidden(str(fault))
                     return replace(asked, end_s=perf_counter(), error="connect_failed", detail=said)
                 connect_s = perf_counter() - began_s
             rest = self.endpoint.rest_part(fields, max_tokens)
@@ -178,9 +180,15 @@ class OpenAITarget:
     async def _connect(self) -> Connection:
         # The name is looked up once: thousands of look-ups at once would be measured instead of the service.
         host, port = self._address or (self.endpoint.host, self.endpoint.port)
-        connection = await connect(
-            host, port, self._tls, self.endpoint.host, self.endpoint.timeout_s, self._connections
-        )
+        timeout_s = self.endpoint.timeout_s
+        try:
+            connection = await connect(host, port, self._tls, self.endpoint.host, timeout_s, self._connections)
+        except TimeoutError:
+            raise TimeoutError(f"no connection to {self.endpoint.host}, port {port}, in {timeout_s:g} s") from None
+        except ssl.SSLError as fault:
+            if fault.reason not in NO_TLS:
+                raise
+            raise ConnectionError(f"port {port} speaks no TLS: expected https there, or http:// in the url") from fault
         self._address = connection.address
         return connection
 

@@ -72,7 +72,7 @@ def services_of(option: Callable[[str], Any]) -> tuple[ServiceCell, ...]:
     known = {field: value for field, value in chosen.items() if value is not None}
     try:
         if option("--service-timeout") is not None:
-            known["timeout_s"] = float(option("--service-timeout"))
+            known["timeout_s"] = _seconds(option("--service-timeout"), "the timeout")
         bounds = bounds_of(texts_of(option("--service-bound")))
         fields = fields_of(option("--service-field") or [])
         of_model = (option(f"--service-{name}") for name in ("model-is", "weights", "precision"))
@@ -109,7 +109,11 @@ def is_alone(option: Callable[[str], Any]) -> bool:
 
 def bounds_of(texts: list[str]) -> dict[str, float]:
     """Returns bounds from `NAME=SECONDS`. Raises ValueError."""
-    return {name: float(value) for name, value in map(_pair, texts)}
+    pairs = [_pair(text) for text in texts]
+    bounds = {name: _seconds(value, f"the bound on {name}") for name, value in pairs}
+    if len(bounds) < len(pairs):
+        raise ValueError(f"a bound stands there twice: {', '.join(texts)}; give each once")
+    return bounds
 
 
 def fields_of(texts: list[str]) -> dict[str, object]:
@@ -127,6 +131,13 @@ def whole(option: Callable[[str], Any], name: str) -> int | None:
     return int(text)
 
 
+def _seconds(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{what} is a number of seconds, such as 0.5; got {text!r}") from None
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.strip().partition("=")
     if not (name and equals and value):
@@ -136,6 +147,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(text, parse_constant=_no_json)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"a field's value is JSON, such as true or 5; got {text!r}") from error
+
+
+def _no_json(word: str) -> object:
+    raise ValueError(f"{word} is Python's, and no JSON")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from bench.serving.answer import Answer
@@ -15,6 +15,8 @@ from bench.serving.early_stopping import MINIMUM, judge, percentile_estimate
 from bench.serving.rate_search import HighestRate, Plan, Run, highest_rate
 from bench.serving.streamed import StreamedAnswer
 
+MOST_REQUESTS = 10_000_000
+"""Of one scenario: what is known of each of them is kept until its numbers are made."""
 Bounds = Mapping[str, float]
 """The largest value of each latency with which an answer is a good one, in seconds."""
 
@@ -22,10 +24,13 @@ Bounds = Mapping[str, float]
 def check(scenario: str, seed: int, requests: int, bounds: Bounds, is_mlperf: bool) -> Scenario:
     """Returns the scenario that is named. Raises ValueError for a load that cannot be asked for."""
     named = scenario_named(scenario, seed)
-    if requests < 1:
-        raise ValueError(f"requests is {requests}; expected 1 or more")
+    if not 1 <= requests <= MOST_REQUESTS:
+        raise ValueError(f"requests is {requests}; expected 1 to {MOST_REQUESTS:,}")
     if unknown := sorted(bounds.keys() - PER_ANSWER.keys()):
         raise ValueError(f"no bound can be set on {', '.join(unknown)}; known: {', '.join(PER_ANSWER)}")
+    for name, bound_s in bounds.items():
+        if not 0 < bound_s < inf:
+            raise ValueError(f"the bound on {name} is {bound_s:g}; expected seconds above 0, such as {name}=0.5")
     if named is SEARCHED and not bounds:
         raise ValueError("server:max is the highest rate within a bound: say one, such as e2e_from_due_s=10")
     if is_mlperf and (named is SEARCHED or type(named).__name__ not in MINIMUM):

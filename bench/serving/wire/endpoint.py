@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from urllib.parse import urlsplit
 
 from bench.serving.wire.optional_fields import nested
@@ -52,7 +53,11 @@ class Endpoint:
             raise ValueError("an endpoint's port is a number up to 65535, as in http://host:8000/v1") from None
         if self.kind not in PATHS:
             raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(PATHS)}")
-        if self.max_tokens < 1 or self.timeout_s <= 0:
+        if not (self.url.isascii() and self.url.isprintable()) or " " in self.url:
+            raise ValueError(
+                "an endpoint's url is of printable ASCII characters without spaces; others as %20, %C3%BC …"
+            )
+        if self.max_tokens < 1 or not 0 < self.timeout_s < inf:
             raise ValueError(f"max_tokens and timeout_s are above 0, not {self.max_tokens} and {self.timeout_s:g}")
         if own := sorted({*OWN_FIELDS, self.max_tokens_field} & self.fields.keys()):
             raise ValueError(f"{', '.join(own)} are no optional fields: the client sets them")

@@ -59,7 +59,7 @@ def _event(at_s: float, raw: bytes) -> Event | None:
         return Event(at_s, {}, is_done=True)
     try:
         held = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # also of more digits, or deeper in itself, than Python reads
         held = {"error": data} if name == "error" else None
     if not isinstance(held, dict):
         raise NoEvent(f"an event is no JSON object: {data[:80]!r}")

@@ -61,7 +61,7 @@ def _without_echoes(refusal: bytes) -> str:
     text = refusal.decode(errors="replace")
     try:
         return json.dumps(_cut(json.loads(text)), ensure_ascii=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -108,7 +108,10 @@ def _verdict(stream: Stream, response: Response) -> tuple[str, str, set[str]]:
         return response.error, response.detail, set()
     if stream.finish_reason:
         return "", "", {"no_done"}
-    return "broken_stream", "the stream ended without a finish_reason and without [DONE]", set()
+    form = response.headers.get("content-type", "")
+    empty = f"no event came, in a body of type {form!r}: {_message(response.body)}"
+    detail = "the stream ended without a finish_reason and without [DONE]" if stream.event_s is not None else empty
+    return "broken_stream", detail, set()
 
 
 def _of_full_length(answer: StreamedAnswer, exact_tokens: int | None) -> StreamedAnswer:
@@ -136,7 +139,7 @@ def _message(body: bytes) -> str:
     text = body.decode(errors="replace")
     try:
         held = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return _words(held) if isinstance(held, dict) else text
 
@@ -153,5 +156,6 @@ def _words(held: dict[str, object]) -> str:
 
 
 def _short(text: str) -> str:
-    words = " ".join(text.split())
+    shown = "".join([one if one.isprintable() else " " for one in text])  # no escapes for a terminal, no half letters
+    words = " ".join(shown.split())
     return words if len(words) <= MOST_DETAIL else f"{words[: MOST_DETAIL - 1]}…"
