@@ -18,8 +18,8 @@ LEGEND = (
     f"as fast: times as fast as {PLAIN_PRECISION} on the same backend at the same step, with its 95 % interval. "
     "error: the worst relative error of a verified tensor from the float64 reference of that precision. SQNR, top-1: "
     f"in 8 bits, where the model itself is another one, how near its outputs lie to those of {PLAIN_PRECISION}: energy "
-    "over that of the difference, and how many of its output vectors have the same largest element. products: what "
-    f"they ran in, as the runtime says of the prepared step; {EMULATED}: in a wider type than was asked for, since "
+    "over that of the difference, and how many of its output vectors have the same largest element. ran in: what "
+    f"products ran in, as the runtime says of the prepared step; {EMULATED}: in a wider type than was asked for, since "
     "chip or runtime has none of its own (samestep backends says which)."
 )
 
@@ -32,7 +32,7 @@ def precisions_text(found: pd.DataFrame, width: int = 120) -> str:
     levels = found[[*STEP, "machine"]].rename(columns={"precision_requested": "precision"})
     names, places, caption = positions(levels)
     is_approximate = bool(found["kl_nats"].notna().any())
-    header = [*names, "backend", "precision", PLAIN_PRECISION, "time", "as fast", "error", "products"]
+    header = [*names, "backend", "precision", PLAIN_PRECISION, "time", "as fast", "error", "ran in"]
     header += ["SQNR", "top-1"] if is_approximate else []
     agreements = [_agreement(row) if is_approximate else [] for row in rows]
     lines = [[*p, *_cells(row), *agreed] for p, row, agreed in zip(places, rows, agreements, strict=True)]
