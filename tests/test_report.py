@@ -312,3 +312,9 @@ def test_the_test_of_the_page_sees_what_it_looks_for():
     found = Page('<a href="#x"></a><img src="http://e/x"><script></script><p onclick="x()" id="y" style="">')
     assert (found.scripts, found.styled, found.fetched) == (2, 1, ["http://e/x"])
     assert (found.links, found.ids) == (["#x"], ["y"])
+
+
+def test_what_is_emulated_is_marked():
+    text = page(to_frame([row_of(precision="bf16", precision_requested="bf16", is_emulated=True), row_of()]))
+    assert len(re.findall(r"1\.00 mse\b", text)) >= 2  # the fastest, and its row
+    assert "e: emulated" in text

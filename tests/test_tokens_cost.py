@@ -103,6 +103,21 @@ def test_the_cheapest_mix_names_the_batch_of_each():
     assert "generated tokens cost more" not in text
 
 
+def test_a_ladder_is_told_at_its_common_batch_and_its_best():
+    faster = {2: 1, 4: 2, 8: 4, 16: 4.1}
+    rungs = [
+        served_row("decode", batch=batch, times=times * of, workload_digest=f"deep {batch}", backend=backend)
+        for backend, of in (("torch_cpu", 1), ("jax_cpu", 2))
+        for batch, times in faster.items()
+    ]
+    steps = [served_row(phase, backend=name) for name in ("torch_cpu", "jax_cpu") for phase in ("train", "prefill")]
+    found = costs(to_frame([*steps, *rungs]), DEMAND, PRICES)
+    text = costs_text(found, cheapest_mix(found), DEMAND, 120)
+    told = [line for line in text.splitlines() if line.startswith("gpt2 124m fp32, batch")]
+    assert [line.split(", ")[1] for line in told] == ["batch 2", "batch 8"]
+    assert {*found["batch"]} == {2, 4, 8, 16}
+
+
 @pytest.mark.parametrize("generated", [0, -1, 120, 1e9, float("nan")])
 def test_a_query_without_a_prompt_or_without_an_answer_is_refused(generated):
     with pytest.raises(ValueError, match="over 0 and fewer than all"):

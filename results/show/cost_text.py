@@ -1,6 +1,7 @@
 """What a person reads of costs: a table per step, the cheapest mix, the sources and what is assumed."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -12,9 +13,11 @@ from results.show.money import Sources, dollars
 from results.show.numbers import plus_minus
 from results.show.phases_text import NOTHING, by_step, gaps, half_width_of, mark, marks, named, shown, step_words, timed
 from results.show.terminal import columns_text
+from results.tables.batches.rungs import are_read
 from results.tables.cost import AS_GENERATED, AS_READ, ASSUMPTIONS, HORIZON_YEARS, WHOLE_MACHINES, Demand
-from results.tables.phases import PHASES, at_common
+from results.tables.phases import PHASES, PLACE, at_common
 from results.tables.table import to_rows
+from results.tables.tokens.kinds import GENERATED
 
 UNSAID = (
     "Every token is counted as one that is read. To count generated ones by what they take: a run with --phases "
@@ -35,6 +38,8 @@ def costs_text(
     rows = to_rows(costed)
     if not rows:
         return NOTHING
+    if demand.generated is not None:
+        rows = _without_rungs(rows)
     sources = Sources()
     assumed = [AS_READ if demand.generated is None else AS_GENERATED, *ASSUMPTIONS]
     assumed += [WHOLE_MACHINES] if whole_machines else []
@@ -51,6 +56,15 @@ def costs_text(
         wrapped(["Assumed:", *(f"- {line}" for line in assumed)], width),
     ]
     return "\n\n".join(filter(None, parts))
+
+
+def _without_rungs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rows of steps that generate at the batches that a person reads of: the common one, and the best."""
+    rated = [
+        {**row, "phase": GENERATED, "rate": 1 / row["devices_needed"] if row["devices_needed"] else None}
+        for row in rows
+    ]
+    return [*compress(rows, are_read(rated, PLACE, "rate"))]
 
 
 def demand_words(demand: Demand) -> str:

@@ -115,5 +115,5 @@ def time(seconds: float) -> str:
 
 
 def mark(row: Line) -> str:
-    """Returns the mark of a row whose number was disturbed."""
-    return human.mark(row["quality"])
+    """Returns the marks of a row whose products ran in a wider type than was asked for, and of a disturbed one."""
+    return (human.EMULATED if row["is_emulated"] else "") + human.mark(row["quality"])
