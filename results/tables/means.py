@@ -132,8 +132,8 @@ def means_of_comparison(compared: pd.DataFrame) -> pd.DataFrame:
     lines = []
     compared = compared[~is_control(compared) & ~is_limit(compared)]
     places = compared[[*POSITION]]
-    known = compared["ratio"].notna().groupby([places[name] for name in POSITION], dropna=False).transform("sum")
-    compared = compared[of_one_batch(places, known)]
+    answered = compared["ratio"].notna().groupby([places[name] for name in POSITION], dropna=False).transform("sum")
+    compared = compared[of_one_batch(places, answered)]
     for (phase, precision, metric), group in compared.groupby(["phase", "precision", "metric"], sort=True):
         missing = [_words(row) for row in to_rows(group[group["ratio"].isna()])]
         known = group[group["ratio"].notna()]
