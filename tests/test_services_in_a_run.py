@@ -231,7 +231,7 @@ def options(**given):
         ({"scenario": "server:max"}, "server:max is the highest rate within a bound: say one"),
         ({"scenario": "concurrency:2", "mlperf": True}, "--mlperf is for the scenarios SingleStream"),
         ({"service_requests": "many"}, "--service-requests takes a whole number, got 'many'"),
-        ({"service_requests": "0"}, "requests is 0; expected 1 or more"),
+        ({"service_requests": "0"}, "requests is 0; expected 1 to 10,000,000"),
         ({"service_bound": "latency=1"}, "no bound can be set on latency"),
         ({"service_field": ["a=yes"]}, "a field's value is JSON"),
         ({"service": f"http://user:{KEY}@h/v1"}, "a key belongs in the environment"),
