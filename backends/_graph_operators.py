@@ -58,6 +58,9 @@ _NAMES = {
     "upsample_nearest2d.default", "upsample_nearest2d.vec", "upsample_nearest3d.default", "upsample_nearest3d.vec",
     "upsample_trilinear3d.default", "upsample_trilinear3d.vec", "var.correction", "var_mean.correction",
     "view.default", "where.self", "zeros.default", "zeros_like.default",
+    "_conj.default", "_conj_physical.default", "_fft_c2c.default", "_fft_c2r.default", "_fft_r2c.default",
+    "angle.default", "complex.default", "polar.default", "resolve_conj.default", "view_as_complex.default",
+    "view_as_real.default", "scatter_reduce.two", "logcumsumexp.default",
 }
 # fmt: on
 OPERATORS = frozenset(f"aten.{name}" for name in _NAMES)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from backends._jax_graph_complex import COMPLEX
 from backends._jax_graph_dtypes import dtype_of
 from backends._jax_graph_elementwise import ELEMENTWISE
 from backends._jax_graph_images import IMAGES
@@ -23,7 +24,7 @@ from workloads.graph import Graph, Named, Node, Reference, Tensor, UnsupportedOp
 
 TABLE = {
     f"aten.{name}": function
-    for table in (ELEMENTWISE, IMAGES, INDEXING, LAYERS, RECURRENT, REDUCTIONS, SHAPES)
+    for table in (COMPLEX, ELEMENTWISE, IMAGES, INDEXING, LAYERS, RECURRENT, REDUCTIONS, SHAPES)
     for name, function in table.items()
 }
 """What each operator is in JAX, by PyTorch's name of it."""

@@ -90,6 +90,32 @@ def _part(source: Any, ids: Array) -> Any:
     return source[tuple(slice(n) for n in ids.shape)] if getattr(source, "ndim", 0) else source
 
 
+def scatter_reduce(x: Array, dim: int, ids: Array, source: Array, reduce: str, *, include_self: bool = True) -> Array:
+    """Returns `x` with what `source` has for each of its elements reduced, beside the element or in its place.
+
+    A largest or smallest one that is there several times shares its derivative, as in PyTorch. Raises ValueError for
+    reductions other than sum, prod, mean, amax and amin.
+    """
+    places, source = _grid(x, dim, ids), _part(source, ids)
+    start = {"sum": 0, "mean": 0, "prod": 1, "amax": -jnp.inf, "amin": jnp.inf}.get(reduce)
+    if start is None:
+        raise ValueError(f"{reduce} is not supported")
+    named = jnp.zeros(x.shape, jnp.int32).at[places].add(1)
+    held = x if include_self else jnp.where(named > 0, jnp.asarray(start, x.dtype), x)
+    if reduce == "prod":
+        return held.at[places].multiply(source)
+    if reduce in ("sum", "mean"):
+        total = held.at[places].add(source)
+        return total if reduce == "sum" else total / jnp.maximum(named + include_self, 1)
+    at = lax.stop_gradient(held).at[places]
+    most = at.max(lax.stop_gradient(source)) if reduce == "amax" else at.min(lax.stop_gradient(source))
+    is_source = source == most[places]
+    is_held = held == most
+    several = is_held + jnp.zeros(x.shape, jnp.int32).at[places].add(is_source)
+    total = jnp.where(is_held, held, 0).at[places].add(jnp.where(is_source, source, 0))
+    return total / several
+
+
 def embedding(
     table: Array, ids: Array, padding_id: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> Array:
@@ -155,6 +181,7 @@ INDEXING: Mapping[str, Function] = {
     "scatter.src": scatter,
     "scatter.value": scatter,
     "scatter_add.default": scatter_add,
+    "scatter_reduce.two": scatter_reduce,
     "select.int": select,
     "select_scatter.default": select_scatter,
     "slice.Tensor": cut,

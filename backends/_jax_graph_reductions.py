@@ -126,6 +126,7 @@ REDUCTIONS: Mapping[str, Function] = {
     "cumprod.default": lambda x, axis, *, dtype=None: jnp.cumprod(x, axis, dtype),
     "cumsum.default": lambda x, axis, *, dtype=None: jnp.cumsum(x, axis, dtype),
     "linalg_vector_norm.default": vector_norm,
+    "logcumsumexp.default": lambda x, axis: jax.lax.cumlogsumexp(x, axis % x.ndim),
     "logsumexp.default": logsumexp,
     "max.default": reduction(jnp.max),
     "max.dim": extreme(jnp.argmax),

@@ -8,25 +8,32 @@ so have other runtimes or their bindings. The others are decomposed, by PyTorch'
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind
-from torch.utils import _pytree as pytree
+from torch.export.graph_signature import OutputKind
 
 from backends._graph_operators import OPERATORS
+from backends._torch_graph_names import input_names, output_names
 from workloads.graph import Graph, Input, Named, Node, Reference, Value
 from workloads.graph import Tensor as Result
 
-BUFFER = "buffer."
-"""What the names of outputs begin with that are buffers after the step."""
 COPIES = frozenset({"aten.copy.default", "aten.fill.Tensor"})
 LEFT_OUT = frozenset({"layout", "pin_memory"})
-NOTHING = frozenset({"aten._assert_tensor_metadata.default", "aten.sym_constrain_range_for_size.default"})
-"""Operators that compute nothing."""
+NOTHING = frozenset(
+    {
+        "aten._assert_async.msg",
+        "aten._assert_tensor_metadata.default",
+        "aten._linalg_check_errors.default",
+        "aten.sym_constrain_range_for_size.default",
+    }
+)
+"""Operators that compute nothing: checks of values, of types, of shapes."""
+EFFECT = "with_effects"
+"""What PyTorch wraps around an operator that is to run for what it does: the operator is its second argument."""
 
 
 def to_graph(exported: ExportedProgram, outputs: Sequence[str] | None = None) -> Graph:
@@ -40,7 +47,7 @@ def to_graph(exported: ExportedProgram, outputs: Sequence[str] | None = None) ->
     _keep_regions_without_gradient(exported.graph_module)
     functional = exported.run_decompositions(_decompositions())
     signature = functional.graph_signature
-    names = _names(functional)
+    names = input_names(functional)
     inputs: dict[str, Input] = {}
     by_name: dict[str, str] = {}
     same: dict[str, str] = {}
@@ -48,31 +55,35 @@ def to_graph(exported: ExportedProgram, outputs: Sequence[str] | None = None) ->
     returned: Sequence[Any] = ()
     for node in functional.graph.nodes:
         if node.op == "placeholder":
-            if isinstance(node.meta.get("val"), Tensor):
+            if isinstance(node.meta.get("val"), Tensor) and node.name in names:
                 given = Input(names[node.name], *_result(node.meta["val"]))
                 same[node.name] = by_name.setdefault(given.name, node.name)
                 inputs.setdefault(same[node.name], given)
         elif node.op == "output":
             returned = node.args[0]
         elif node.op == "call_function" and node.target is not operator.getitem:
-            if str(node.target) in COPIES:
+            called = str(node.args[1] if str(node.target) == EFFECT else node.target)
+            if called in COPIES:
                 nodes += _copy(_node(node, same))
-            elif str(node.target) not in NOTHING:
+            elif called not in NOTHING:
+                if called != str(node.target):
+                    raise ValueError(f"{called} acts beside what it returns, which a graph does not; leave it out")
                 nodes.append(_node(node, same))
         elif node.op != "call_function":
             raise ValueError(f"got {node.op} {node.target}, which is control flow: a graph has operators alone")
     kept = {}
-    for name, spec, value in zip(_output_names(functional, outputs), signature.output_specs, returned, strict=True):
+    for name, spec, value in zip(output_names(functional, outputs), signature.output_specs, returned, strict=True):
         if spec.kind in (OutputKind.USER_INPUT_MUTATION, OutputKind.PARAMETER_MUTATION):
             raise ValueError(f"forward changes {spec.target}; compute on a copy of it")
-        if isinstance(value, fx.Node) and isinstance(value.meta.get("val"), Tensor):
-            kept[name] = _reference(value, same)
+        is_tensor = isinstance(value, fx.Node) and isinstance(value.meta.get("val"), Tensor)
+        if is_tensor and spec.kind is not OutputKind.TOKEN:
+            kept[name] = _reference(cast("fx.Node", value), same)
     return Graph(inputs, tuple(nodes), kept).only(kept)
 
 
 def tensors_of(exported: ExportedProgram) -> dict[str, Tensor]:
     """Returns parameters, buffers and constants by the names that `to_graph` gives them; tied ones once."""
-    names = _names(exported)
+    names = input_names(exported)
     tensors = {**exported.constants, **exported.state_dict}
     return {
         names[spec.arg.name]: tensors[spec.target]
@@ -205,52 +216,15 @@ def _detach(module: fx.GraphModule, node: fx.Node) -> None:
         node.replace_all_uses_with(detached, delete_user_cb=lambda user: user is not detached)
 
 
-def _names(exported: ExportedProgram) -> dict[str, str]:
-    """Returns the name of what each placeholder is."""
-    first: dict[int, str] = {}
-    names = {}
-    tensors = {**exported.constants, **exported.state_dict}
-    user = _input_names(exported)
-    for spec in exported.graph_signature.input_specs:
-        if spec.kind is InputKind.USER_INPUT:
-            names[spec.arg.name] = next(user)
-        elif spec.target is not None:
-            tensor = tensors.get(spec.target)
-            names[spec.arg.name] = first.setdefault(id(tensor), spec.target) if tensor is not None else spec.target
-    return names
-
-
-def _input_names(exported: ExportedProgram) -> Iterator[str]:
-    """Yields the names of what the user gives: by keyword or, as PyTorch calls it, by place."""
-    for spec in exported.graph_signature.input_specs:
-        if spec.kind is InputKind.USER_INPUT:
-            yield spec.arg.name
-
-
-def _output_names(exported: ExportedProgram, outputs: Sequence[str] | None) -> list[str]:
-    specs = exported.graph_signature.output_specs
-    user = iter(outputs if outputs is not None else _paths(exported))
-    names = []
-    for spec in specs:
-        is_output = spec.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)
-        names.append(next(user) if is_output else f"{BUFFER}{spec.target}")
-    return names
-
-
-def _paths(exported: ExportedProgram) -> list[str]:
-    """Returns where each output stands in what the module returns."""
-    tree = pytree.tree_unflatten(list(range(exported.call_spec.out_spec.num_leaves)), exported.call_spec.out_spec)
-    paths = [path for path, _ in pytree.tree_flatten_with_path(tree)[0]]
-    return [".".join(_key(key) for key in path) or "output" for path in paths]
-
-
-def _key(key: Any) -> str:
-    return str(next(getattr(key, name) for name in ("key", "idx", "name") if hasattr(key, name)))
-
-
 def _node(node: fx.Node, same: Mapping[str, str]) -> Node:
-    value = node.meta["val"]
+    value = node.meta.get("val")
     several = isinstance(value, (tuple, list))
+    shapes = [tuple(x.shape) for x in (value if several else (value,)) if isinstance(x, Tensor)]
+    if any(not isinstance(n, int) for shape in shapes for n in shape):
+        raise ValueError(
+            f"{node.target} makes the shape {shapes[0]}, which values decide, and a graph has fixed ones: keep the "
+            f"shape, by torch.where or a mask\n\n{node.meta.get('stack_trace', '')}"
+        )
     results = tuple(Result(*_result(x)) if isinstance(x, Tensor) else None for x in (value if several else (value,)))
     keywords = {name: _value(x, same) for name, x in node.kwargs.items() if name not in LEFT_OUT}
     return Node(node.name, str(node.target), _value(node.args, same), keywords, results, several)
@@ -269,8 +243,6 @@ def _copy(node: Node) -> list[Node]:
 
 
 def _result(tensor: Tensor) -> tuple[tuple[int, ...], str]:
-    if not all(isinstance(n, int) for n in tensor.shape):
-        raise ValueError(f"got the shape {tuple(tensor.shape)}, which is known only when it runs; export fixed shapes")
     return tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
 
 

@@ -30,6 +30,11 @@ def i(*shape, high=5):
     return torch.randint(0, high, shape)
 
 
+def z(*shape):
+    """Complex numbers."""
+    return torch.randn(shape, dtype=torch.complex128)
+
+
 def b(*shape):
     return torch.rand(shape) < 0.5
 
@@ -190,6 +195,15 @@ SAMPLES = {
     "index_select.default": [(f(4, 5), 1, i(3))],
     "scatter.src": [(f(3, 5), 1, torch.tensor([[0, 2], [1, 3]]), f(2, 2))],
     "scatter.value": [(f(3, 5), 1, torch.tensor([[0, 2], [1, 3]]), 1.5)],
+    "scatter_reduce.two": [
+        (f(3, 5), 1, i(3, 4), f(3, 4), reduce, {"include_self": is_included})
+        for reduce in ("sum", "mean", "amax", "amin")
+        for is_included in (True, False)
+    ]
+    + [
+        (f(4), 0, torch.tensor([1, 1, 3]), h(3), "prod"),
+        (u(4), 0, torch.tensor([1, 1, 3]), torch.ones(3).double(), "amax"),
+    ],
     "scatter_add.default": [(f(3, 5), 1, i(2, 4), f(2, 4))],
     "select.int": [(f(3, 4), 1, 2), (f(3, 4), -1, -1)],
     "select_scatter.default": [(f(3, 4), f(3), 1, 2)],
@@ -262,6 +276,7 @@ SAMPLES = {
         (u(3, 4), 3.0),
         (f(3) * 0,),
     ],
+    "logcumsumexp.default": [(f(3, 4), 1), (f(3, 4), -2)],
     "logsumexp.default": [(f(3, 4), [1]), (f(3, 4), [0, 1], True)],
     "mean.dim": [(f(3, 4, 5), [0, 2]), (f(3, 4), [-1], True), (i(3), [0], {"dtype": F32})],
     "prod.dim_int": [(f(3, 4), 1, True)],
@@ -272,6 +287,17 @@ SAMPLES = {
     "topk.default": [(f(3, 6), 2), (f(6, 3), 2, 0, False)],
     "var.correction": [(f(3, 4), [1]), (f(3, 4), {"correction": 0})],
     "var_mean.correction": [(f(3, 4), [1], {"keepdim": True})],
+    "_conj.default": [(z(3),)],
+    "_conj_physical.default": [(z(3),)],
+    "_fft_c2c.default": [(z(3, 4), [0, 1], 0, True), (z(3, 4), [1], 1, False), (z(3, 4), [0], 2, True)],
+    "_fft_c2r.default": [(z(3, 4), [1], 2, 6), (z(4, 3), [1, 0], 1, 7), (z(3, 4), [1], 0, 7)],
+    "_fft_r2c.default": [(f(3, 6), [1], 0, True), (f(3, 5), [1, 0], 1, True), (f(3, 4), [0, 1], 2, False)],
+    "angle.default": [(z(3),), (u(3),)],
+    "complex.default": [(f(3), f(3))],
+    "polar.default": [(u(3), f(3))],
+    "resolve_conj.default": [(z(3),), (f(3),)],
+    "view_as_complex.default": [(f(3, 2),)],
+    "view_as_real.default": [(z(3),)],
     "_to_copy.default": [(f(3), {"dtype": F32}), (f(3) * 5, {"dtype": I64}), (b(3), {"dtype": F32})],
     "_unsafe_view.default": [(f(3, 4), [2, 6])],
     "arange.default": [(5,), (5.5,)],

@@ -9,6 +9,7 @@ import torch
 from backends import _jax_graph, _torch_graph
 from backends._graph_operators import OPERATORS
 from backends._jax_graph_dtypes import dtype_of
+from bench.child.own.pairs import in_pairs, with_pairs
 from tests.graph_samples import SAMPLES
 from workloads.graph import Graph, Input, Node, Reference, Tensor, UnsupportedOperator
 
@@ -67,10 +68,15 @@ def test_an_operator_and_its_derivative(name, case):
         known: x.detach().requires_grad_(x.is_floating_point() and not hasattr(x, "is_held"))
         for known, x in tensors.items()
     }
+    # What is complex is compared, and differentiated, as pairs of real numbers.
+    graph = with_pairs(graph)
+    given = {
+        known: in_pairs(x.detach()).requires_grad_(x.requires_grad or x.is_complex()) for known, x in given.items()
+    }
     expected = {known: x for known, x in _torch_graph.evaluate(graph, given).items() if known in kept}
     rising = {known: x for known, x in expected.items() if x.requires_grad}
     weights = {known: torch.arange(x.numel()).double().reshape(x.shape) / 8 + 0.5 for known, x in rising.items()}
-    arrays = {known: np.asarray(x.numpy(), dtype_of(str(x.dtype)[6:])) for known, x in tensors.items()}
+    arrays = {known: np.asarray(x.detach().numpy(), dtype_of(str(x.dtype)[6:])) for known, x in given.items()}
     floating = {known: x for known, x in given.items() if x.requires_grad}
 
     def weighted(floats):

@@ -54,6 +54,15 @@ def test_a_module_with_batch_norm_is_proven_on_every_runtime(made, backend, phas
     assert proven(backend, made("tests.models.norm:normed"), phase, tmp_path)["verification"] == "passed"
 
 
+@pytest.mark.parametrize("phase", ["infer", "train"])
+@pytest.mark.parametrize("backend", ["torch_cpu", "jax_cpu"])
+def test_complex_buffers_weights_and_outputs_are_held_as_pairs(made, backend, phase, tmp_path):
+    workload = made("tests.models.zoo:rotary")
+    assert {spec.name: spec.shape for spec in workload.buffers}["turns"] == (6, 4, 2)
+    assert "filter" in {spec.name for spec in workload.programs["train"].update.trained}
+    assert proven(backend, workload, phase, tmp_path)["verification"] == "passed"
+
+
 @pytest.mark.parametrize("backend", ["torch_cpu", "onnxruntime_cpu", "openvino_cpu"])
 def test_sums_of_equal_terms_are_allowed_their_roundoffs(made, backend, tmp_path):
     """One after the other they round alike: a bias before a mean over 256 places was called wrong in graphs."""

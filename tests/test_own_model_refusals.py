@@ -51,6 +51,17 @@ def test_a_module_that_is_not_there_is_named(name, tmp_path):
             {"infer", "train"},
             r"torch.export refuses it: .* at `if x.sum\(\) > 0:` \(line \d+ of faulty.py\)",
         ),
+        (
+            "selecting",
+            {"infer", "train"},
+            r"aten.index.Tensor makes the shape \(u\d+,\), which values decide, .* by torch.where or a mask at "
+            r"`return .*x > 0.*` \(line \d+ of faulty.py\)",
+        ),
+        (
+            "aligning",
+            {"infer", "train"},
+            r"DynamicOutputShapeException: aten._ctc_loss.\w+ \(faulty.py, line \d+\); values decide the shape",
+        ),
         ("remembering", {"infer"}, r"it changes calls in inference, so that no two steps are alike"),
         (
             "differentiating",

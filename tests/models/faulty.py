@@ -54,6 +54,25 @@ def noisy(batch=4):
     return model(Noisy(6, 6))
 
 
+class Selecting(nn.Linear):
+    def forward(self, x):
+        return super().forward(x)[x > 0].mean()
+
+
+def selecting(batch=4):
+    return samestep.Model(Selecting(6, 6), (torch.randn(batch, 6),))
+
+
+class Aligning(nn.Linear):
+    def forward(self, x):
+        spread = super().forward(x).log_softmax(-1).unsqueeze(1).expand(-1, 3, -1)
+        return F.ctc_loss(spread, torch.ones(3, 2, dtype=torch.int64), (4, 4, 4), (2, 2, 2))
+
+
+def aligning(batch=4):
+    return samestep.Model(Aligning(6, 6), (torch.randn(batch, 6),))
+
+
 class Deciding(nn.Linear):
     def forward(self, x):
         if x.sum() > 0:

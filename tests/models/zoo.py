@@ -179,3 +179,58 @@ def bags_of_maxima(batch=4):
             return self.head(self.bag(ids))
 
     return samestep.Model(Bags(), (torch.randint(0, 30, (batch, 3)),), torch.randint(0, 2, (batch,)), F.cross_entropy)
+
+
+class Rotary(nn.Module):
+    """Angles as a complex buffer, a complex weight, and a complex output, by a Fourier transform."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.filter = nn.Parameter(torch.randn(5, dtype=torch.complex64))
+        angles = torch.outer(torch.arange(6.0), 0.1 ** torch.arange(4.0))
+        self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles))
+
+    def forward(self, x):
+        pairs = torch.view_as_complex(self.layer(x).unflatten(-1, (4, 2)))
+        turned = torch.view_as_real(pairs * self.turns).flatten(-2)
+        spectrum = torch.fft.rfft(turned, norm="ortho") * self.filter
+        return torch.fft.irfft(spectrum, n=8, norm="ortho"), spectrum.conj()
+
+
+def rotary(batch=3):
+    def loss(output, target):
+        return F.mse_loss(output[0], target)
+
+    return samestep.Model(Rotary(), (torch.randn(batch, 6, 8),), torch.randn(batch, 6, 8), loss)
+
+
+def checked(batch=4):
+    class Checked(nn.Module):
+        """Operators that check values as they run: one_hot its classes, cholesky its matrix."""
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(5, 5)
+
+        def forward(self, ids):
+            x = self.layer(F.one_hot(ids, 5).float())
+            return torch.linalg.cholesky(x @ x.mT + torch.eye(x.shape[1]))
+
+    return samestep.Model(Checked(), (torch.randint(0, 5, (batch, 5)),), torch.randn(batch, 5, 5), F.mse_loss)
+
+
+def batch_first(batch=2):
+    class First(nn.Module):
+        """What the exporter to ONNX writes in place as it traces, and what it decomposes."""
+
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(4, 4, batch_first=True)
+
+        def forward(self, x):
+            x = F.adaptive_avg_pool2d(x, (5, 3))
+            y = self.rnn(x.flatten(2).transpose(1, 2))[0]
+            return torch.diagonal(y @ y.mT, dim1=1, dim2=2) + y.var((1, 2))[:, None]
+
+    return samestep.Model(First(), (torch.randn(batch, 4, 7, 7),), torch.randn(batch, 15), F.mse_loss)

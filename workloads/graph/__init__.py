@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 FORMAT = 1
-FLOATING = frozenset({"float16", "bfloat16", "float32"})
-"""The types that a reference in float64 widens."""
+WIDE = {"float16": "float64", "bfloat16": "float64", "float32": "float64", "complex64": "complex128"}
+"""What a reference in float64 has in place of each type."""
 
 
 class UnsupportedOperator(NotImplementedError):
@@ -127,7 +127,7 @@ class Graph:
 
         Modules cast to float32 by themselves (norms, rotary angles); what is to be a reference must not.
         """
-        return self.typed(lambda dtype: "float64" if dtype in FLOATING else dtype)
+        return self.typed(lambda dtype: WIDE.get(dtype, dtype))
 
     def typed(self, dtype_of: Callable[[str], str]) -> Graph:
         """Returns the graph with `dtype_of(dtype)` in place of each type that a node asks for or has."""

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from backends._torch_graph import BUFFER, random_operators, tensors_of, to_graph
+from backends._torch_graph import random_operators, tensors_of, to_graph
+from backends._torch_graph_names import BUFFER
 from bench.child.own.example import Example
-from bench.child.own.factory import Refusal, said
+from bench.child.own.factory import Refusal, said, where
+from bench.child.own.pairs import in_pairs, with_pairs
 from workloads.graph import Graph
 from workloads.own.module import LOSS
 
@@ -86,6 +88,7 @@ def run(module: nn.Module, example: Example) -> Output:
     return output
 
 
+BY_VALUES = "; it decides by the values of tensors, which a graph cannot: use torch.where, or decide outside"
 PLAIN = (Tensor, bool, int, float, str, type(None))
 
 
@@ -172,7 +175,8 @@ def _exported(
     def name_of(name: str) -> str:
         return aliases.get(name, name.removeprefix(prefix))
 
-    return named(graph, name_of), {name_of(name): x.detach() for name, x in tensors_of(exported).items()}
+    tensors = {name_of(name): in_pairs(x.detach()) for name, x in tensors_of(exported).items()}
+    return named(with_pairs(graph), name_of), tensors
 
 
 def named(graph: Graph, name_of: Callable[[str], str]) -> Graph:
@@ -195,13 +199,21 @@ def _aliases(module: nn.Module, prefix: str) -> dict[str, str]:
 
 
 def why(error: BaseException) -> str:
-    """Returns what torch.export says, with the line of the user's code that it names."""
-    text = str(error)
+    """Returns what torch.export says, with the line of the user's code that it names, or that it came from."""
+    text, kind = str(error), type(error).__name__
     lines = re.findall(r'File "([^"]+)", line (\d+), in (\w+)\n\s*([^\n]+)', text)
     users = [one for one in lines if "site-packages" not in one[0]] or lines
     first = " ".join(text.split("\n\n", maxsplit=1)[0].split())[:200]
-    cure = ""
-    if "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
-        cure = "; it decides by the values of tensors, which a graph cannot: use torch.where, or decide outside"
-    where = f" at `{users[-1][3].strip()}` (line {users[-1][1]} of {users[-1][0].rpartition('/')[2]})" if users else ""
-    return f"{type(error).__name__}: {first}{where}{cure}"
+    place = where(error)
+    if users:
+        place = f" at `{users[-1][3].strip()}` (line {users[-1][1]} of {users[-1][0].rpartition('/')[2]})"
+    return f"{kind}: {first}{place}{next((cure for mark, cure in CURES.items() if mark in kind + text), '')}"
+
+
+CURES = {
+    "DynamicOutputShape": "; values decide the shape of what it makes, and a graph has fixed ones: use torch.where or "
+    "a mask",
+    "GuardOnDataDependent": BY_VALUES,
+    "data-dependent": BY_VALUES,
+}
+"""What to do, by what is in the error's kind or text."""

@@ -46,10 +46,13 @@ def call(reference: str, batch: int | None) -> Model:
 
 def said(error: BaseException) -> str:
     """Returns an error in one line, with the line of the user's code that it came from where that is known."""
-    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where(error)}"
+
+
+def where(error: BaseException) -> str:
+    """Returns the line of the user's code that an error came from, empty where none is known."""
     frames = [one for one in traceback.extract_tb(error.__traceback__) if _is_users(one.filename)]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text[:300]}{where}"
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _is_users(filename: str) -> bool:

@@ -13,6 +13,7 @@ from backends._torch_graph import evaluate
 from bench.child.own import export
 from bench.child.own.example import Example
 from bench.child.own.factory import Refusal
+from bench.child.own.pairs import in_pairs
 from workloads.graph import Graph
 from workloads.own.module import LOSS
 
@@ -36,7 +37,7 @@ def inference(module: nn.Module, example: Example, graph: Graph, tensors: Mappin
         for _ in range(CALLS):
             with export.unchanged(module):
                 output = module.eval()(*args, **kwargs)
-            wanted = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+            wanted = [in_pairs(leaf) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
             if len(found) == len(wanted):
                 for (name, one), other in zip(found.items(), wanted, strict=True):
                     _must_agree(f"its output {name}", one, other, 0.0, STATE)
@@ -52,14 +53,14 @@ def training(
     with export.unchanged(module):
         value = whole(example.inputs, example.targets)
         value.backward()
-        wanted = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+        wanted = {name: in_pairs(p.grad).clone() for name, p in module.named_parameters() if p.grad is not None}
     trained = {name: tensors[name].detach().clone().requires_grad_() for name in wanted if name in tensors}
     given = {**{name: tensor.detach() for name, tensor in tensors.items()}, **example.tensors(), **trained}
     again = evaluate(graph, given)[LOSS]
     for one in (first, value):
         _must_agree("its loss", again.detach(), one.detach(), 0.0, STATE)
     again.backward()
-    largest = max((float(gradient.norm()) for gradient in wanted.values()), default=0.0)
+    largest = max((float(gradient.double().norm()) for gradient in wanted.values()), default=0.0)
     for name, parameter in trained.items():
         found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         _must_agree(f"the gradient of {name}", found, wanted[name], FLOOR * largest, BACKWARD)
@@ -68,6 +69,7 @@ def training(
 def _must_agree(what: str, found: Tensor, wanted: Tensor, floor: float, cure: str) -> None:
     if not found.is_floating_point():
         return
+    found, wanted = found.double(), wanted.double()  # squares of large float32 numbers are not finite
     off = float((found - wanted).norm()) / max(float(wanted.norm()), floor, torch.finfo(torch.float32).tiny)
     if not off <= MOST:
         raise Refusal(f"torch.export makes another computation of it: {what} is off by {off:.2g} of it; {cure}")

@@ -18,6 +18,7 @@ from bench.child.own import batches, export, factory, faithful
 from bench.child.own.example import Example
 from bench.child.own.factory import Refusal
 from bench.child.own.optimizer import parameters_in, rule_of
+from bench.child.own.pairs import in_pairs
 from workloads.arrays import BATCHES_FILE, PARAMETERS_FILE
 from workloads.graph import Graph
 from workloads.own.folder import MODEL_FILE, PHASES
@@ -68,8 +69,8 @@ class Parts:
     def __init__(self, module: nn.Module) -> None:
         self.graphs: dict[str, Graph] = {}
         self.refused: dict[str, str] = {}
-        self.parameters = {name: p.detach() for name, p in module.named_parameters()}
-        self.buffers = {name: b.detach() for name, b in module.named_buffers()}
+        self.parameters = {name: in_pairs(p.detach()) for name, p in module.named_parameters()}
+        self.buffers = {name: in_pairs(b.detach()) for name, b in module.named_buffers()}
 
     def add(self, phase: str, made: Any) -> None:
         """Adds the graph that `made()` returns with its tensors, or why there is none."""
