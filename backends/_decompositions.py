@@ -98,6 +98,12 @@ def full(size: Sequence[int], value: float, *, dtype: torch.dtype | None = None,
     return torch.scalar_tensor(value, dtype=dtype or of_kind, **more)
 
 
+def diagonal_scatter(x: Tensor, source: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Returns `x` with its diagonal replaced: the derivative of taking one. PyTorch's own rule copies into a view."""
+    places = torch.arange(x.numel(), device=x.device).reshape(x.shape).diagonal(offset, dim1, dim2)
+    return x.reshape(-1).scatter(0, places.reshape(-1), source.reshape(-1)).reshape(x.shape)
+
+
 def empty_permuted(size: Sequence[int], physical_layout: Sequence[int], **more: Any) -> Tensor:
     """Returns zeros: what nobody has written may be anything."""
     return torch.zeros(size, **more)
@@ -147,6 +153,7 @@ def decomposition_table() -> dict[Any, Any]:
         aten.upsample_linear1d_backward.default: upsample_linear_backward,
         aten.upsample_bilinear2d_backward.default: upsample_linear_backward,
         aten.upsample_trilinear3d_backward.default: upsample_linear_backward,
+        aten.diagonal_scatter.default: diagonal_scatter,
         aten.full.default: full,
         aten.empty_permuted.default: empty_permuted,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,23 +50,38 @@ def in_jax(setting: Setting) -> tuple[str, ...]:
 
 
 def in_onnx(setting: Setting) -> tuple[str, ...]:
-    """Returns the operators of the whole step that the exporter to ONNX has no function for, as it registers them."""
+    """Returns the operators of the whole step that the exporter to ONNX has no function for, as it registers them.
+
+    Those that it decomposes have none of their own: where some are missing the step is traced again, as it does so.
+    """
+    from torch.onnx._internal.exporter._decomp import create_onnx_friendly_decomposition_table
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from backends._onnx_export import OPSET
 
+    registry = ONNXRegistry.from_torchlib(opset_version=OPSET)
+    rules = create_onnx_friendly_decomposition_table({*registry.functions})
+    used: dict[Any, Any] = {}
     try:
-        traced = _traced(setting)
+        while missing := _untranslated(_traced(setting, used), registry):
+            if not (more := {op: rules[op] for op in missing.values() if op in rules and op not in used}):
+                return tuple(missing)
+            used |= more
     except UnsupportedOperator as error:
         return (str(error).removeprefix("operator "),)
-    registry, names = ONNXRegistry.from_torchlib(opset_version=OPSET), dict[str, None]()
+    return ()
+
+
+def _untranslated(traced: Any, registry: Any) -> dict[str, Any]:
+    """Returns the operators of a traced step that have no function for what they are given, by what they are called."""
+    missing: dict[str, Any] = {}
     for node in traced.graph.nodes:
         target = _functional(node.target)
         if node.op == "call_function" and hasattr(target, "_schema") and str(target) not in HANDLED:
             made_for = {meta.is_complex for meta in registry.get_decomps(target)}
             if _reads_complex(node) not in made_for:
-                names[f"{target} of complex numbers" if made_for == {False} else str(target)] = None
-    return tuple(names)
+                missing[f"{target} of complex numbers" if made_for == {False} else str(target)] = target
+    return missing
 
 
 def _reads_complex(node: Any) -> bool:
@@ -90,11 +106,13 @@ def _functional(target: Any) -> Any:
     if schema is None or not schema.is_mutable or not schema.name.endswith("_"):
         return target
     packet = getattr(torch.ops.aten, schema.name.partition("::")[2].removesuffix("_"), None)
-    return getattr(packet, target._overloadname, target)
+    if packet is None:
+        return target
+    return getattr(packet, target._overloadname, None) or getattr(packet, packet.overloads()[0])
 
 
-def _traced(setting: Setting) -> Any:
-    """Returns the step as operators of PyTorch, traced on shapes alone."""
+def _traced(setting: Setting, more: Mapping[Any, Any]) -> Any:
+    """Returns the step as operators of PyTorch, traced on shapes alone, with `more` decompositions than are ours."""
     import torch
     from torch._decomp import core_aten_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -111,7 +129,7 @@ def _traced(setting: Setting) -> Any:
     def step(*trees: Any) -> Any:
         return program.step(ExportOps(), *trees)
 
-    table = core_aten_decompositions() if program.update is None else decomposition_table()
+    table = {**more, **(core_aten_decompositions() if program.update is None else decomposition_table())}
     with without_fused_kernels():
         traced = make_fx(step, decomposition_table=table, tracing_mode="fake")(constants, state, batch)
     traced.graph.eliminate_dead_code()

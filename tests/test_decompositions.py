@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from backends._convolution_backward import convolution_backward
-from backends._decompositions import avg_pool_backward, max_pool_backward
+from backends._decompositions import avg_pool_backward, diagonal_scatter, max_pool_backward
 from backends._lookup_backward import (
     adaptive_avg_pool2d_backward,
     adaptive_avg_pool3d_backward,
@@ -194,3 +194,10 @@ def test_maximum_pooling_of_volumes():
     held(
         lambda x: F.max_pool3d(x, 2, 2), (x,), lambda gradient: [max_pool_backward(gradient, x, *pairs, False, indices)]
     )
+
+
+@pytest.mark.parametrize("places", [(), (1,), (-1, 2, 0), (0, -1, -2)])
+def test_diagonals(places):
+    x = torch.randn(3, 4, 5, dtype=torch.float64)
+    source = torch.randn_like(x.diagonal(*places))
+    assert torch.equal(diagonal_scatter(x, source, *places), torch.diagonal_scatter(x, source, *places))

@@ -36,6 +36,12 @@ def test_what_writes_into_its_argument_is_looked_up_by_what_stands_for_it(tmp_pa
     assert in_onnx(setting(own("tests.models.zoo:upsampled", tmp_path / "model"), "train")) == ()
 
 
+@pytest.mark.parametrize("phase", ["infer", "train"])
+def test_what_the_exporter_decomposes_or_writes_in_place_is_not_missing(phase, tmp_path):
+    pytest.importorskip("onnxscript")
+    assert in_onnx(setting(own("tests.models.zoo:batch_first", tmp_path / "model"), phase)) == ()
+
+
 def test_what_is_missing_is_named_in_jax(inverse):
     pytest.importorskip("jax")
     (name, *_) = in_jax(setting(inverse, "infer"))
