@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from string import ascii_letters
 from typing import Any
 
 import torch
@@ -116,13 +117,30 @@ def lstm(x: Tensor, states: Sequence[Tensor], parameters: Sequence[Tensor], *mor
     return (get_decompositions([operator])[operator] if is_projected else operator)(x, states, parameters, *more)
 
 
+def trilinear(x: Tensor, y: Tensor, z: Tensor, *axes: Sequence[int]) -> Tensor:
+    """Returns the product of three tensors, each with new axes, summed over axes; ONNX has none of three."""
+    *expanded, summed = axes[:4]
+    letters = ascii_letters[: x.dim() + len(expanded[0])]
+    x_, y_, z_, out = ("".join(a for i, a in enumerate(letters) if i not in new) for new in (*expanded, summed))
+    between = "".join(a for a in letters if a in x_ + y_ and a in z_ + out)
+    return torch.einsum(f"{between},{z_}->{out}", torch.einsum(f"{x_},{y_}->{between}", x, y), z)
+
+
+def distances(x: Tensor, y: Tensor, p: float, mode: int | None = None) -> Tensor:
+    """Returns the distance of each row of `x` to each row of `y`, by the norm of order `p`."""
+    return torch.linalg.vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)
+
+
 IN_OPERATORS = {
+    "aten._cdist_forward.default": distances,
+    "aten._trilinear.default": trilinear,
     "aten._embedding_bag.default": embedding_bag,
     "aten._embedding_bag_forward_only.default": embedding_bag,
     "aten.lstm.input": lstm,
 }
 """What stands for operators of a graph in a step that is exported: the exporter (2.13) writes bags as loops over
-sequences, which OpenVINO (2026.4) does not read, and projected LSTMs as others, silently."""
+sequences, which OpenVINO (2026.4) does not read, projected LSTMs as others, silently, and no distances or products of
+three at all."""
 
 
 def decomposition_table() -> dict[Any, Any]:

@@ -61,6 +61,10 @@ _NAMES = {
     "_conj.default", "_conj_physical.default", "_fft_c2c.default", "_fft_c2r.default", "_fft_r2c.default",
     "angle.default", "complex.default", "polar.default", "resolve_conj.default", "view_as_complex.default",
     "view_as_real.default", "scatter_reduce.two", "logcumsumexp.default",
+    "_cdist_forward.default", "_linalg_det.default", "_linalg_slogdet.default", "_linalg_solve_ex.default",
+    "_trilinear.default", "bucketize.Tensor", "linalg_cholesky_ex.default", "linalg_inv_ex.default",
+    "linalg_solve_triangular.default", "searchsorted.Tensor", "cummax.default", "cummin.default",
+    "kthvalue.default", "median.dim", "digamma.default", "hypot.default",
 }
 # fmt: on
 OPERATORS = frozenset(f"aten.{name}" for name in _NAMES)

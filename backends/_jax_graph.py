@@ -17,6 +17,7 @@ from backends._jax_graph_elementwise import ELEMENTWISE
 from backends._jax_graph_images import IMAGES
 from backends._jax_graph_indexing import INDEXING
 from backends._jax_graph_layers import LAYERS
+from backends._jax_graph_linear import LINEAR_ALGEBRA
 from backends._jax_graph_recurrent import RECURRENT
 from backends._jax_graph_reductions import REDUCTIONS
 from backends._jax_graph_shapes import SHAPES
@@ -24,7 +25,7 @@ from workloads.graph import Graph, Named, Node, Reference, Tensor, UnsupportedOp
 
 TABLE = {
     f"aten.{name}": function
-    for table in (COMPLEX, ELEMENTWISE, IMAGES, INDEXING, LAYERS, RECURRENT, REDUCTIONS, SHAPES)
+    for table in (COMPLEX, ELEMENTWISE, IMAGES, INDEXING, LAYERS, LINEAR_ALGEBRA, RECURRENT, REDUCTIONS, SHAPES)
     for name, function in table.items()
 }
 """What each operator is in JAX, by PyTorch's name of it."""

@@ -171,6 +171,8 @@ ELEMENTWISE: Mapping[str, Function] = {
     **{f"{name}.{overload}": f for name, f in BINARY.items() for overload in ("Tensor", "Scalar")},
     "_prelu_kernel.default": lambda x, weight: jnp.where(x > 0, x, x * weight),
     "atan2.default": jnp.arctan2,
+    "digamma.default": jax.scipy.special.digamma,
+    "hypot.default": jnp.hypot,
     "bitwise_left_shift.Tensor": jnp.left_shift,
     "bitwise_right_shift.Tensor": jnp.right_shift,
     "clamp.Tensor": clamp,

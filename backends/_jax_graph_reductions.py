@@ -72,6 +72,32 @@ def place(argument: Function) -> Function:
     return found
 
 
+def cumulative(search: Function) -> Function:
+    """Returns the function of running maxima or minima along an axis, and of where each was last."""
+
+    def function(x: Array, axis: int) -> tuple[Array, Array]:
+        rises = search(jax.lax.stop_gradient(x), axis % x.ndim)
+        is_new = jax.lax.stop_gradient(x) == rises
+        counted = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis % x.ndim)
+        places = jax.lax.cummax(jnp.where(is_new, counted, 0), axis % x.ndim)
+        return jnp.take_along_axis(x, places, axis), places
+
+    return function
+
+
+def ranked(x: Array, k: int, axis: int = -1, keepdim: bool = False) -> tuple[Array, Array]:
+    """Returns the `k`-th smallest along an axis, counted from 1, and where it was; its derivative goes there alone."""
+    values, places = sort(x, axis)
+    found = [jax.lax.slice_in_dim(y, k - 1, k, axis=axis % x.ndim) for y in (values, places)]
+    kept = found if keepdim else [jnp.squeeze(y, axis) for y in found]
+    return kept[0], kept[1]
+
+
+def median(x: Array, axis: int = -1, keepdim: bool = False) -> tuple[Array, Array]:
+    """Returns the lower median along an axis, and where it was."""
+    return ranked(x, (x.shape[axis] + 1) // 2, axis, keepdim)
+
+
 def topk(x: Array, k: int, dim: int = -1, largest: bool = True, is_sorted: bool = True) -> tuple[Array, Array]:
     """Returns the `k` largest or smallest along an axis, in order, and where they were."""
     last = jnp.moveaxis(x, dim, -1)
@@ -123,8 +149,11 @@ REDUCTIONS: Mapping[str, Function] = {
     "argmax.default": place(jnp.argmax),
     "argmin.default": place(jnp.argmin),
     "argsort.default": argsort,
+    "cummax.default": cumulative(jax.lax.cummax),
+    "cummin.default": cumulative(jax.lax.cummin),
     "cumprod.default": lambda x, axis, *, dtype=None: jnp.cumprod(x, axis, dtype),
     "cumsum.default": lambda x, axis, *, dtype=None: jnp.cumsum(x, axis, dtype),
+    "kthvalue.default": ranked,
     "linalg_vector_norm.default": vector_norm,
     "logcumsumexp.default": lambda x, axis: jax.lax.cumlogsumexp(x, axis % x.ndim),
     "logsumexp.default": logsumexp,
@@ -132,6 +161,7 @@ REDUCTIONS: Mapping[str, Function] = {
     "max.dim": extreme(jnp.argmax),
     "mean.default": reduction(jnp.mean),
     "mean.dim": reduction(jnp.mean),
+    "median.dim": median,
     "min.default": reduction(jnp.min),
     "min.dim": extreme(jnp.argmin),
     "prod.default": reduction(jnp.prod),

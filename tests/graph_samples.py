@@ -35,12 +35,32 @@ def z(*shape):
     return torch.randn(shape, dtype=torch.complex128)
 
 
+def positive(*shape):
+    """Symmetric matrices of positive eigenvalues."""
+    x = f(*shape, shape[-1])
+    return x @ x.mT + torch.eye(shape[-1])
+
+
 def b(*shape):
     return torch.rand(shape) < 0.5
 
 
 F32, I64 = Named("dtype", "float32"), Named("dtype", "int64")
-UNIT = ["acos", "asin", "atanh", "erfinv", "log", "log10", "log1p", "log2", "rsqrt", "sqrt", "reciprocal", "lgamma"]
+UNIT = [
+    "acos",
+    "asin",
+    "atanh",
+    "erfinv",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "rsqrt",
+    "sqrt",
+    "reciprocal",
+    "lgamma",
+    "digamma",
+]
 BEYOND = ["acosh"]
 ANY = [
     "abs",
@@ -116,6 +136,8 @@ SAMPLES = {
     "add.Tensor": [(f(3, 4), f(4)), (i(3), f(3)), (b(3), b(3)), (f(3), f(), {"alpha": 0.5})],
     "sub.Tensor": [(f(3, 4), f(4)), (f(3), f(3), {"alpha": 2})],
     "atan2.default": [(f(3), f(3))],
+    "digamma.default": [(u(3, 4),)],
+    "hypot.default": [(f(3), f(3))],
     "bitwise_left_shift.Tensor": [(i(3), i(3))],
     "bitwise_right_shift.Tensor": [(i(3) * 8, i(3))],
     "clamp.default": [(f(3, 4), -0.5, 0.5), (f(3, 4), None, 0.1), (torch.tensor([0.5, -0.5, 0.2]).double(), -0.5, 0.5)],
@@ -287,6 +309,32 @@ SAMPLES = {
     "topk.default": [(f(3, 6), 2), (f(6, 3), 2, 0, False)],
     "var.correction": [(f(3, 4), [1]), (f(3, 4), {"correction": 0})],
     "var_mean.correction": [(f(3, 4), [1], {"keepdim": True})],
+    "_cdist_forward.default": [
+        (f(3, 4), f(5, 4), 2.0, None),
+        (f(2, 3, 4), f(2, 5, 4), 1.0, None),
+        (f(3, 2), f(4, 2), inf, None),
+    ],
+    "_linalg_det.default": [(f(2, 3, 3),)],
+    "_linalg_slogdet.default": [(f(2, 3, 3),)],
+    "_linalg_solve_ex.default": [
+        (f(2, 3, 3), f(2, 3, 4)),
+        (f(3, 3), f(3)),
+        (f(2, 3, 3), f(2, 3)),
+        (f(3, 3), f(4, 3), {"left": False}),
+    ],
+    "_trilinear.default": [(f(4, 2), f(5, 2, 3), f(4, 3), [1, 3], [0], [1, 2], [2, 3])],
+    "bucketize.Tensor": [(f(3, 4), h(4).sort().values), (u(5), torch.ones(1).double() / 2, {"right": True})],
+    "linalg_cholesky_ex.default": [(positive(2, 3),), (positive(3), {"upper": True})],
+    "linalg_inv_ex.default": [(positive(2, 3),)],
+    "linalg_solve_triangular.default": [
+        (f(2, 3, 3), f(3, 4), {"upper": True}),
+        (f(3, 3), f(4, 3), {"upper": False, "left": False, "unitriangular": True}),
+    ],
+    "searchsorted.Tensor": [(h(4).sort().values, f(3)), (h(4).sort().values, f(3), {"side": "right"})],
+    "cummax.default": [(f(3, 5), 1), (f(5, 3), -2), (torch.ones(2, 3).double(), 1)],
+    "cummin.default": [(f(3, 5), 0)],
+    "kthvalue.default": [(f(3, 5), 2), (f(3, 5), 3, 0, True)],
+    "median.dim": [(f(3, 5), 1), (f(4, 3), 0, True)],
     "_conj.default": [(z(3),)],
     "_conj_physical.default": [(z(3),)],
     "_fft_c2c.default": [(z(3, 4), [0, 1], 0, True), (z(3, 4), [1], 1, False), (z(3, 4), [0], 2, True)],

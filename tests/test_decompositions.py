@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from backends._convolution_backward import convolution_backward
-from backends._decompositions import avg_pool_backward, diagonal_scatter, max_pool_backward
+from backends._decompositions import avg_pool_backward, diagonal_scatter, distances, max_pool_backward, trilinear
 from backends._lookup_backward import (
     adaptive_avg_pool2d_backward,
     adaptive_avg_pool3d_backward,
@@ -201,3 +201,11 @@ def test_diagonals(places):
     x = torch.randn(3, 4, 5, dtype=torch.float64)
     source = torch.randn_like(x.diagonal(*places))
     assert torch.equal(diagonal_scatter(x, source, *places), torch.diagonal_scatter(x, source, *places))
+
+
+def test_products_of_three_and_distances():
+    x, weight, y = (torch.randn(shape, dtype=torch.float64) for shape in ((4, 2), (5, 2, 3), (4, 3)))
+    found = trilinear(x, weight, y, [1, 3], [0], [1, 2], [2, 3], 1)
+    torch.testing.assert_close(found, F.bilinear(x, y, weight), rtol=1e-12, atol=1e-12)
+    for p in (1.0, 2.0, float("inf")):
+        torch.testing.assert_close(distances(y, found[:, :3], p), torch.cdist(y, found[:, :3], p))

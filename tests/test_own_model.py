@@ -54,6 +54,13 @@ def test_a_module_with_batch_norm_is_proven_on_every_runtime(made, backend, phas
     assert proven(backend, made("tests.models.norm:normed"), phase, tmp_path)["verification"] == "passed"
 
 
+@pytest.mark.parametrize("backend", ["torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu"])
+def test_distances_and_bilinear_layers_train_on_every_runtime(made, backend, tmp_path):
+    workload = made("tests.models.zoo:nearest")
+    assert count(workload.programs["infer"]).flops == 2 * 4 * (6 * 4 + 4 * 4 * 6)
+    assert proven(backend, workload, "train", tmp_path)["verification"] == "passed"
+
+
 @pytest.mark.parametrize("phase", ["infer", "train"])
 @pytest.mark.parametrize("backend", ["torch_cpu", "jax_cpu"])
 def test_complex_buffers_weights_and_outputs_are_held_as_pairs(made, backend, phase, tmp_path):

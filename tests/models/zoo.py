@@ -234,3 +234,21 @@ def batch_first(batch=2):
             return torch.diagonal(y @ y.mT, dim1=1, dim2=2) + y.var((1, 2))[:, None]
 
     return samestep.Model(First(), (torch.randn(batch, 4, 7, 7),), torch.randn(batch, 15), F.mse_loss)
+
+
+def nearest(batch=4):
+    class Nearest(nn.Module):
+        """A code of a book by its distance, and a bilinear layer."""
+
+        def __init__(self):
+            super().__init__()
+            self.encode, self.decode = nn.Linear(6, 4), nn.Bilinear(4, 4, 6)
+            self.register_buffer("book", torch.randn(8, 4))
+
+        def forward(self, x):
+            code = self.encode(x)
+            far = torch.cdist(code, self.book)
+            found = F.embedding(far.argmin(-1), self.book)
+            return self.decode(code + (found - code).detach(), code) + far.mean()
+
+    return samestep.Model(Nearest(), (torch.randn(batch, 6),), torch.randn(batch, 6), F.mse_loss)

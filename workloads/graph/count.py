@@ -92,7 +92,17 @@ def _einsum(node: Node, shapes: Shapes) -> int:
     return 2 * prod(sizes.values()) if len(shapes) > 1 else 0
 
 
+def _trilinear(node: Node, shapes: Shapes) -> int:
+    expanded = node.arguments[3:6]
+    sizes = [1] * (len(shapes[0]) + len(expanded[0]))
+    for shape, new in zip(shapes, expanded, strict=True):
+        for axis, size in zip((axis for axis in range(len(sizes)) if axis not in new), shape, strict=True):
+            sizes[axis] = size
+    return 2 * prod(sizes)
+
+
 PRODUCTS: Mapping[str, Callable[[Node, Shapes], int]] = {
+    "_trilinear": _trilinear,
     "addmm": _matmul,
     "addmv": _matmul,
     "baddbmm": _matmul,
