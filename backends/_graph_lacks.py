@@ -54,13 +54,13 @@ def in_onnx(setting: Setting) -> tuple[str, ...]:
 
     Those that it decomposes have none of their own: where some are missing the step is traced again, as it does so.
     """
-    from torch.onnx._internal.exporter._decomp import create_onnx_friendly_decomposition_table
+    from torch.onnx._internal.exporter import _decomp
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from backends._onnx_export import OPSET
 
     registry = ONNXRegistry.from_torchlib(opset_version=OPSET)
-    rules = create_onnx_friendly_decomposition_table({*registry.functions})
+    rules = _decomp.create_onnx_friendly_decomposition_table({*_decomp.get_onnx_implemented_overloads(registry)})
     used: dict[Any, Any] = {}
     try:
         while missing := _untranslated(_traced(setting, used), registry):

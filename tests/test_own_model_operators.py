@@ -42,6 +42,13 @@ def test_what_the_exporter_decomposes_or_writes_in_place_is_not_missing(phase, t
     assert in_onnx(setting(own("tests.models.zoo:batch_first", tmp_path / "model"), phase)) == ()
 
 
+def test_what_has_a_translation_but_for_complex_numbers_is_named_as_it_is_called(tmp_path):
+    pytest.importorskip("onnxscript")
+    names = in_onnx(setting(own("tests.models.zoo:rotary", tmp_path / "model"), "train"))
+    assert names
+    assert all(name.startswith("aten.") and name.endswith(" of complex numbers") for name in names), names
+
+
 def test_what_is_missing_is_named_in_jax(inverse):
     pytest.importorskip("jax")
     (name, *_) = in_jax(setting(inverse, "infer"))
