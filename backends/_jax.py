@@ -24,6 +24,13 @@ from workloads.precision import FLOAT32, Precision
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """The event that JAX reports for each executable that XLA has compiled (jax._src.dispatch)."""
 
+KEEPING_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+"""How a step that computes activations again is compiled on a CPU.
+
+Else XLA's CPU compiler (jaxlib 0.10.2) takes away the barriers before what is computed again, and its second pass for
+common subexpressions and its scheduler, which runs whatever has its operands, undo it: as much is held as without.
+"""
+
 
 def narrowed(array: NDArray[Any]) -> NDArray[Any]:
     """Returns integers as int32, JAX's own default; floating arrays as they are."""
@@ -73,6 +80,8 @@ class JaxStep(Step):
         ]
         self.batches = [{name: jax.device_put(a, device) for name, a in batch.items()} for batch in self.on_host]
         self.parts_compile = self.program.update is not None
+        is_recomputing = "checkpoint" in self.program.details
+        self.compiler_options = KEEPING_BARRIERS if is_recomputing and device.platform == "cpu" else {}
         self.constants = self.program.constants_of(tensors)
         self.held: dict[str, Any] = self._initial_state(tensors)
         jax.block_until_ready((self.constants, self.held, self.batches))
@@ -94,7 +103,8 @@ class JaxStep(Step):
 
     def compile(self) -> None:
         arguments = (self.constants, self.held, self.batches[0])
-        self.executable = jax.jit(self._step, donate_argnums=1).lower(*arguments).compile()
+        lowered = jax.jit(self._step, donate_argnums=1).lower(*arguments)
+        self.executable = lowered.compile(compiler_options=self.compiler_options)
         outputs = jax.eval_shape(self._step, *arguments)
         self.peek = jax.jit(lambda tree: [x.reshape(-1)[0] for x in jax.tree.leaves(tree)]).lower(outputs).compile()
 
@@ -180,6 +190,8 @@ class JaxStep(Step):
         if precision.is_lower:
             more["arithmetic"] = in_words(products_of(self.executable.as_text() or ""))
             more["xla_flags"] = os.environ.get("XLA_FLAGS", "")
+        if self.compiler_options:
+            more["compiler_options"] = " ".join(f"{name}={value}" for name, value in self.compiler_options.items())
         if self.program.update is not None:
             more["optimizer"] = f"workloads.optim.{type(self.program.update.rule).__name__}"
         return Effective(

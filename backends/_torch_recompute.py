@@ -21,7 +21,11 @@ def recomputed_eagerly(block: Block, x: Tensor, p: Parameters) -> Tensor:
 
 
 def recomputed(block: Block, x: Tensor, p: Parameters) -> Tensor:
-    """Returns the same where `torch.func` differentiates, which takes no hooks on saved tensors (2.13)."""
+    """Returns the same where `torch.func` differentiates, which takes no hooks on saved tensors (2.13).
+
+    What is computed again waits for the gradient, so that the optimiser of a graph that is traced so cannot merge it
+    with what was computed first: OpenVINO (2026.4) did so with each block up to its first product.
+    """
     leaves, tree = _pytree.tree_flatten(dict(p))
     result: Tensor = _Again.apply(block, tree, x, *leaves)
     return result
@@ -43,6 +47,9 @@ class _Again(torch.autograd.Function):  # type: ignore[misc]  # untyped in torch
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        entered, *rest = ctx.saved_tensors
+        # Zero, which no optimiser knows: it may not be a number.
+        entered = entered + 0 * gradient.flatten()[0]
         others = iter(ctx.others)
         block, tree, is_tensor = ctx.block, ctx.tree, ctx.is_tensor
 
@@ -51,6 +58,6 @@ class _Again(torch.autograd.Function):  # type: ignore[misc]  # untyped in torch
             x, *leaves = [next(given) if is_one else next(others) for is_one in is_tensor]
             return block(x, _pytree.tree_unflatten(leaves, tree))
 
-        _, pull_back = torch.func.vjp(again, *ctx.saved_tensors)
+        _, pull_back = torch.func.vjp(again, entered, *rest)
         gradients = iter(pull_back(gradient))
         return (None, None, *(next(gradients) if is_one else None for is_one in is_tensor))
