@@ -223,6 +223,7 @@ def open_session(
     options.graph_optimization_level = LEVELS[chosen.get("graph_level", "all")]
     options.add_session_config_entry("session.intra_op.allow_spinning", SWITCH[chosen.get("spinning", "on")])
     options.enable_cpu_mem_arena = chosen.get("arena", "on") == "on"
+    options.enable_mem_pattern = chosen.get("memory_pattern", "on") == "on"
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     left_out: list[str] = []
     if request.precision.multiplied == CODES_TYPE:
@@ -288,6 +289,7 @@ def effective_of(session: Any, arithmetic: str = "") -> Effective:
             "compile_mode": f"graph optimisation {options.graph_optimization_level.name}",
             "spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
             "cpu_mem_arena": options.enable_cpu_mem_arena,
+            "memory_pattern": options.enable_mem_pattern,
         }
         | ({"arithmetic": arithmetic} if arithmetic else {}),
     )

@@ -36,6 +36,7 @@ class OnnxRuntimeCpu(Adapter):
         "graph_level": ("all", "extended", "basic"),
         "spinning": ("on", "off"),
         "arena": ("on", "off"),
+        "memory_pattern": ("on", "off"),
     }
 
     def probe(self) -> Probe:

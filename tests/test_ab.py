@@ -146,6 +146,7 @@ READ_BACK = {
     "graph_level=basic": ("compile_mode", "graph optimisation ORT_ENABLE_BASIC"),
     "spinning=off": ("spinning", "0"),
     "arena=off": ("cpu_mem_arena", False),
+    "memory_pattern=off": ("memory_pattern", False),
     "hint=throughput": ("performance_hint", "THROUGHPUT"),
     "pinning=on": ("cpu_pinning", True),
 }
