@@ -61,7 +61,7 @@ def test_a_person_reads_time_ratio_error_and_what_was_computed():
 
 def test_an_emulated_number_is_marked_in_the_table_and_the_legend_says_what_that_is():
     text = render(to_frame(ROWS), width=120)
-    assert "1.50 mse" in text
+    assert "1.50 ms e" in text
     assert "e emulated: products ran in a wider type" in text
     assert "jax_cpu bf16" in text
     assert "emulated" not in render(to_frame(ROWS[:3]), width=120)

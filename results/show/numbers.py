@@ -84,7 +84,7 @@ def _lines(
     for number in range(len(left)):
         words = ["-" if status == "ok" else status for status in statuses.iloc[number]]
         marks = [
-            (EMULATED if is_wider else "") + mark(quality) + plus_minus(half)
+            (f" {EMULATED}" if is_wider else "") + mark(quality) + plus_minus(half)
             for quality, half, is_wider in zip(
                 qualities.iloc[number], widths.iloc[number], wider.iloc[number], strict=True
             )

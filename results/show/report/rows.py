@@ -116,4 +116,4 @@ def time(seconds: float) -> str:
 
 def mark(row: Line) -> str:
     """Returns the marks of a row whose products ran in a wider type than was asked for, and of a disturbed one."""
-    return (human.EMULATED if row["is_emulated"] else "") + human.mark(row["quality"])
+    return (f" {human.EMULATED}" if row["is_emulated"] else "") + human.mark(row["quality"])
