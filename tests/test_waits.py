@@ -1,11 +1,13 @@
 """Whether an adapter waits, and runs what was asked for: each refusal, and what must not be refused."""
 
+from itertools import chain, cycle
+
 import pytest
 
 from backends.base import Effective
 from backends.null import NullStep
 from bench.child.checks import waits
-from bench.child.checks.verify import Refused, check_effective
+from bench.child.checks.verify import Disturbed, Refused, check_effective
 from bench.child.checks.waits import check_waits
 
 
@@ -95,6 +97,22 @@ def test_a_slow_first_reading_once_is_no_proof(checked):
 
     device.touch = touch
     checked(device)
+
+
+@pytest.mark.parametrize(("calm", "error"), [((0.0, 0.01, 0.0), Disturbed), ((0.001, 0.0, 0.001), Refused)])
+def test_readings_that_differ_among_themselves_tell_nothing(calm, error, checked):
+    device = Device(0.05)
+    plain = device.touch
+    # The first reading of all; then one behind a sync, one more, and one after each of three pauses.
+    slow = chain([0.0], cycle([0.04, 0.0, *calm]))
+
+    def touch():
+        plain()
+        device.now += next(slow)
+
+    device.touch = touch
+    with pytest.raises(error):
+        checked(device)
 
 
 def test_steps_that_take_no_longer_however_many_are_refused(checked):

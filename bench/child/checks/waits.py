@@ -14,6 +14,7 @@ WAIT_SLACK_S = 200e-6
 WAIT_WORK_S = 20e-3
 MOST_QUEUED = 16
 PASSES_OF_SHORT = 3
+PAUSES = 3
 DOUBLE_WORK_S = 20e-3
 LONGER = 4
 LAST_PAIRS = 5
@@ -87,27 +88,35 @@ def _check_reading(step: Step, first: int, k: int) -> tuple[int, float]:
     """Returns the index of the next step and the seconds of `k` steps. Raises `Refused` where reading takes too long.
 
     Tensors are not in the processor's caches when they are read first: where that reading is longer than the second,
-    it is held against one after a pause, in which whatever was left to do was done. What is left of a short step may
-    end by itself while the host is held up: such steps pass more than once.
+    it is held against some after a pause, in which whatever was left to do was done; where these differ as much from
+    each other, a busy machine does that, and nothing is told. What is left of a short step may end by itself while the
+    host is held up: such steps pass more than once. Raises `Disturbed` where it was told no time.
     """
     late: list[tuple[float, float]] = []
-    i, passed = first, 0
-    while len(late) < WAIT_TRIES:
+    i, passed, untold = first, 0, 0
+    while len(late) < WAIT_TRIES and untold < WAIT_TRIES:
         took = _queued_s(step, i, k)
         reading, again = _touch_s(step), _touch_s(step)
         i += k
         limit = max(WAIT_SHARE * took / k, WAIT_SLACK_S)
-        if reading - again > limit:
+        calm: list[float] = []
+        while reading - again > limit and len(calm) < PAUSES:
             _queued_s(step, i, k)
             i += k
             sleep(2 * reading + took / k)
-            again = _touch_s(step)
+            calm.append(_touch_s(step))
+            again = max(calm)
         if reading - again > limit:
-            late.append((took, reading - again))
+            if again - min(calm) > limit:
+                untold += 1
+            else:
+                late.append((took, reading - again))
             continue
         passed += 1
         if passed >= PASSES_OF_SHORT or took / k >= WAIT_WORK_S:
             return i, took
+    if len(late) < WAIT_TRIES:
+        raise Disturbed("readings of a result differ too much from each other to tell whether sync() waits for it")
     took, waited = min(late, key=lambda pair: pair[1])
     raise Refused("does_not_wait", f"sync() returned after {took:.3g} s; reading the result took {waited:.3g} s more")
 
