@@ -14,7 +14,7 @@ TERMS = 8
 """Of the series of log1p, whose next one is below 2e-9 of it."""
 
 
-class Softplus(torch.autograd.Function):
+class Softplus(torch.autograd.Function):  # type: ignore[misc]  # untyped in torch
     """log(1 + exp(x)), by operations that every runtime computes to its last digits; the derivative is the sigmoid."""
 
     @staticmethod
@@ -26,7 +26,7 @@ class Softplus(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return gradient * torch.sigmoid(x)
 
