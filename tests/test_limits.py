@@ -248,7 +248,7 @@ def test_a_moment_of_disturbance_is_no_contradiction():
     assert computing_nothing["reason_code"] == "implausible"
 
 
-@pytest.mark.parametrize(("reached", "status"), [(220.0, "disturbed"), (1200.0, "disturbed"), (4100.0, "refused")])
+@pytest.mark.parametrize(("reached", "status"), [(220.0, "disturbed"), (1200.0, "disturbed"), (8200.0, "refused")])
 def test_a_contradiction_where_others_compute_proves_nothing(reached, status):
     found = judged(columns(throughput_samples_per_s=reached, cpu_pressure_share=0.6), None, None)
     assert found["status"] == status

@@ -89,7 +89,7 @@ IMPOSSIBLE = 2.5
 IN_A_MOMENT = 10.0
 """Times more steps than are in flight that throughput x latency may say of under a second: a machine that turned
 several times slower between the two does as much, and one that computes nothing hundreds."""
-OTHERS_WORK = 50.0
+OTHERS_WORK = 100.0
 """The same where tasks wait for a CPU: of two that are measured one after the other, either may get a core alone."""
 DECISIVE = ("wrong", "refused")
 """One launch that ends so makes the row so, whatever the others say."""
