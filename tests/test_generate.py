@@ -216,7 +216,7 @@ def test_cells_say_how_many_tokens_and_of_what_prompt():
     selection = select(asked.get, ("torch_cpu",), 2)
     ids = [cell.id for cell in planned(selection, ("torch_cpu",)) if cell.workload == "llama"]
     assert ids[:2] == ["llama-b2-s16-g4-fp32-torch_cpu", "llama-b2-s16-g8-fp32-torch_cpu"]
-    with pytest.raises(PlanError, match=r"--generated-tokens is for what generates \(.*\), not mlp"):
+    with pytest.raises(PlanError, match=r"--generated-tokens is for --phases generate of gpt2, .*; mlp has none"):
         select({"--workloads": "mlp", "--generated-tokens": "4"}.get, ("torch_cpu",), 2)
 
 

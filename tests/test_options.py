@@ -85,8 +85,28 @@ def test_a_device_is_that_of_every_accelerator_and_the_cpu_has_one():
 
 
 def test_a_sequence_for_a_workload_without_one_is_refused():
-    with pytest.raises(PlanError, match=r"--sequence is for language models; mlp has no sequence"):
+    with pytest.raises(PlanError, match=r"--sequence is for steps of language models that read one; mlp has none"):
         selected(workloads="mlp", sequence="64")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"sequence": "8", "phases": "decode"}, "--sequence is .*; gpt2, llama in decode has none"),
+        (
+            {"depth": "8", "phases": "infer,prefill"},
+            "--depth is for --phases decode of .*; gpt2, llama in infer, prefill",
+        ),
+        (
+            {"generated-tokens": "4", "phases": "decode"},
+            "--generated-tokens is for --phases generate of .* in decode has",
+        ),
+        ({"generated-tokens": "4"}, "--generated-tokens is for --phases generate of .*; gpt2, llama has none"),
+    ],
+)
+def test_a_shape_that_no_step_of_the_run_has_is_refused(asked, message):
+    with pytest.raises(PlanError, match=message):
+        selected(workloads="gpt2,llama", **asked)
 
 
 def test_a_sequence_is_held_against_the_size_that_runs():

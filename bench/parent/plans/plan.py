@@ -10,7 +10,7 @@ import backends
 from bench.cell import Cell, Side
 from bench.parent.own import asked, made
 from bench.parent.own.cells import cells_of
-from bench.parent.plans import ladder, services, training
+from bench.parent.plans import ladder, services, shapes, training
 from bench.parent.plans.ladder import Ladder, with_rungs
 from bench.parent.plans.parse import PlanError, index, number, numbers, words
 from bench.parent.plans.presets import ALWAYS, PRESETS
@@ -21,7 +21,6 @@ from bench.scenario_cell import Loaded
 from workloads.catalog import (
     CATALOG,
     CONTROLS,
-    DECODING,
     MODELS,
     SUITES,
     at,
@@ -170,12 +169,7 @@ def select(option: Callable[[str], Any], known_backends: Sequence[str], cores: i
         selection = replace(selection, sides=sides(texts, working, cores), launches=pairs)
     elif option("--pairs"):
         raise PlanError("--pairs is for --ab SIDE SIDE")
-    if selection.sequences and not any(CATALOG[name].SEQUENCES for name in chosen):
-        raise PlanError(f"--sequence is for language models; {', '.join(chosen)} has no sequence")
-    if selection.depths and not any(name in DECODING for name in chosen):
-        raise PlanError(f"--depth is for what decodes ({', '.join(DECODING)}); {', '.join(chosen)} has no depth")
-    if selection.generated and not any(name in DECODING for name in chosen):
-        raise PlanError(f"--generated-tokens is for what generates ({', '.join(DECODING)}), not {', '.join(chosen)}")
+    shapes.check(selection, chosen)
     training.check(selection.training, chosen, selection.phases)
     ladder.check(selection, chosen, has_models=bool(own))
     # A shape that a model refuses is refused here.

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
+from bench.parent.plans.parse import PlanError
 from bench.parent.plans.presets import PRESETS
 from results.record.limits import READING
 from workloads.catalog import (
     CATALOG,
     CONTROLS,
+    DECODING,
     FIRST_SUITE,
     LIMITS,
     SUITES,
@@ -35,6 +37,24 @@ def workloads_of(selection: Selection) -> tuple[str, ...]:
     if selection.models and not selection.suites:
         return selection.workloads or tuple(name for name in LIMITS if name in SUITES[FIRST_SUITE])
     return selection.workloads or tuple(dict.fromkeys(name for suite in selection.suites for name in SUITES[suite]))
+
+
+def check(selection: Selection, workloads: Sequence[str]) -> None:
+    """Raises PlanError where a shape was asked for that no step of the run has."""
+    steps = [(name, phase) for name in workloads for phase in phases_of(name) if _is_asked(selection, name, phase)]
+    deep = {name: deep_phases(name) for name in workloads}
+    phases = f" in {', '.join(selection.phases)}" if selection.phases else ""
+    asked = f"{', '.join(workloads)}{phases} has none"
+    if selection.sequences and not any(CATALOG[name].SEQUENCES and phase not in deep[name] for name, phase in steps):
+        raise PlanError(f"--sequence is for steps of language models that read one; {asked}")
+    if selection.depths and not any(phase in deep[name] for name, phase in steps):
+        raise PlanError(f"--depth is for --phases decode of {', '.join(DECODING)}; {asked}")
+    if selection.generated and not any(phase == GENERATE for _, phase in steps):
+        raise PlanError(f"--generated-tokens is for --phases {GENERATE} of {', '.join(DECODING)}; {asked}")
+
+
+def _is_asked(selection: Selection, workload: str, phase: str) -> bool:
+    return phase in (selection.phases or (phase,)) and has_phase(selection, workload, phase)
 
 
 def bounding(selection: Selection, workloads: Sequence[str], phase: str) -> tuple[str, ...]:
