@@ -27,7 +27,7 @@ def row(**more):
 
 def test_an_interrupted_run_goes_on_with_the_services_that_it_did_not_come_to(tmp_path):
     """Stopped in the second scenario of three, when its first request has come."""
-    with Server(Script(tokens=8, tells=("token_ids",), delays_s=(0.2,))) as server:
+    with Server(Script(tokens=8, tells=("token_ids",), delays_s=(0.3,))) as server:
         words = command(*asked_of(server), "--results-dir", str(tmp_path))
         with subprocess.Popen(
             words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
