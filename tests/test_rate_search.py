@@ -165,3 +165,13 @@ def test_an_interval_ends_where_all_slower_trials_surely_hold_the_bound():
     assert found.low_per_s == 4
     assert held_up_to(slow, 0.01, 1.0) == 20
     assert held_up_to([Trial(5.0, 1000, 6, 0.05)], 0.01, 4.0) == 0
+
+
+def test_fewer_requests_leave_trials_out_and_more_make_them_longer():
+    assert Plan().of(Plan().queries) == Plan()
+    fewest, twice = Plan().of(4401), Plan().of(2 * Plan().queries)
+    assert (fewest.queries, fewest.near_trials, fewest.near_queries) == (4401, 4, 380)
+    assert (twice.queries, twice.near_trials, twice.near_queries) == (2 * Plan().queries, 8, 760)
+    assert Plan().of(5000).queries <= 5000
+    with pytest.raises(ValueError, match="takes 4,401 requests or more, and 5,921 are usual, got 4,400"):
+        Plan().of(4400)

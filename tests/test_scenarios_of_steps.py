@@ -25,6 +25,7 @@ from bench.serving.driver import LateClient, drive, lags_s, latency_s, why_late
 from bench.serving.local.asked import Asked
 from bench.serving.local.target import FullTarget, StepClock, StepTarget
 from bench.serving.rate_search import Plan, highest_rate
+from bench.serving.service import load
 from bench.serving.service.load import must_be_on_time
 from bench.serving.virtual import QueueTarget, VirtualClock
 from results.record.services.columns import COLUMN
@@ -32,6 +33,7 @@ from results.record.services.row import make_service_row
 from results.tables.services.compare import compared, times_as_fast
 from tests.fakes.bench import CELL, EFFORT, faulty_suite, filled_cache
 from tests.fakes.door import bench, run_in
+from tests.fakes.searches import SHORT
 from tests.fakes.steps import make_in
 from tests.planted import PlantedAdapter
 
@@ -170,7 +172,6 @@ def test_parts_of_a_load_are_set_behind_each_other():
         ("concurrency:2", {}, [2, 2, 2, 2, 1]),
         ("offline", {}, [9]),
         ("server:5", {}, [9]),
-        ("server:max", {"bounds": {"e2e_s": 1.0}}, [9]),
         ("single_stream", {"mlperf": True}, [64]),
         ("offline", {"mlperf": True}, [ceil(24_576 / 4)]),
     ],
@@ -290,13 +291,16 @@ def test_a_mistake_that_begins_under_load_leaves_no_number(loaded):
 def test_a_search_of_a_real_step_has_its_interval(loaded, monkeypatch):
     """Late trials of a busy machine would refuse it, which is another test."""
     monkeypatch.setattr("bench.serving.rate_search.why_late", lambda answers, bound_s: "")
-    trial = loaded(asked=Asked(scenario="server:max", samples=4, requests=150, bounds={"e2e_from_due_s": 30.0}))
+    monkeypatch.setattr(load, "PLAN", SHORT)
+    asked = Asked(scenario="server:max", samples=4, requests=SHORT.queries, bounds={"e2e_from_due_s": 30.0})
+    assert asked.parts() == [(SHORT.queries, 0.0)]
+    trial = loaded(asked=asked)
     trial.prepare()
     trial.settle()
-    trial.serve(150, 0.0)
+    trial.serve(SHORT.queries, 0.0)
     found = trial.finish([])
     assert found["status"] == "ok"
-    assert found["search_n"] >= 150
+    assert found["search_n"] >= SHORT.queries - SHORT.confirming_queries
     assert found["highest_rate_per_s"] or "the throughput decides" in found["notes"]
     assert found["rate_per_s"] > 0 if found["highest_rate_per_s"] else found["rate_per_s"] is None
 
@@ -374,7 +378,8 @@ def test_a_batch_that_is_asked_for_is_a_query():
         ({"scenario": "offline", "phases": "decode", "workloads": "gpt2"}, "decode carries state on"),
         ({"scenario": "offline", "workloads": "matmul"}, "none of what was chosen answers queries"),
         ({"scenario": "offline", "launches": "2"}, "--launches is for steps by themselves"),
-        ({"scenario": "server:max", "service_bound": "ttft_s=1"}, "makes no tokens one by one"),
+        ({"scenario": "server:max", "service_bound": "e2e_s=1"}, "server:max takes 4,401 requests or more"),
+        ({"scenario": "server:max", "service_bound": "ttft_s=1", "service_requests": "6000"}, "makes no tokens one by one"),
         ({"scenario": "offline", "service_requests": "0"}, "requests is 0"),
         ({"scenario": "concurrency:2", "mlperf": True}, "--mlperf is for the scenarios SingleStream"),
     ],

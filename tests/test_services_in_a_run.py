@@ -28,6 +28,7 @@ from results.record.services.row import make_service_row
 from results.tables.services.compare import beside_decoding, compared
 from tests.fakes.door import bench, run_in
 from tests.fakes.openai_server import Script, Server
+from tests.fakes.searches import SHORT
 from tests.test_openai_key import KEY, is_told
 
 SCENARIOS = "single_stream,multi_stream,offline,concurrency:4"
@@ -176,12 +177,14 @@ def test_a_client_that_sends_late_is_refused(monkeypatch):
 def test_the_highest_rate_of_a_service_is_searched(monkeypatch):
     """The last trial is the row's; late trials of a busy machine would refuse it, which is another test."""
     monkeypatch.setattr("bench.serving.rate_search.why_late", lambda answers, bound_s: "")
+    monkeypatch.setattr(load, "PLAN", SHORT)
     with Server(Script(tokens=8, tells=("token_ids",), delays_s=(0.002,))) as server:
-        asked = cell(server.url, scenario="server:max", requests=150, bounds={"e2e_from_due_s": 0.5, "ttft_s": 0.5})
+        bounds = {"e2e_from_due_s": 0.5, "ttft_s": 0.5}
+        asked = cell(server.url, scenario="server:max", requests=SHORT.queries, bounds=bounds)
         found = measuring.measure(asked)
         prompts = [request.body["prompt"] for request in server.requests]
     assert found["status"] == "ok", found
-    assert found["search_n"] >= 150
+    assert found["search_n"] >= SHORT.queries - SHORT.confirming_queries
     assert found["offline_per_s"] > 0
     assert found["highest_rate_per_s"] or "the throughput decides" in found["notes"]
     assert len({tuple(prompt) for prompt in prompts[1:]}) == len(prompts) - 1  # no trial sends another's prompts
@@ -229,6 +232,7 @@ def options(**given):
         ({"scenario": "concurrency:0"}, "clients and samples are 1 or more"),
         ({"scenario": "offline,offline"}, "--scenario has one twice"),
         ({"scenario": "server:max"}, "server:max is the highest rate within a bound: say one"),
+        ({"scenario": "server:max", "service_bound": "ttft_s=1"}, "4,401 requests or more, and 5,921 are usual, got 64"),
         ({"scenario": "concurrency:2", "mlperf": True}, "--mlperf is for the scenarios SingleStream"),
         ({"service_requests": "many"}, "--service-requests takes a whole number, got 'many'"),
         ({"service_requests": "0"}, "requests is 0; expected 1 to 10,000,000"),

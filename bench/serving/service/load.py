@@ -17,6 +17,7 @@ from bench.serving.streamed import StreamedAnswer
 
 MOST_REQUESTS = 10_000_000
 """Of one scenario: what is known of each of them is kept until its numbers are made."""
+PLAN = Plan()
 Bounds = Mapping[str, float]
 """The largest value of each latency with which an answer is a good one, in seconds."""
 
@@ -33,6 +34,8 @@ def check(scenario: str, seed: int, requests: int, bounds: Bounds, is_mlperf: bo
             raise ValueError(f"the bound on {name} is {bound_s:g}; expected seconds above 0, such as {name}=0.5")
     if named is SEARCHED and not bounds:
         raise ValueError("server:max is the highest rate within a bound: say one, such as e2e_from_due_s=10")
+    if named is SEARCHED:
+        PLAN.of(requests)
     if is_mlperf and (named is SEARCHED or type(named).__name__ not in MINIMUM):
         raise ValueError(f"--mlperf is for the scenarios {', '.join(MINIMUM)} at a rate of yours, not {scenario}")
     return named
@@ -60,7 +63,7 @@ def must_be_on_time(scenario: Scenario, answers: Sequence[Answer]) -> None:
 
 
 def search(run: Run, bounds: Bounds, requests: int, seed: int) -> HighestRate:
-    """Returns the highest rate within the bounds, found with about so many requests."""
+    """Returns the highest rate within the bounds, found with about so many requests. Raises ValueError for too few."""
     bound_s = min(bounds.values())
 
     def latency(answer: Answer) -> float:
@@ -69,7 +72,7 @@ def search(run: Run, bounds: Bounds, requests: int, seed: int) -> HighestRate:
             return latency_s(answer)
         return bound_s if meets(answer, bounds) else float("inf")
 
-    return highest_rate(run, bound_s, Plan().of(requests), seed, latency=latency)
+    return highest_rate(run, bound_s, PLAN.of(requests), seed, latency=latency)
 
 
 def of_search(found: HighestRate) -> dict[str, Any]:
