@@ -28,7 +28,9 @@ class Softplus(torch.autograd.Function):  # type: ignore[misc]  # untyped in tor
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return gradient * torch.sigmoid(x)
+        small = torch.exp(-x.abs())
+        # A sigmoid times a constant is a swish to OpenVINO (2026.4), which then fails where it has one element.
+        return gradient * torch.where(x >= 0, torch.ones_like(x), small) / (1 + small)
 
 
 def _log1p(x: Tensor) -> Tensor:

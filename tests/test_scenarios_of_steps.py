@@ -379,7 +379,10 @@ def test_a_batch_that_is_asked_for_is_a_query():
         ({"scenario": "offline", "workloads": "matmul"}, "none of what was chosen answers queries"),
         ({"scenario": "offline", "launches": "2"}, "--launches is for steps by themselves"),
         ({"scenario": "server:max", "service_bound": "e2e_s=1"}, "server:max takes 4,401 requests or more"),
-        ({"scenario": "server:max", "service_bound": "ttft_s=1", "service_requests": "6000"}, "makes no tokens one by one"),
+        (
+            {"scenario": "server:max", "service_bound": "ttft_s=1", "service_requests": "6000"},
+            "makes no tokens one by one",
+        ),
         ({"scenario": "offline", "service_requests": "0"}, "requests is 0"),
         ({"scenario": "concurrency:2", "mlperf": True}, "--mlperf is for the scenarios SingleStream"),
     ],

@@ -5,6 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402 - takes torch
+
 from backends._softplus import Softplus  # noqa: E402 - takes torch
 
 LOGITS = np.array([-90, -30, -16.5, -9, -1, -1e-4, 0, 0.5, 5, 9, 16.5, 30, 90], np.float32)
@@ -50,3 +52,19 @@ def test_an_exported_loss_is_accurate_on_every_runtime_of_graphs(tmp_path):
     compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for found in (session.run(None, {session.get_inputs()[0].name: LOGITS})[0], compiled([LOGITS])[0]):
         np.testing.assert_allclose(found, truth(LOGITS), rtol=1e-6, atol=TINY)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's exporter warns of itself
+def test_the_derivative_of_one_loss_is_no_swish_to_openvino(tmp_path):
+    ov = pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+    path, x = tmp_path / "derivative.onnx", torch.tensor([-2.5])
+
+    def step(x):
+        return torch.func.grad(lambda x: Softplus.apply((1 - 2 * torch.ones(1)) * x).mean())(x)
+
+    traced = make_fx(step, tracing_mode="fake")(x)
+    exported = torch.export.export(traced, (x,), strict=False)
+    torch.onnx.export(exported, dynamo=True, verbose=False, opset_version=20, optimize=False).save(path)
+    (found,) = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x.numpy()]).values()
+    np.testing.assert_allclose(found, -torch.sigmoid(-x).numpy(), rtol=1e-6)

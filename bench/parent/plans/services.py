@@ -20,7 +20,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "help": "how its requests arrive: single_stream (default), multi_stream, offline, concurrency:N, server:RATE, "
         "server:max; without --service the steps of this machine are put under these loads",
     },
-    "--service-requests": {"metavar": "N", "help": f"requests of each scenario (default: {REQUESTS}; of server:max thousands)"},
+    "--service-requests": {
+        "metavar": "N",
+        "help": f"requests of each scenario (default: {REQUESTS}; of server:max thousands)",
+    },
     "--service-prompt": {"metavar": "N", "help": "tokens of each prompt (default: 128)"},
     "--service-output": {"metavar": "N", "help": "tokens that each answer is asked for (default: 64)"},
     "--service-vocabulary": {"metavar": "N", "help": "send prompts as token ids below N (default: fitted text)"},
