@@ -165,4 +165,5 @@ def test_threads_together_are_read_beside_one(tmp_path):
     cpus = sorted(os.sched_getaffinity(0)) * 2  # two threads, also where there is one CPU
     reading = child.Control(tuple(cpus[:2])).read()
     assert all(reading[name] > 0 for name in ("alone_s", "together_s"))
-    assert 0 < reading["worth"] < 4
+    # However busy the machine is: a sum of ratios to each thread's time is at least that to the mean of both.
+    assert reading["worth"] >= 2 * reading["alone_s"] / reading["together_s"] * (1 - 1e-12)
