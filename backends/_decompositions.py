@@ -7,9 +7,9 @@ them against torch's own derivatives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import prod, sqrt
 from string import ascii_letters
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -131,16 +131,45 @@ def distances(x: Tensor, y: Tensor, p: float, mode: int | None = None) -> Tensor
     return torch.linalg.vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)
 
 
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Returns scaled dot-product attention; of a shorter type its products give it: torch's form widens them."""
+    operator = aten.scaled_dot_product_attention.default
+    if query.dtype not in (torch.bfloat16, torch.float16):
+        more = {"scale": scale} | ({"enable_gqa": True} if enable_gqa else {})
+        return cast("Tensor", operator(query, key, value, attn_mask, dropout_p, is_causal, **more))
+    if enable_gqa:
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) for x in (key, value))
+    scores = (query @ key.transpose(-1, -2)).float() * (1 / sqrt(query.shape[-1]) if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = torch.where(attn_mask, scores, float("-inf"))
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return torch.softmax(scores, -1).to(query.dtype) @ value
+
+
 IN_OPERATORS = {
     "aten._cdist_forward.default": distances,
     "aten._trilinear.default": trilinear,
     "aten._embedding_bag.default": embedding_bag,
     "aten._embedding_bag_forward_only.default": embedding_bag,
     "aten.lstm.input": lstm,
+    "aten.scaled_dot_product_attention.default": attention,
 }
 """What stands for operators of a graph in a step that is exported: the exporter (2.13) writes bags as loops over
 sequences, which OpenVINO (2026.4) does not read, projected LSTMs as others, silently, and no distances or products of
-three at all."""
+three at all. Attention in a shorter type is written as `Ops.attention` is."""
 
 
 def decomposition_table() -> dict[Any, Any]:

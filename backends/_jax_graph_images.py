@@ -13,6 +13,7 @@ from jax import lax
 from numpy.typing import NDArray
 
 from backends._jax_graph_dtypes import Function
+from backends._jax_sums import plus_bias
 from workloads.ops import Array
 
 Sizes = Sequence[int]
@@ -57,7 +58,7 @@ def convolution(
         dimension_numbers=(f"NC{letters}", f"OI{letters}", f"NC{letters}"),
         feature_group_count=groups,
     )
-    return y if bias is None else y + bias.reshape(-1, *[1] * n)
+    return y if bias is None else plus_bias(y, bias.reshape(-1, *[1] * n))
 
 
 def _mirrored(weight: Array, groups: int) -> Array:

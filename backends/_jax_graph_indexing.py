@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from backends._jax_graph_dtypes import Function
+from backends._jax_sums import with_wide_sums
 from workloads.ops import Array
 
 Index = tuple[Any, ...]
@@ -170,14 +171,14 @@ def _maxima(rows: Array, bag: Array, is_counted: Array, bags: int) -> Array:
 INDEXING: Mapping[str, Function] = {
     "_embedding_bag.default": embedding_bag,
     "_embedding_bag_forward_only.default": embedding_bag,
-    "_unsafe_index.Tensor": index,
+    "_unsafe_index.Tensor": with_wide_sums(index),
     "_unsafe_index_put.default": index_put,
-    "embedding.default": embedding,
-    "gather.default": gather,
-    "index.Tensor": index,
+    "embedding.default": with_wide_sums(embedding),
+    "gather.default": with_wide_sums(gather),
+    "index.Tensor": with_wide_sums(index),
     "index_add.default": index_add,
     "index_put.default": index_put,
-    "index_select.default": lambda x, dim, ids: jnp.take(x, ids, axis=dim, mode="clip"),
+    "index_select.default": with_wide_sums(lambda x, dim, ids: jnp.take(x, ids, axis=dim, mode="clip")),
     "scatter.src": scatter,
     "scatter.value": scatter,
     "scatter_add.default": scatter_add,

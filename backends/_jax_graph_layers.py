@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from backends._jax_graph_dtypes import Function
 from backends._jax_graph_reductions import vector_norm
+from backends._jax_sums import plus_bias
 from workloads.ops import Array
 
 NONE, MEAN = 0, 1
@@ -20,13 +21,13 @@ NONE, MEAN = 0, 1
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """Returns `x` (..., in) times `weight` (out, in) plus `bias`."""
     y = jnp.matmul(x, weight.T)
-    return y if bias is None else y + bias
+    return y if bias is None else plus_bias(y, bias)
 
 
 def addmm(bias: Array, x: Array, y: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """Returns beta times the bias plus alpha times the product of matrices, or of batches of them."""
     product = jnp.matmul(x, y)
-    return (bias if beta == 1 else bias * beta) + (product if alpha == 1 else product * alpha)
+    return plus_bias(product if alpha == 1 else product * alpha, bias if beta == 1 else bias * beta)
 
 
 def attention(
@@ -51,18 +52,21 @@ def attention(
         return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, scale=scale).transpose(0, 2, 1, 3)
     if enable_gqa:
         key, value = (jnp.repeat(x, query.shape[-3] // x.shape[-3], axis=-3) for x in (key, value))
-    scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * (1 / sqrt(query.shape[-1]) if scale is None else scale)
+    # Of a shorter type the products give it, and all between them is float32.
+    type_, wide = query.dtype, jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2)).astype(wide)
+    scores *= 1 / sqrt(query.shape[-1]) if scale is None else scale
     if is_causal:
         attn_mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
     if attn_mask is None:
-        return jnp.matmul(jax.nn.softmax(scores, -1), value)
+        return jnp.matmul(jax.nn.softmax(scores, -1).astype(type_), value)
     if attn_mask.dtype == bool:
         seen = jnp.broadcast_to(attn_mask, scores.shape)
     else:
         scores = scores + attn_mask
         seen = scores != -jnp.inf
     weights = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min), -1)
-    return jnp.matmul(jnp.where(seen.any(-1, keepdims=True), weights, 0), value)
+    return jnp.matmul(jnp.where(seen.any(-1, keepdims=True), weights, 0).astype(type_), value)
 
 
 def softmax(x: Array, dim: int, half_to_float: Any = None, *, dtype: Any = None) -> Array:

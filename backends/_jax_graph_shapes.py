@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends._jax_graph_dtypes import Function, within
+from backends._jax_sums import with_wide_sums
 from workloads.ops import Array
 
 
@@ -147,7 +148,7 @@ SHAPES: Mapping[str, Function] = {
     "empty.memory_format": ZEROS,
     "empty_like.default": ZEROS_LIKE,
     "empty_permuted.default": lambda size, order, *, dtype=None: ZEROS(size, dtype=dtype),
-    "expand.default": expand,
+    "expand.default": with_wide_sums(expand),
     "eye.default": lambda n, *, dtype=None: jnp.eye(n, dtype=dtype),
     "eye.m": lambda n, m, *, dtype=None: jnp.eye(n, m, dtype=dtype),
     "fill.Scalar": full_like,
@@ -168,7 +169,7 @@ SHAPES: Mapping[str, Function] = {
     "pixel_shuffle.default": pixel_shuffle,
     "reflection_pad1d.default": padded("reflect"),
     "reflection_pad2d.default": padded("reflect"),
-    "repeat.default": repeat,
+    "repeat.default": with_wide_sums(repeat),
     "replication_pad1d.default": padded("edge"),
     "replication_pad2d.default": padded("edge"),
     "reshape.default": lambda x, shape: x.reshape(shape),

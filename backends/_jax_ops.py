@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from backends._jax_codes import codes_of, float8, fp8_codes_of, patches, sums_of
 from backends._jax_experts import experts
+from backends._jax_sums import plus_bias, with_wide_sums
 from workloads.graph import Graph
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Expert, Ops, Parameters, subset
 from workloads.specs import IGNORED_LABEL
@@ -40,17 +41,17 @@ class JaxOps(Ops):
         self.conv_1x1, self.conv_layout = conv_1x1, conv_layout
 
     def embedding(self, table: Array, ids: Array) -> Array:
-        return jnp.take(table, ids, axis=0, mode="clip")
+        return with_wide_sums(jnp.take)(table, ids, axis=0, mode="clip")
 
     def linear(self, x: Array, weight: Array, bias: Array | None = None, layout: Literal["oi", "io"] = "oi") -> Array:
         y = jnp.matmul(x, weight.T if layout == "oi" else weight)
-        return y if bias is None else y + bias
+        return y if bias is None else plus_bias(y, bias)
 
     def conv2d(
         self, x: Array, weight: Array, stride: int, padding: int, *, bias: Array | None = None, groups: int = 1
     ) -> Array:
         y = self._convolved(x, weight, stride, padding, groups)
-        return y if bias is None else y + bias[:, None, None]
+        return y if bias is None else plus_bias(y, bias[:, None, None])
 
     def _convolved(self, x: Array, weight: Array, stride: int, padding: int, groups: int) -> Array:
         if self.conv_1x1 == "matmul" and weight.shape[2:] == (1, 1) and padding == 0 and groups == 1:
@@ -127,7 +128,7 @@ class JaxOps(Ops):
         return jnp.concatenate(parts, axis=axis)
 
     def broadcast(self, x: Array, shape: Sequence[int]) -> Array:
-        return jnp.broadcast_to(x, tuple(shape))
+        return with_wide_sums(jnp.broadcast_to)(x, tuple(shape))
 
     def pad2d(self, x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
         return jnp.pad(x, ((0, 0), (0, 0), rows, columns))
@@ -234,7 +235,7 @@ class JaxOps(Ops):
     @scoped
     def w8_conv2d(self, x: Array, codes: Array, scale: Array, bias: Array | None, stride: int, padding: int) -> Array:
         y = self.conv2d(x, codes * scale[:, None, None, None], stride, padding)
-        return y if bias is None else y + bias[:, None, None]
+        return y if bias is None else plus_bias(y, bias[:, None, None])
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(tuple(shape))

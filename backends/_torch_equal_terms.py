@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from workloads.precision import ROUNDOFF
+from workloads.precision import DEFAULT, ROUNDOFF
 
 SUMS = frozenset({"mean", "sum"})
 OF_BIAS = frozenset({"convolution_backward", "native_batch_norm_backward", "native_group_norm_backward"})
@@ -31,6 +31,8 @@ class EqualTerms(TorchDispatchMode):  # type: ignore[misc]  # untyped in torch
 
     `found` says whether there were any.
     """
+
+    precision = DEFAULT
 
     def __init__(self, seed: int) -> None:
         super().__init__()

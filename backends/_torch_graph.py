@@ -18,6 +18,7 @@ from torch.export.graph_signature import OutputKind
 
 from backends._graph_operators import OPERATORS
 from backends._torch_graph_names import input_names, output_names
+from backends._torch_widening import without_casts
 from workloads.graph import Graph, Input, Named, Node, Reference, Value
 from workloads.graph import Tensor as Result
 
@@ -109,7 +110,7 @@ def _make(graph: Graph, key: str, device: str, is_wide: bool) -> bool:
     """Keeps the graph as a module from tensors to outputs, by name: made once, outside of what is compiled."""
     if key not in graph.kept:
         is_single = all(x.dtype != "float64" for x in graph.inputs.values())
-        graph.kept[key] = _module(graph.widened() if is_wide and is_single else graph, device)
+        graph.kept[key] = _module(graph.widened() if is_wide and is_single else without_casts(graph), device)
     return True
 
 

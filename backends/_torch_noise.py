@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from backends._torch_graph import evaluate_with
 from backends._torch_ops import TorchOps
+from workloads.graph import WIDE, Graph
 from workloads.ops import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Array, Ops, Parameters
 from workloads.precision import FLOAT32, ROUNDOFF, Precision
 
@@ -188,6 +190,12 @@ class NoisyOps(ReferenceOps):
 
     def cast(self, x: Array, dtype: str) -> Array:
         return x.to(FULL if dtype == FLOAT32 else LOW)
+
+    def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
+        # What is shorter than float32 travels as float32, all else in float64.
+        compute = self.noise.precision.compute
+        carried = {compute: FLOAT32} if compute != FLOAT32 else {}
+        return evaluate_with(graph.typed(lambda dtype: carried.get(dtype, WIDE.get(dtype, dtype))), tensors, {})
 
     def rounded(self, x: Array, dtype: str) -> Array:
         with self.noise.off():

@@ -10,9 +10,8 @@ from typing import TypeVar
 from backends._graphs import ONNX
 from backends.base import Adapter, Artifact
 from workloads.generate import Generating
-from workloads.own.module import GRAPH
 from workloads.own.onnx_file import REASON, FileProgram
-from workloads.precision import DEFAULT, Precision
+from workloads.precision import DEFAULT, Precision, precision_of
 from workloads.program import Program
 from workloads.workload import Workload
 
@@ -60,7 +59,7 @@ def artifacts_for(
     if isinstance(program, FileProgram):
         return _artifacts_of_file(adapter, program)
     of_adapter = adapter.artifacts if program is None else adapter.artifacts_of(program)
-    of_step = NOISE_OF_GRAPH if program is not None and GRAPH in program.details else NOISE
+    of_step = NOISE_OF_GRAPH if program is not None and program.graph is not None else NOISE
     made = ((EXPECTED, of_step) if adapter.verifiable else ()) + of_adapter
     if program is not None and program.prompt is not None:
         made = (CACHES, *(replace(one, needs=(*one.needs, CACHES.name)) for one in made))
@@ -77,8 +76,10 @@ def plain_expected(adapter: Adapter, workload: Workload, phase: str) -> Artifact
 
 def why_no_file(adapter: Adapter, program: Program, precision: str) -> tuple[str, str] | None:
     """Returns (reason code, reason) where `program` is of a user's model and the adapter cannot run it, else None."""
-    if GRAPH in program.details and adapter.verifiable and precision != DEFAULT.name:
-        return "precision_not_supported", f"a user's module runs in {DEFAULT.name}, not in {precision}"
+    if program.graph is not None and adapter.verifiable and precision_of(precision).is_quantized:
+        return "precision_not_supported", (
+            f"{precision} has the layers of our own models; of a user's module nobody says which weights are in codes"
+        )
     if not isinstance(program, FileProgram) or not adapter.verifiable:
         return None
     if not takes_files(adapter):

@@ -18,6 +18,7 @@ from bench.parent.plans import plan
 from bench.parent.plans.parse import PlanError
 from bench.parent.suite import Suite
 from workloads.catalog import CONTROLS, LIMITS, SUITES
+from workloads.precision import BF16
 from workloads.tolerance import MissingTolerance, Tolerance
 
 
@@ -161,6 +162,12 @@ def test_an_ill_conditioned_step_is_not_widened_but_refused():
         check({"loss.0": Tolerance(1e-7, 1e-7), "loss.2": Tolerance(0.033, 0.01)})
     with pytest.raises(MissingTolerance, match="ill-conditioned"):
         check({"output.0.y": Tolerance(float("nan"), 0.0)})
+
+
+def test_what_a_shorter_type_changes_altogether_is_refused_in_it():
+    check({"output.0.y": Tolerance(0.09, 0.01)}, BF16)
+    with pytest.raises(MissingTolerance, match=r"ill-conditioned in bf16, .* change output.0.y by 0.2 of it"):
+        check({"output.0.y": Tolerance(0.2, 0.01)}, BF16)
 
 
 def test_files_and_modules_are_told_apart_by_their_spelling():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from workloads.graph import Graph
 from workloads.ops import Array, Ops, Parameters, subset
 from workloads.optim import Optimizer
 from workloads.specs import N_BATCHES, N_LOSSES, InputSpec, ParameterSpec, StateSpec
@@ -115,6 +116,8 @@ class Program:
     """Where its state begins with what the reference makes of a prompt."""
     keys_seen: float | None = None
     """How many places of a cache a query sees, on average over the steps."""
+    graph: Graph | None = None
+    """What it evaluates, where it is of a user's module."""
     details: Mapping[str, float | int | str] = field(default_factory=dict)
 
     @property

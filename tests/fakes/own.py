@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bench.child.own.module import make
 from tests.fakes.steps import allowed_in, request_in
 from tests.fakes.steps import make as make_artifact
 from workloads.own.folder import load
+from workloads.precision import FP32, Precision
 from workloads.workload import Workload
 
 
@@ -29,12 +31,12 @@ def own(reference: str, folder: Path, batch: int | None = None, inputs: Path | N
 
 
 @cache
-def shared(model: str, phase: str) -> dict[str, Path]:
+def shared(model: str, phase: str, precision: Precision = FP32) -> dict[str, Path]:
     """Returns the folders of what every backend's step is held against, made once beside the model's."""
     workload, made = load(model), {}
     for artifact in (PARAMETERS, BATCHES, EXPECTED, NOISE_OF_GRAPH):
-        (path := Path(model).with_name(f"{Path(model).name}-{phase}-{artifact.name}")).mkdir()
-        make_artifact(artifact, workload, phase, path, made)
+        (path := Path(model).with_name(f"{Path(model).name}-{phase}-{precision.name}-{artifact.name}")).mkdir()
+        make_artifact(artifact, workload, phase, path, made, precision)
         made[artifact.name] = path
     return made
 
@@ -52,24 +54,27 @@ def loaded(adapter: Adapter, request: Request) -> None:
         seen.add(adapter.name)
 
 
-def proven(adapter: str | Adapter, workload: Workload, phase: str, folder: Path) -> dict[str, Any]:
+def proven(
+    adapter: str | Adapter, workload: Workload, phase: str, folder: Path, precision: Precision = FP32
+) -> dict[str, Any]:
     """Returns the columns of the verification of a step, whose artifacts are made in `folder`; raises as it does."""
     chosen = backends.load_adapter(f"backends.{adapter}") if isinstance(adapter, str) else adapter
     assert phase not in workload.refused, workload.refused[phase]
     folder.mkdir(exist_ok=True)
-    wanted = artifacts_for(chosen, program=workload.programs[phase])
+    wanted = artifacts_for(chosen, precision, workload.programs[phase])
     assert workload.given is not None
-    made = dict(shared(workload.given.folder, phase))
+    made = dict(shared(workload.given.folder, phase, precision))
+    plain = {} if precision == FP32 else load_expected(shared(workload.given.folder, phase)[EXPECTED.name])
     for artifact in wanted:
         if artifact.name not in made:
             (path := folder / artifact.name).mkdir()
-            make_artifact(artifact, workload, phase, path, made)
+            make_artifact(artifact, workload, phase, path, made, precision)
             made[artifact.name] = path
-    request = request_in(made, chosen, workload, phase, torch.get_num_threads())
+    request = replace(request_in(made, chosen, workload, phase, torch.get_num_threads()), precision=precision)
     loaded(chosen, request)
     step = chosen.prepare(request)
     step.compile()
-    proof = Proof(chosen, request, load_expected(made["expected"]), allowed_in(made))
+    proof = Proof(chosen, request, load_expected(made["expected"]), allowed_in(made, precision), plain)
     columns, _ = proof.before(step)
     elements = proof.elements(step)
     step.step(0)

@@ -252,3 +252,60 @@ def nearest(batch=4):
             return self.decode(code + (found - code).detach(), code) + far.mean()
 
     return samestep.Model(Nearest(), (torch.randn(batch, 6),), torch.randn(batch, 6), F.mse_loss)
+
+
+class Masked(nn.Module):
+    """A block as users write one: rotary angles of a buffer, a mask of the least float32, a norm by hand."""
+
+    def __init__(self, width=32, heads=4):
+        super().__init__()
+        self.table = nn.Embedding(40, width)
+        self.scale = nn.Parameter(torch.ones(width))
+        self.qkv, self.back = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.head = nn.Linear(width, 40)
+        self.heads = heads
+        self.register_buffer("angles", 1.0 / 100 ** (torch.arange(0, width // heads, 2) / (width // heads)))
+
+    def turned(self, x):
+        at = torch.arange(x.shape[-2], dtype=torch.float32)[:, None] * self.angles
+        first, second = x.chunk(2, -1)
+        return torch.cat([first * at.cos() - second * at.sin(), first * at.sin() + second * at.cos()], -1)
+
+    def forward(self, ids, mask):
+        x = self.table(ids)
+        normed = x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6) * self.scale
+        q, k, v = self.qkv(normed).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        hidden = (1 - mask[:, None, None].float()) * torch.finfo(torch.float32).min
+        own = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v, attn_mask=hidden)
+        scores = (q @ k.transpose(-1, -2)).masked_fill(mask[:, None, None] == 0, torch.finfo(torch.float32).min)
+        x = x + self.back((own + scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return self.head(F.gelu(x))
+
+
+def masked(batch=4):
+    mask = torch.ones(batch, 8, dtype=torch.int64)
+    mask[0, 6:] = 0
+    ids, labels = torch.randint(0, 40, (2, batch, 8))
+    return samestep.Model(
+        Masked(), {"ids": ids, "mask": mask}, labels.flatten(), lambda y, of: F.cross_entropy(y.flatten(0, 1), of)
+    )
+
+
+class Convolved(nn.Module):
+    """Batch norm behind a convolution whose bias has no gradient but noise, and a pooling."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.SiLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3)
+        )
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, pixels):
+        return self.head(self.layers(pixels).mean((-2, -1)))
+
+
+def convolved(batch=8):
+    return samestep.Model(
+        Convolved(), (torch.randn(batch, 3, 12, 12),), torch.randint(0, 5, (batch,)), nn.CrossEntropyLoss()
+    )

@@ -66,6 +66,17 @@ class Node:
         """Yields what the node reads."""
         yield from _references((*self.arguments, *self.keywords.values()))
 
+    def reading(self, of: Callable[[Reference], Reference]) -> Node:
+        """Returns the node with `of(reference)` in place of each that it reads."""
+
+        def value(x: Value) -> Value:
+            if isinstance(x, tuple):
+                return tuple(map(value, x))
+            return of(x) if isinstance(x, Reference) else x
+
+        keywords = {name: value(x) for name, x in self.keywords.items()}
+        return replace(self, arguments=value(self.arguments), keywords=keywords)
+
 
 @dataclass(frozen=True)
 class Input:

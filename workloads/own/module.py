@@ -91,12 +91,13 @@ def _inference(described: Mapping[str, Any], graph: Graph) -> Program:
     def infer(ops: Ops, p: Parameters, batch: Parameters) -> dict[str, Array]:
         return ops.evaluate(graph, {**p, **batch})
 
-    return inference(
+    program = inference(
         infer,
         inputs=_inputs(described, graph),
         constants=_read(_specs(described["parameters"]) + _specs(described["buffers"]), graph),
         work=Work(described["batch"]),
     )
+    return replace(program, graph=graph)
 
 
 def _training(described: Mapping[str, Any], graph: Graph) -> Program:
@@ -109,7 +110,7 @@ def _training(described: Mapping[str, Any], graph: Graph) -> Program:
         values = ops.evaluate(graph, {**p, **batch})
         return values[LOSS], {name: values[f"{prefix}{name}"] for name in changed}
 
-    return training(
+    program = training(
         loss,
         optimizer_of(described["optimizer"]),
         inputs=_inputs(described, graph),
@@ -119,6 +120,7 @@ def _training(described: Mapping[str, Any], graph: Graph) -> Program:
         trained=trained.__contains__,
         constants=tuple(spec for spec in _read(buffers, graph) if spec.name not in changed),
     )
+    return replace(program, graph=graph)
 
 
 def optimizer_of(described: Mapping[str, Any]) -> Optimizer:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from workloads.graph import Graph
+from workloads.graph.lowered import lowered as lowered_graph
 from workloads.ops import Array, Expert, Ops, Parameters, Scoped
 from workloads.precision import FLOAT32, Precision
 from workloads.program import Loss, Outputs, Program, training
@@ -22,8 +24,9 @@ class Mixed(Ops):
     computed, and rounded; where the binding does just that inside (`Ops.widens_inside`), it is left to it.
     """
 
-    def __init__(self, ops: Ops, low: str) -> None:
-        self.ops, self.type = ops, low
+    def __init__(self, ops: Ops, low: str, graph: Graph | None = None) -> None:
+        """`graph` is that of a user's module in the same type, where the program evaluates one."""
+        self.ops, self.type, self.graph = ops, low, graph
 
     def low(self, x: Array) -> Array:
         """Returns `x` rounded to the type of activations."""
@@ -144,7 +147,12 @@ class Mixed(Ops):
         return self.ops.log_likelihood(self.full(logits), labels)
 
     def recomputing(self) -> Mixed:
-        return Mixed(self.ops.recomputing(), self.type)
+        return Mixed(self.ops.recomputing(), self.type, self.graph)
+
+    def evaluate(self, graph: Graph, tensors: Parameters) -> dict[str, Array]:
+        if self.graph is None:
+            raise ValueError("a program that evaluates a graph says so, or nobody can lower it: Program.graph")
+        return self.ops.evaluate(self.graph, tensors)
 
     def repeat(
         self, block: Callable[[Array, Parameters], Array], x: Array, parameters: Parameters, prefix: str, n: int
@@ -184,10 +192,11 @@ def lowered(program: Program, precision: Precision, kept: Collection[str] = ()) 
     if not precision.is_reduced:
         return program
     low = low_inputs(program)
+    graph = program.graph and lowered_graph(program.graph, precision.compute, kept)
     if program.update is not None:
         update = program.update
         again = training(
-            _lowered_loss(update.loss, precision, {*kept, *(spec.name for spec in update.buffers)}, low),
+            _lowered_loss(update.loss, precision, {*kept, *(spec.name for spec in update.buffers)}, low, graph),
             update.rule,
             inputs=program.inputs,
             parameters=update.trained,
@@ -197,12 +206,12 @@ def lowered(program: Program, precision: Precision, kept: Collection[str] = ()) 
             loss_scale=precision.loss_scale,
             accumulate=update.accumulate,
         )
-        return replace(again, period=program.period, details=program.details)
+        return replace(again, period=program.period, graph=program.graph, details=program.details)
     if program.state:
         raise ValueError(f"no definition in {precision.name} for a program that carries a state")
 
     def outputs(ops: Ops, constants: Parameters, state: Parameters, batch: Parameters) -> Outputs:
-        mixed, type_ = Mixed(ops, precision.compute), precision.compute
+        mixed, type_ = Mixed(ops, precision.compute, graph), precision.compute
         entered = _entered(ops, constants, type_, lambda name: name not in kept)
         results = program.outputs_of(mixed, entered, state, _entered(ops, batch, type_, low.__contains__))
         return {name: ops.cast(x, FLOAT32) for name, x in results.items()}
@@ -223,10 +232,13 @@ def low_constants(program: Program, kept: Collection[str] = ()) -> frozenset[str
     return frozenset(spec.name for spec in program.constants if spec.name not in kept)
 
 
-def _lowered_loss(loss: Loss, precision: Precision, kept: Collection[str], low: Collection[str]) -> Loss:
+def _lowered_loss(
+    loss: Loss, precision: Precision, kept: Collection[str], low: Collection[str], graph: Graph | None
+) -> Loss:
     def of_mixed(ops: Ops, p: Parameters, batch: Parameters) -> tuple[Array, dict[str, Array]]:
         entered = _entered(ops, p, precision.compute, lambda name: name not in kept)
-        return loss(Mixed(ops, precision.compute), entered, _entered(ops, batch, precision.compute, low.__contains__))
+        mixed = Mixed(ops, precision.compute, graph)
+        return loss(mixed, entered, _entered(ops, batch, precision.compute, low.__contains__))
 
     return of_mixed
 

@@ -197,7 +197,8 @@ def _elements(state: Iterable[tuple[str, NDArray[Any]]]) -> Iterable[tuple[str, 
 
 
 def _digest(array: NDArray[Any]) -> NDArray[Any]:
-    return np.frombuffer(blake2b(np.ascontiguousarray(array).data.cast("B"), digest_size=16).digest(), np.uint8)
+    held = np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # bfloat16 is no type that a buffer can say
+    return np.frombuffer(blake2b(held.data, digest_size=16).digest(), np.uint8)
 
 
 def must_pass(verification: verify.Verification, columns: Mapping[str, Any], when: str = "") -> None:

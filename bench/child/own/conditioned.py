@@ -13,12 +13,14 @@ from bench.child.checks.predicted import to_json
 from bench.child.expected import computed, load_expected
 from workloads.arrays import BATCHES_FILE, load_batches, map_initial
 from workloads.deviation import MEASURES, measured, quantity_of
-from workloads.precision import DEFAULT
+from workloads.precision import DEFAULT, FLOAT32, Precision
 from workloads.tolerance import MissingTolerance, Predicted, Tolerance
 
 if TYPE_CHECKING:
     from backends.base import Setting
 
+MOST_SHORT = 0.1
+"""The same of a coarser precision: eight times that is nearly all of it, and anything would pass."""
 MOST = 1e-3
 """What roundoffs of float32 may make of a loss or an output, in root mean square: a thousand times what they do."""
 LOOKED_AT = ("loss", "output")
@@ -30,10 +32,11 @@ def make(setting: Setting, folder: Path, inputs: Mapping[str, Path]) -> dict[str
     Raises MissingTolerance where the step is ill-conditioned.
     """
     made = noise.make(setting, folder, inputs)
+    predicted = noise.load(folder)
     if setting.precision == DEFAULT:
-        predicted = with_equal_terms(noise.load(folder), setting, inputs)
+        predicted = with_equal_terms(predicted, setting, inputs)
         (folder / noise.FILE).write_text(json.dumps(to_json(predicted)))
-        check(predicted)
+    check(predicted, setting.precision)
     return made
 
 
@@ -62,13 +65,15 @@ def with_equal_terms(predicted: Predicted, setting: Setting, inputs: Mapping[str
     }
 
 
-def check(predicted: Predicted) -> None:
-    """Raises MissingTolerance where float32 says nothing of a loss or an output: anything would pass."""
+def check(predicted: Predicted, precision: Precision = DEFAULT) -> None:
+    """Raises MissingTolerance where the precision says nothing of a loss or an output: anything would pass."""
+    most = MOST if precision == DEFAULT else MOST_SHORT
     errors = {key: one.error for key, one in predicted.items() if quantity_of(key) in LOOKED_AT}
     worst = max(errors, key=lambda key: errors[key])
-    if not errors[worst] <= MOST:
+    if not errors[worst] <= most:
+        name = FLOAT32 if precision == DEFAULT else precision.name
         raise MissingTolerance(
-            f"ill-conditioned in float32, on any runtime: its roundoffs alone change {worst} by {errors[worst]:.1g} of "
-            f"it, and at most {MOST:g} is verified; take a larger batch, a smaller learning rate, or smaller scales of "
+            f"ill-conditioned in {name}, on any runtime: its roundoffs alone change {worst} by {errors[worst]:.1g} of "
+            f"it, and at most {most:g} is verified; take a larger batch, a smaller learning rate, or smaller scales of "
             f"norms"
         )
