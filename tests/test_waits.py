@@ -155,6 +155,21 @@ def test_steps_of_a_busy_machine_are_not_refused_for_its_hiccups(checked):
     checked(device)
 
 
+def test_twice_as_many_that_always_take_too_long_prove_nothing(checked):
+    """What does not wait takes too little time: here long runs are slowed down more than short ones."""
+    device = Device(0.001)
+    plain, ran = device.sync, []
+
+    def sync():
+        n, ran[:] = len(device.steps) - len(ran), list(device.steps)
+        plain()
+        device.now += 1e-4 * n**2
+
+    device.sync = sync
+    with pytest.raises(Disturbed, match="too much else happened"):
+        checked(device)
+
+
 ASKED = {"device": "cuda", "precision": "fp32", "threads": 2}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from time import perf_counter, sleep
 
 from backends.base import Step
@@ -17,7 +17,7 @@ PASSES_OF_SHORT = 3
 PAUSES = 3
 DOUBLE_WORK_S = 20e-3
 LONGER = 4
-LAST_PAIRS = 5
+LAST_PAIRS = (5, 15)
 """So often both are taken once more where no ratio was right, each at its shortest: a machine may be busy for long."""
 MOST_DOUBLED = 1 << 16
 DOUBLE = (1.5, 2.7)
@@ -60,17 +60,17 @@ def check_waits(step: Step, first: int, step_s: float) -> tuple[int, float]:
         k *= LONGER if once < WAIT_WORK_S * LONGER else 2  # what disturbs a short time may not disturb a longer one
         once = _queued_s(step, i, k)
         i += k
-    pairs: list[tuple[float, float]] = []
-    for _ in range(LAST_PAIRS):  # what disturbs makes a time longer, never shorter
-        pairs.append((_queued_s(step, i, least), _queued_s(step, i + least, 2 * least)))
+    once = twice = inf
+    for n in range(1, LAST_PAIRS[1] + 1):  # what disturbs makes a time longer, never shorter
+        once = min(once, _queued_s(step, i, least))
+        twice = min(twice, _queued_s(step, i + least, 2 * least))
         i += 3 * least
-    once, twice = (min(times) for times in zip(*pairs, strict=True))
+        if n >= LAST_PAIRS[0] and DOUBLE[0] <= twice / max(once, 1e-9) <= DOUBLE[1]:
+            return i, twice / (2 * least)
     ratios.append(twice / max(once, 1e-9))
-    if DOUBLE[0] <= ratios[-1] <= DOUBLE[1]:
-        return i, twice / (2 * least)
     times = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     seen = f"twice as many steps took {times} times as long"
-    if min(ratios) < DOUBLE[0] and max(ratios) > DOUBLE[1]:  # what does not wait takes too little time, never too much
+    if max(ratios) > DOUBLE[1]:  # what does not wait takes too little time, never too much
         raise Disturbed(f"{seen}: too much else happened to tell whether sync() waits for all")
     raise Refused("does_not_wait", f"{seen}: sync() does not wait for all")
 
