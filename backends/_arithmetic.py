@@ -19,6 +19,8 @@ SHORT = {
     "float": "f32",
 }
 """The types of products, by any of the names that runtimes have for them."""
+NO_PRODUCTS = "none"
+"""The arithmetic of a step that multiplies no matrices."""
 OF_CHIP: Mapping[str, tuple[str, ...]] = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
     "float16": ("avx512_fp16", "amx_fp16", "asimdhp", "fphp"),
@@ -40,7 +42,7 @@ def in_words(products: Mapping[str, int]) -> str:
         by_type[short(name)] = by_type.get(short(name), 0) + n
     ordered = sorted(by_type, key=lambda name: (-by_type[name], name))
     if len(ordered) < 2:
-        return ordered[0] if ordered else "none"
+        return ordered[0] if ordered else NO_PRODUCTS
     return f"{'/'.join(ordered)} {':'.join(str(by_type[name]) for name in ordered)}"
 
 

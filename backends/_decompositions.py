@@ -156,7 +156,11 @@ def attention(
         scores = torch.where(attn_mask, scores, float("-inf"))
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return torch.softmax(scores, -1).to(query.dtype) @ value
+    if attn_mask is None or is_causal:
+        return torch.softmax(scores, -1).to(query.dtype) @ value
+    sees_none = scores.amax(-1, keepdim=True) == float("-inf")  # torch's form gives nothing there
+    weights = torch.where(sees_none, 0.0, torch.softmax(torch.where(sees_none, 0.0, scores), -1))
+    return weights.to(query.dtype) @ value
 
 
 IN_OPERATORS = {

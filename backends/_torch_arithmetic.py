@@ -35,7 +35,7 @@ def is_product(name: str) -> bool:
 
 
 class Products(TorchDispatchMode):
-    """Counts the products that run while it is entered, by the type of their first floating or 8-bit operand."""
+    """Counts the products that run while it is entered, by the type that they multiply."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class Products(TorchDispatchMode):
 
 
 def type_of(*operands: Any) -> str:
-    """Returns the type of a product's last tensor, which is no bias: `bfloat16`."""
-    tensors = [one for one in operands if isinstance(one, Tensor)]
+    """Returns the type of a product's second tensor: it is never a bias, a mask, or what attention keeps."""
+    tensors = [one for one in operands if isinstance(one, Tensor)][:2]
     return str(tensors[-1].dtype).removeprefix("torch.")
 
 
@@ -63,7 +63,7 @@ def of_graph(graph: torch.fx.Graph) -> Counter[str]:
             values = [one.meta.get("example_value") for one in node.args if isinstance(one, torch.fx.Node)]
             tensors = [value for value in values if isinstance(value, Tensor)]
             if tensors:
-                found[type_of(*tensors[:2])] += 1
+                found[type_of(*tensors)] += 1
     return found
 
 

@@ -5,7 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from backends._convolution_backward import convolution_backward
-from backends._decompositions import avg_pool_backward, diagonal_scatter, distances, max_pool_backward, trilinear
+from backends._decompositions import (
+    attention,
+    avg_pool_backward,
+    diagonal_scatter,
+    distances,
+    max_pool_backward,
+    trilinear,
+)
 from backends._lookup_backward import (
     adaptive_avg_pool2d_backward,
     adaptive_avg_pool3d_backward,
@@ -209,3 +216,32 @@ def test_products_of_three_and_distances():
     torch.testing.assert_close(found, F.bilinear(x, y, weight), rtol=1e-12, atol=1e-12)
     for p in (1.0, 2.0, float("inf")):
         torch.testing.assert_close(distances(y, found[:, :3], p), torch.cdist(y, found[:, :3], p))
+
+
+@pytest.mark.parametrize("mask", ["none", "boolean", "added", "causal", "groups"])
+def test_attention_in_a_short_type_is_torchs(mask):
+    """One place sees nothing: torch gives it zeros, and no gradient."""
+    query, key, value = (torch.randn(2, heads, 6, 8) for heads in (4, *((2, 2) if mask == "groups" else (4, 4))))
+    seen = torch.rand(6, 6) > 0.4
+    seen[2] = False
+    more = {
+        "none": {},
+        "boolean": {"attn_mask": seen},
+        "added": {"attn_mask": torch.zeros(6, 6).masked_fill(~seen, float("-inf"))},
+        "causal": {"is_causal": True, "scale": 0.5},
+        "groups": {"enable_gqa": True},
+    }[mask]
+    short = [x.bfloat16().requires_grad_() for x in (query, key, value)]
+    wide = [x.detach().double().requires_grad_() for x in short]
+    found = attention(*short, **more)
+    assert found.dtype == torch.bfloat16
+    exact = {name: x.double() if name == "attn_mask" and x.is_floating_point() else x for name, x in more.items()}
+    expected = F.scaled_dot_product_attention(*wide, **exact)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.03)
+    gradient = torch.randn_like(expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, short, gradient.bfloat16()),
+        torch.autograd.grad(expected, wide, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=0.1)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 from math import inf
 from random import Random
@@ -239,6 +240,46 @@ def test_what_first_steps_take_of_memory_is_looked_at_before_the_next_one_takes_
     assert [line.strip() for line in found.said if "no room" in line] == [
         "no room in memory beside these for c: measured apart, beside the first again"
     ]
+
+
+@pytest.fixture
+def killed_for_memory(monkeypatch):
+    """The kernel kills a child for memory where more than so many are there."""
+
+    def made(n):
+        monkeypatch.setattr(children, "memory_kills", time.monotonic_ns)
+
+        def strike(cell, number, one):
+            if len(workers := workers_of(os.getpid())) > n:
+                os.kill(workers[-1], signal.SIGKILL)
+
+        return strike
+
+    return made
+
+
+def test_what_is_killed_for_memory_beside_others_is_measured_apart(ready, killed_for_memory):
+    """What is not there beside others is no verdict on a cell."""
+    found = Watched(on_slice=killed_for_memory(2)).run(ready(A), ready(B), ready(C))
+    assert found.statuses == {A: "ok", B: "ok", C: "ok"}
+    assert all(len(of_cell) >= ROUNDS for of_cell in found.rounds.values())
+    assert not {*found.rounds[B]} & {*found.rounds[C]}
+    assert sum("no room" in line for line in found.said) == 1
+    stopping = Watched(on_slice=killed_for_memory(2), stops_at_failure=True).run(ready(A), ready(B), ready(C))
+    assert stopping.statuses == {A: "ok", B: "ok", C: "ok"}
+
+
+def test_what_is_killed_for_memory_apart_too_is_out_of_memory(ready, killed_for_memory):
+    found = Watched(on_slice=killed_for_memory(1)).run(ready(A), ready(B))
+    assert sorted(found.statuses.values()) == ["ok", "out_of_memory"]
+    assert sum("no room" in line for line in found.said) == 1
+
+
+def test_a_first_cell_that_runs_out_of_memory_beside_others_is_measured_alone(ready, monkeypatch):
+    monkeypatch.setattr(children, "memory_kills", time.monotonic_ns)
+    found = Watched().run(ready(A, "kill@verify"), ready(B))
+    assert found.statuses == {A: "out_of_memory", B: "ok"}
+    assert found.rounds[B] == [*range(ROUNDS)]
 
 
 def test_where_memory_is_unknown_all_are_started(ready, monkeypatch):

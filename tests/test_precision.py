@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from backends._arithmetic import in_words
 from backends._jax_ops import JaxOps
+from backends._torch_arithmetic import Products
 from backends._torch_noise import Noise, NoisyOps, ReferenceOps
 from backends._torch_ops import TorchOps
 from backends._xla_arithmetic import products_of
 from backends.base import Setting
+from bench.child.told import arithmetic
 from tests.fakes.steps import update_of
 from workloads import data
 from workloads.catalog import MODELS, load
@@ -248,3 +251,25 @@ def test_the_products_of_a_compiled_module_are_those_that_multiply():
         '  %s = f32[2]{0} custom-call(%a), custom_call_target="TopK"\n'
     )
     assert products_of(written) == {"bf16": 1, "f16": 1}
+
+
+@pytest.mark.parametrize("masked", [None, torch.bool, torch.float32])
+def test_products_are_told_by_what_they_multiply_and_by_no_mask_or_bias(masked):
+    """Neither by what attention keeps for its gradient."""
+    heads = [torch.randn(1, 2, 4, 8, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    more = {} if masked is None else {"attn_mask": torch.ones(4, 4).to(masked)}
+    x, weight, bias = (torch.randn(*shape, dtype=torch.bfloat16) for shape in ((4, 8), (8, 8), (8,)))
+    with Products() as products:
+        F.scaled_dot_product_attention(*heads, **more).sum().backward()
+        torch.addmm(bias, x, weight)
+        F.linear(x, weight, bias)
+    assert set(products.types) == {"bfloat16"}
+    assert products.types.total() >= 4
+
+
+@pytest.mark.parametrize(
+    ("told", "is_emulated"), [("bf16", False), ("bf16/f32 9:2", False), ("f32/bf16 9:2", True), ("none", False)]
+)
+def test_a_step_without_products_emulates_nothing(told, is_emulated):
+    assert arithmetic({"arithmetic": told}, BF16) == {"arithmetic": told, "is_emulated": is_emulated}
+    assert arithmetic({"arithmetic": told}, FP32) == {}

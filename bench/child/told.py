@@ -7,21 +7,22 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from backends._arithmetic import short
+from backends._arithmetic import NO_PRODUCTS, short
 from backends._probes import versions
 from backends.base import Adapter, Request
 from workloads.precision import Precision
 
 
 def arithmetic(effective: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
-    """Returns what the products ran in, and whether most of them did not run in the precision's own type."""
+    """Returns what the products ran in, and whether most of them did not run in the precision's own type.
+
+    A step without products, as `stream` is, emulates nothing.
+    """
     told = effective.get("arithmetic")
     if told is None or not precision.is_lower:
         return {}
-    return {
-        "arithmetic": told,
-        "is_emulated": str(told).partition(" ")[0].partition("/")[0] != short(precision.multiplied),
-    }
+    most = str(told).partition(" ")[0].partition("/")[0]
+    return {"arithmetic": told, "is_emulated": most not in (NO_PRODUCTS, short(precision.multiplied))}
 
 
 def origin(adapter: Adapter, request: Request) -> dict[str, Any]:

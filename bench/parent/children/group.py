@@ -56,7 +56,8 @@ class Group:
     def run(self, cells: Sequence[Ready]) -> dict[Cell, Measured]:
         """Returns what came of each cell, but of those that were not timed because another one failed.
 
-        Cells that do not fit into memory together are measured in parts, the first one in each of them.
+        Cells that do not fit into memory together are measured in parts, the first one in each of them. What ended
+        for want of memory beside others has a part of its own.
         """
         measured: dict[Cell, Measured] = {}
         waiting = list(cells)
@@ -71,20 +72,31 @@ class Group:
                     is_stopped = self._stops(members)
                 if not is_stopped:
                     why = self._rounds([member for member in members if member.is_alive])
+                again = [] if is_stopped else [one for one in members if self._ran_out_beside(one, members)]
                 for member in members:
-                    if not (member.is_alive and is_stopped):
+                    if member not in again and not (member.is_alive and is_stopped):
                         measured[member.ready.cell] = self._finished(member, measured.get(member.ready.cell), why)
             if is_stopped:
                 break
-            self._begins_again = bool(waiting) and measured[cells[0].cell].outcome.status == "ok"
+            if again:
+                self._say_apart([member.ready for member in again])
+                waiting += [member.ready for member in again]
+                self._hungry |= {member.ready.cell for member in again}
+            first = measured.get(cells[0].cell)
+            self._begins_again = bool(waiting) and first is not None and first.outcome.status == "ok"
             if self._begins_again:
                 waiting.insert(0, cells[0])
         return measured
 
+    def _ran_out_beside(self, member: Member, members: Sequence[Member]) -> bool:
+        """Returns whether it ended for want of memory, which others had: that says nothing of itself."""
+        is_out = not member.is_alive and member.child.outcome.status == "out_of_memory"
+        return is_out and len(members) > 1 and member.ready.cell not in self._hungry
+
     def _stops(self, members: Sequence[Member]) -> bool:
         """Returns whether nothing is timed, since a cell has failed that is not known to."""
-        failed = (member for member in members if not member.is_alive and not member.ready.is_known_to_fail)
-        return self.stops_at_failure and any(True for _ in failed)
+        ended = [member for member in members if not member.is_alive and not member.ready.is_known_to_fail]
+        return self.stops_at_failure and not all(self._ran_out_beside(member, members) for member in ended)
 
     def _prepared(self, waiting: list[Ready], stack: ExitStack) -> list[Member]:
         """Starts as many of `waiting` as memory has room for, in their order, and takes them from the list.
@@ -98,6 +110,8 @@ class Group:
             batch: list[Ready] = []
             for ready in waiting[:AT_ONCE]:
                 need = max(ready.need_bytes, peak)
+                if ready.cell in self._hungry and len(members) + len(batch) > self._begins_again:
+                    break
                 is_needed = len(members) + len(batch) == 0 or (len(members) + len(batch) == 1 and self._begins_again)
                 if room is not None and room < need and not is_needed:
                     break
@@ -106,6 +120,7 @@ class Group:
             if not batch:
                 self._say_apart(waiting)
                 break
+            is_full = batch[-1].cell in self._hungry
             del waiting[: len(batch)]
             started = [self._start(ready, stack) for ready in batch]
             for member in started:
@@ -114,10 +129,14 @@ class Group:
             wait_for([member.child for member in started], Child.park)
             peak = max([peak, *(held_bytes(member.child.pid, "peak") or 0 for member in started)])
             members += started
+            if is_full:
+                break
         return members
 
     _begins_again: bool = field(default=False, init=False)
     """Whether the first cell is there for the others' sake only: it was measured before."""
+    _hungry: set[Cell] = field(default_factory=set, init=False)
+    """Those that ended for want of memory beside others: each has a part of its own, beside the first one."""
     _members: Sequence[Member] = field(default=(), init=False)
     _last: Reading | None = field(default=None, init=False)
     """The reading behind the last slice, where nothing was done since."""
@@ -146,13 +165,19 @@ class Group:
                     one.child.end()
                 self._say_apart([one.ready for one in late])
                 return late
-            before = held_bytes(member.child.pid, "now") or 0
+            before, peak = self._held(member)
             if member.is_alive and (answer := self._ask(member, {"do": "settle"})) is not None:
                 member.step_s, member.is_serial = answer["step_s"], answer["is_serial"]
-                grown = max(grown, (held_bytes(member.child.pid, "now") or 0) - before)
+                after, top = self._held(member)
+                grown = max(grown, (top if top > peak else after) - before)
                 said = "verified" if answer.get("is_proven", True) else "not verified"  # older checkouts leave it out
                 self.say(f"    {member.ready.cell.title}: {said}, about {time_in_words(member.step_s)} per step")
         return []
+
+    def _held(self, member: Member) -> tuple[int, int]:
+        """Returns the bytes of memory that it holds, and has ever held at once."""
+        now, peak = (held_bytes(member.child.pid, which) or 0 for which in ("now", "peak"))
+        return now, peak
 
     def _say_apart(self, waiting: Sequence[Ready]) -> None:
         names = ", ".join(ready.cell.name for ready in waiting)
