@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backends._arithmetic import SHORT, in_words
 from backends._graphs import graph_of, with_optimizer, zeros
 from backends._openvino_constants import separate_squares
-from backends._openvino_lacks import read
+from backends._openvino_lacks import compiled, read
 from backends.base import ONE_GRAPH, Effective, Flow, Operator, Request, Step
 from workloads.count import output_names
 from workloads.precision import FLOAT32, Precision
@@ -71,7 +71,7 @@ class OpenVinoStep(Step):
         }
         if self.request.precision.is_quantized:
             fixed["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0  # else activations are in codes where weights alone are
-        return self.core.compile_model(self.model, self.device, {**fixed, **hints})
+        return compiled(self.core, self.model, self.device, {**fixed, **hints})
 
     def _bind(self, batch: dict[str, Any], source: dict[str, Any], target: dict[str, Any]) -> Any:
         request = self.compiled.create_infer_request()

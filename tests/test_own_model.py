@@ -70,6 +70,12 @@ def test_complex_buffers_weights_and_outputs_are_held_as_pairs(made, backend, ph
     assert proven(backend, workload, phase, tmp_path)["verification"] == "passed"
 
 
+@pytest.mark.parametrize("backend", ["torch_cpu", "jax_cpu", "onnxruntime_cpu", "openvino_cpu"])
+def test_running_statistics_may_err_as_the_sums_that_they_are(made, backend, tmp_path):
+    """OpenVINO adds the 1,152 places of a channel one by one: its mean lies 5e-7 off, a norm's one roundoff is 6e-8."""
+    assert proven(backend, made("tests.models.zoo:convolved"), "train", tmp_path)["verification"] == "passed"
+
+
 @pytest.mark.parametrize("backend", ["torch_cpu", "onnxruntime_cpu", "openvino_cpu"])
 def test_sums_of_equal_terms_are_allowed_their_roundoffs(made, backend, tmp_path):
     """One after the other they round alike: a bias before a mean over 256 places was called wrong in graphs."""

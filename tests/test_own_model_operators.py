@@ -97,6 +97,30 @@ def test_what_openvino_does_not_convert_is_named(node, said, tmp_path):
         read(openvino.Core(), str(tmp_path / "no_such.onnx"))
 
 
+def test_what_its_plugin_has_no_kernel_for_is_named():
+    """As OpenVINO 2026.4 says it of a pooling that gives indices, in bf16."""
+    from backends._openvino_lacks import compiled
+
+    class Core:
+        said = """Exception from src/inference/src/dev/plugin.cpp:54:
+Check 'newNode' failed at src/plugins/intel_cpu/src/node.cpp:1626:
+Unsupported operation of type: MaxPool name: node_max_pool2d
+Details:
+MaxPool from opset8 and opset14 is supported only with one output port
+"""
+
+        def compile_model(self, model, device, settings):
+            raise RuntimeError(self.said)
+
+    with pytest.raises(
+        UnsupportedOperator, match=r"^operator MaxPool node_max_pool2d has no .* OpenVINO's CPU: .*one output port$"
+    ):
+        compiled(Core(), None, "CPU", {})
+    Core.said = "out of memory"
+    with pytest.raises(RuntimeError, match="out of memory"):
+        compiled(Core(), None, "CPU", {})
+
+
 def test_bags_of_maxima_are_named_in_onnx_and_run_in_jax(tmp_path):
     bags = own("tests.models.zoo:bags_of_maxima", tmp_path / "model")
     assert in_jax(setting(bags, "train")) == ()
