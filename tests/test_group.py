@@ -275,6 +275,24 @@ def test_what_is_killed_for_memory_apart_too_is_out_of_memory(ready, killed_for_
     assert sum("no room" in line for line in found.said) == 1
 
 
+def test_a_first_cell_that_runs_out_of_memory_when_it_was_measured_before_keeps_what_it_gave(
+    ready, room_for, monkeypatch
+):
+    """It is there for the others' sake, and nowhere twice at once."""
+    room_for(2)
+    monkeypatch.setattr(children, "memory_kills", time.monotonic_ns)
+
+    def strike(cell, number, one):
+        if number == ROUNDS + 1 and len(workers := workers_of(os.getpid())) == 2:
+            os.kill(workers[0], signal.SIGKILL)
+
+    found = Watched(on_slice=strike).run(ready(A), ready(B), ready(C), ready(D))
+    assert found.statuses == {A: "ok", B: "ok", C: "ok", D: "ok"}
+    assert {*range(ROUNDS)} < {*found.rounds[A]}
+    assert all(len(found.rounds[cell]) >= ROUNDS for cell in (B, C, D))
+    assert len(found.slices) == len({*found.slices})
+
+
 def test_a_first_cell_that_runs_out_of_memory_beside_others_is_measured_alone(ready, monkeypatch):
     monkeypatch.setattr(children, "memory_kills", time.monotonic_ns)
     found = Watched().run(ready(A, "kill@verify"), ready(B))

@@ -11,7 +11,7 @@ from backends._torch import TorchStep
 from backends._torch_ops import EagerTorchOps, TorchOps
 from backends.base import Adapter, Probe
 from bench.child.checks.proof import WrongResult
-from tests.fakes.own import own, proven
+from tests.fakes.own import each_once, own, proven
 from workloads.arrays import load_batches, map_arrays
 from workloads.count import count
 from workloads.graph import Reference
@@ -29,15 +29,7 @@ ZOO = ("counted", "tied", "own", "pixels", "recurrent")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Returns workloads by factory, each made once."""
-    held = {}
-
-    def of(reference):
-        if reference not in held:
-            with torch.random.fork_rng():
-                held[reference] = own(reference, tmp_path_factory.mktemp("own") / "model")
-        return held[reference]
-
-    return of
+    return each_once(tmp_path_factory)
 
 
 @pytest.mark.parametrize("phase", ["infer", "train"])

@@ -17,7 +17,7 @@ from backends._torch_widening import without_casts
 from bench.artifacts import why_no_file
 from bench.child.checks.proof import WrongResult, _digest
 from bench.child.checks.verify import Refused
-from tests.fakes.own import own, proven
+from tests.fakes.own import each_once, proven
 from tests.test_own_model import OperatorDecomposedWrongly, Planted
 from workloads.graph import Graph, Input, Named, Node, Reference, Tensor
 from workloads.graph.lowered import CAST, MOVES, PRODUCTS, lowered
@@ -36,15 +36,8 @@ SHORT = pytest.mark.parametrize("precision", [BF16, FP16], ids=lambda one: one.n
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Returns workloads by factory, each made once."""
-    held = {}
-
-    def of(name):
-        if name not in held:
-            with torch.random.fork_rng():
-                held[name] = own(f"tests.models.zoo:{name}", tmp_path_factory.mktemp("own") / "model")
-        return held[name]
-
-    return of
+    of = each_once(tmp_path_factory)
+    return lambda name: of(f"tests.models.zoo:{name}")
 
 
 @pytest.mark.parametrize("phase", ["infer", "train"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,17 @@ def own(reference: str, folder: Path, batch: int | None = None, inputs: Path | N
     asked = {"name": reference.partition(":")[2], "reference": reference, "batch": batch}
     make(asked | {"inputs": None if inputs is None else str(inputs)}, folder)
     return load(str(folder))
+
+
+def each_once(tmp_path_factory: Any) -> Callable[[str], Workload]:
+    """Returns a function from the name of a factory to its workload, which makes each once."""
+
+    @cache
+    def made(reference: str) -> Workload:
+        with torch.random.fork_rng():
+            return own(reference, tmp_path_factory.mktemp("own") / "model")
+
+    return made
 
 
 @cache

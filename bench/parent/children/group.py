@@ -78,10 +78,10 @@ class Group:
                         measured[member.ready.cell] = self._finished(member, measured.get(member.ready.cell), why)
             if is_stopped:
                 break
-            if again:
-                self._say_apart([member.ready for member in again])
-                waiting += [member.ready for member in again]
-                self._hungry |= {member.ready.cell for member in again}
+            if apart := [member.ready for member in again if member.ready.cell not in measured]:
+                self._say_apart(apart)
+                waiting += apart
+                self._hungry |= {ready.cell for ready in apart}
             first = measured.get(cells[0].cell)
             self._begins_again = bool(waiting) and first is not None and first.outcome.status == "ok"
             if self._begins_again:
