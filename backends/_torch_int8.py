@@ -24,6 +24,10 @@ FP8_SUMS = 2.0**-14
 """To so much of each term Hopper's tensor cores keep sums of float8 (arXiv:2412.19437, section 3.3.2)."""
 
 
+OFFSET_ERROR = 2.0**-17
+"""By so much of a code a quantiser may misread a number that adds 128 to it in float32, as unsigned codes have it."""
+
+
 def codes_of(x: Tensor, step: Tensor) -> Tensor:
     """Returns `x` in codes, as numbers of its own type: to nearest even, saturating."""
     return torch.clamp(torch.round(x / step), LEAST, LARGEST)
@@ -159,6 +163,9 @@ class ReferenceInt8Ops(TorchInt8, ReferenceOps):
 
 class NoisyInt8Ops(ReferenceInt8Ops, NoisyOps):
     """The same under `noise`, which is sent through the quantiser: codes that lie near a half may flip."""
+
+    def _codes(self, x: Tensor, step: Tensor) -> Tensor:
+        return codes_of(self.noise.moved(x, step * OFFSET_ERROR), step)
 
     def _exactly(self) -> AbstractContextManager[None]:
         return self.noise.off()

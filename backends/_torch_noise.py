@@ -138,6 +138,10 @@ class Noise(TorchDispatchMode):
         """Returns `x`, each of its elements off by a random part of `by`."""
         return x * self._numbers(x).mul_(by).add_(1)
 
+    def moved(self, x: Tensor, by: Tensor) -> Tensor:
+        """Returns `x`, each of its elements off by a random part of `by`, whatever it is."""
+        return x + self._numbers(x).mul_(by)
+
     def _numbers(self, like: Tensor) -> Tensor:
         """Returns fresh random numbers in ±1, of the shape and type of `like`."""
         n, pieces = like.numel(), []
